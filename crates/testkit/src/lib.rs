@@ -1,1 +1,28 @@
-//! testkit
+//! Test equipment: oracles, transcripts, generators and checkers.
+//!
+//! A store that claims to speak the Redis protocol is only as good as what it is compared with, so most of this
+//! crate is about comparing. It knows these ways to do so:
+//!
+//! - [`transcript`]: a text file of commands and the replies a real server was seen to give, run against anything
+//!   that implements [`Target`]: an embedded store, our server over TCP, or redis-server itself.
+//! - the real thing: [`RedisServer`] and [`RedisCluster`] start redis-server, [`Program`] starts our own binary, each
+//!   in a directory of its own on a free port, and take it down again.
+//!
+//! What is absent on purpose: any of our other crates. The client, the reply type and its parser are written anew
+//! here, because a wire error made twice by the same code would compare equal. Nothing here ships to users.
+
+pub mod transcript;
+
+mod client;
+mod program;
+mod random;
+mod redis;
+mod reply;
+mod scratch;
+
+pub use client::{Client, Protocol, Target, command};
+pub use program::{Launch, Program};
+pub use random::Random;
+pub use redis::{RedisCluster, RedisServer};
+pub use reply::Reply;
+pub use scratch::Scratch;
