@@ -1,1 +1,67 @@
-//! services
+//! The services: what backends build on an in-memory store, one folder each.
+//!
+//! ```text
+//! Services ─► handles (cache, rate limit, …) ─► commands and Lua steps ─► Backend ─► embedded store, server, cluster
+//!     └► SERVICES: every operation as a row; HTTP, command line, Python and their documentation derive from it
+//! ```
+//!
+//! A service is a folder: its `mod` opens with an essay (guarantees, key layout, failure cases), followed by the public
+//! type and the table of operations; `*.lua` beside it are its atomic steps. Adding one means a folder, a line in
+//! [`SERVICES`] and a handle on [`Services`].
+//!
+//! The rules they share stand in the modules below and nowhere else: keys in [`keys`], lifetimes in [`ttl`], atomic
+//! steps in [`script`], errors in [`error`], counters in [`metrics`], rows in [`operation`], the store in [`backend`].
+//!
+//! What is not here: sockets, HTTP types, and any state of its own. Two processes with the same backend are one service.
+
+pub mod backend;
+pub mod error;
+pub mod keys;
+pub mod metrics;
+pub mod operation;
+mod random;
+pub mod script;
+pub mod settings;
+pub mod ttl;
+
+use std::sync::Arc;
+
+pub use backend::{Backend, BackendConfig, Command};
+pub use error::{Error, Result};
+pub use keys::Tenant;
+pub use metrics::Metrics;
+pub use operation::{Operation, Service};
+pub use settings::Settings;
+pub use ttl::Ttl;
+
+/// Every service.
+pub const SERVICES: &[Service] = &[];
+
+/// A backend and the settings; handles for the services derive from it. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Services {
+    backend: Backend,
+    settings: Arc<Settings>,
+}
+
+impl Services {
+    /// Puts the services upon a backend.
+    pub fn new(backend: Backend, settings: Settings) -> Self {
+        Self { backend, settings: Arc::new(settings) }
+    }
+
+    /// Returns the backend.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// Returns the settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Returns the counters.
+    pub fn metrics(&self) -> &Metrics {
+        self.backend.metrics()
+    }
+}

@@ -1,0 +1,222 @@
+//! The few verbs the services speak, and the three places that answer them.
+//!
+//! ```text
+//! services ─► Backend ─► embedded   the store in this process
+//!                     ├► remote     one Redis, Valkey or Redpoll server
+//!                     └► cluster    a Redis or Valkey Cluster
+//! ```
+//!
+//! [`Backend::call`] sends one command, [`Backend::pipeline`] many at once with each result or error in its place,
+//! [`Backend::script`] runs an atomic step, [`Backend::now_ms`] reads the store's clock. A reply is a
+//! [`redpoll_resp::Value`] whatever the transport; an error reply is an [`Error`].
+//!
+//! **Failure.** A call has one deadline, [`BackendConfig::command_timeout`], which covers connecting, waiting and every
+//! repetition. A call is repeated (bounded, exponential backoff, jitter) only if that is harmless: the command was
+//! certainly not executed (connection refused, server loading, failover in progress), or it is marked repeatable.
+//! Everything else is reported at the first failure, because the step may have taken place.
+//!
+//! **Order.** Commands of one pipeline that share a slot run in the order given. On a Cluster different slots are served
+//! in parallel.
+//!
+//! Not here: subscriptions and blocking commands, which need a connection of their own, and transactions, which are
+//! scripts in this crate.
+
+mod cluster;
+mod command;
+pub(crate) mod config;
+mod remote;
+mod reply;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redpoll_resp::Value;
+
+use crate::error::{Error, Result};
+use crate::metrics::{Counter, Metrics};
+use crate::random;
+use crate::script::Script;
+
+use cluster::Cluster;
+pub use command::{Command, ToArg};
+pub use config::{BackendConfig, RetryPolicy, url_from_environment};
+use remote::Remote;
+use reply::{Failure, Sent};
+
+/// Longest pipeline, in commands.
+pub const MAX_PIPELINE_COMMANDS: usize = 100_000;
+
+/// A store, wherever it is. Cloning is cheap and shares connections.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    transport: Transport,
+    config: BackendConfig,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+enum Transport {
+    Remote(Remote),
+    Cluster(Cluster),
+}
+
+impl Backend {
+    /// Connects and makes sure that the store answers.
+    ///
+    /// `url` is `redis://[user:password@]host[:port][/db]`, or `redis+cluster://[user:password@]host:port,host:port`.
+    pub async fn connect(url: &str) -> Result<Self> {
+        Self::connect_with(url, BackendConfig::default()).await
+    }
+
+    /// Connects with the given timeouts and makes sure that the store answers.
+    pub async fn connect_with(url: &str, config: BackendConfig) -> Result<Self> {
+        let backend = Self::connect_lazily(url, config)?;
+        backend.call(Command::new("PING").repeatable()).await?;
+        Ok(backend)
+    }
+
+    /// Prepares a backend that connects when first used, for programs that must start while the store is down.
+    ///
+    /// Fails only for a URL that cannot be understood. Must be called within a tokio runtime.
+    pub fn connect_lazily(url: &str, config: BackendConfig) -> Result<Self> {
+        let transport = if let Some(nodes) = url.strip_prefix("redis+cluster://") {
+            Transport::Cluster(Cluster::open(nodes, &config)?)
+        } else if url.starts_with("redis://") {
+            Transport::Remote(Remote::open(url, &config)?)
+        } else {
+            return Err(Error::invalid("url", "must start with redis:// or redis+cluster://"));
+        };
+        Ok(Self { inner: Arc::new(Inner { transport, config, metrics: Arc::new(Metrics::new()) }) })
+    }
+
+    /// Returns the counters that this backend and the services upon it share.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.inner.metrics
+    }
+
+    /// Runs one command and returns its reply; an error reply is an error.
+    pub async fn call(&self, command: Command) -> Result<Value> {
+        let attempts = async {
+            let mut attempt = 0;
+            loop {
+                let failure = match self.once(&command).await {
+                    Ok(value) => return Ok(value),
+                    Err(failure) => failure,
+                };
+                let harmless = failure.sent == Sent::No || command.is_repeatable();
+                if !(failure.error.is_outage() && harmless && attempt < self.inner.config.retry.attempts_max) {
+                    return Err(failure.error);
+                }
+                self.inner.metrics.add(Counter::BackendRetries, 1);
+                tokio::time::sleep(self.backoff(attempt)).await;
+                attempt += 1;
+            }
+        };
+        self.within_deadline(command.name(), attempts).await
+    }
+
+    /// Runs many commands in one exchange. The outer error means that nothing is known about any of them.
+    ///
+    /// The whole pipeline is repeated only if nothing of it was executed, or every command is repeatable. Scripts that
+    /// the server did not know are sent again in full, after the others.
+    pub async fn pipeline(&self, commands: Vec<Command>) -> Result<Vec<Result<Value>>> {
+        if commands.len() > MAX_PIPELINE_COMMANDS {
+            return Err(Error::invalid("commands", format_args!("more than {MAX_PIPELINE_COMMANDS} in a pipeline")));
+        }
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let repeatable = commands.iter().all(Command::is_repeatable);
+        let attempts = async {
+            let mut attempt = 0;
+            let replies = loop {
+                let failure = match self.send_all(&commands).await {
+                    Ok(replies) => break replies,
+                    Err(failure) => failure,
+                };
+                let harmless = failure.sent == Sent::No || repeatable;
+                if !(failure.error.is_outage() && harmless && attempt < self.inner.config.retry.attempts_max) {
+                    return Err(failure.error);
+                }
+                self.inner.metrics.add(Counter::BackendRetries, 1);
+                tokio::time::sleep(self.backoff(attempt)).await;
+                attempt += 1;
+            };
+            let mut results = Vec::with_capacity(replies.len());
+            for (command, reply) in commands.iter().zip(replies) {
+                results.push(match reply::checked(reply) {
+                    Err(failure) if failure.no_script || failure.moved => {
+                        self.once(command).await.map_err(|failure| failure.error)
+                    }
+                    other => other.map_err(|failure| failure.error),
+                });
+            }
+            Ok(results)
+        };
+        self.within_deadline("pipeline", attempts).await
+    }
+
+    /// Runs an atomic step. All keys must share a hash tag.
+    pub async fn script<K: ToArg, A: ToArg>(&self, script: &'static Script, keys: &[K], args: &[A]) -> Result<Value> {
+        self.call(Command::script(script, keys, args)).await
+    }
+
+    /// Returns the store's clock in milliseconds since 1970. On a Cluster, the clock of some node.
+    pub async fn now_ms(&self) -> Result<u64> {
+        let reply = self.call(Command::new("TIME").repeatable()).await?;
+        let part = |index: usize| reply.as_array()?.get(index)?.as_i64().and_then(|part| u64::try_from(part).ok());
+        match (part(0), part(1)) {
+            (Some(seconds), Some(micros)) => Ok(seconds * 1000 + micros / 1000),
+            _ => Err(Error::unexpected("TIME", &reply)),
+        }
+    }
+
+    async fn once(&self, command: &Command) -> Result<Value, Failure> {
+        match self.send(command).await.and_then(reply::checked) {
+            Err(failure) if failure.no_script => match command.in_full() {
+                Some(full) => self.send(&full).await.and_then(reply::checked),
+                None => Err(failure),
+            },
+            other => other,
+        }
+    }
+
+    async fn send(&self, command: &Command) -> Result<Value, Failure> {
+        match &self.inner.transport {
+            Transport::Remote(remote) => remote.send(command).await,
+            Transport::Cluster(cluster) => cluster.send(command).await,
+        }
+    }
+
+    async fn send_all(&self, commands: &[Command]) -> Result<Vec<Value>, Failure> {
+        match &self.inner.transport {
+            Transport::Remote(remote) => remote.send_all(commands).await,
+            Transport::Cluster(cluster) => cluster.send_all(commands).await,
+        }
+    }
+
+    async fn within_deadline<T>(&self, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let timeout = self.inner.config.command_timeout;
+        let result = match tokio::time::timeout(timeout, work).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Timeout(format!("{what} took longer than {} ms", timeout.as_millis()))),
+        };
+        if let Err(error) = &result
+            && error.is_outage()
+        {
+            self.inner.metrics.add(Counter::BackendFailures, 1);
+            tracing::debug!(what, %error, "store outage");
+        }
+        result
+    }
+
+    fn backoff(&self, attempt: u32) -> Duration {
+        let RetryPolicy { base, cap, .. } = self.inner.config.retry;
+        base.saturating_mul(1_u32 << attempt.min(16)).min(cap).mul_f64(random::unit())
+    }
+}

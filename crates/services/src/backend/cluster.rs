@@ -1,0 +1,89 @@
+//! A Redis or Valkey Cluster.
+//!
+//! The client library knows the slots and follows redirections. A pipeline is cut into one per slot, sent side by side,
+//! and its results are put back in their places. Commands without a key go to any node.
+
+use std::collections::HashMap;
+
+use redis::aio::ConnectionLike;
+use redis::cluster::{ClusterClientBuilder, ClusterConfig};
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{Route, SingleNodeRoutingInfo, Slot, SlotAddr};
+use redpoll_resp::Value;
+use tokio::task::JoinSet;
+
+use super::command::Command;
+use super::config::BackendConfig;
+use super::remote::to_pipeline;
+use super::reply::{Failure, failure_of, value_of, value_or_failure};
+use crate::error::{Error, Result};
+
+/// Connections to a Cluster.
+pub(super) struct Cluster {
+    connection: ClusterConnection,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Cluster")
+    }
+}
+
+impl Cluster {
+    /// Prepares connections from `[user:password@]host:port,host:port`.
+    pub(super) fn open(nodes: &str, config: &BackendConfig) -> Result<Self> {
+        let (credentials, hosts) = match nodes.rsplit_once('@') {
+            Some((credentials, hosts)) => (format!("{credentials}@"), hosts),
+            None => (String::new(), nodes),
+        };
+        let urls = hosts
+            .split(',')
+            .filter(|host| !host.is_empty())
+            .map(|host| format!("redis://{credentials}{}", host.trim_end_matches('/')));
+        let client = ClusterClientBuilder::new(urls)
+            .retries(config.retry.attempts_max)
+            .min_retry_wait(u64::try_from(config.retry.base.as_millis()).unwrap_or(u64::MAX))
+            .max_retry_wait(u64::try_from(config.retry.cap.as_millis()).unwrap_or(u64::MAX))
+            .build()
+            .map_err(|error| Error::invalid("url", error))?;
+        let timeouts = ClusterConfig::new()
+            .set_connection_timeout(config.connect_timeout)
+            .set_response_timeout(config.command_timeout);
+        Ok(Self { connection: client.get_pending_async_connection_with_config(timeouts) })
+    }
+
+    /// Sends one command to the node of its first key.
+    pub(super) async fn send(&self, command: &Command) -> Result<Value, Failure> {
+        value_or_failure(self.connection.clone().req_packed_command(&command.to_redis()).await)
+    }
+
+    /// Sends many commands, one pipeline per slot, side by side.
+    pub(super) async fn send_all(&self, commands: &[Command]) -> Result<Vec<Value>, Failure> {
+        let mut by_slot: HashMap<Option<Slot>, Vec<usize>> = HashMap::new();
+        for (index, command) in commands.iter().enumerate() {
+            by_slot.entry(command.first_key().map(Slot::for_key)).or_default().push(index);
+        }
+        let mut running = JoinSet::new();
+        for (slot, indices) in by_slot {
+            let pipeline = to_pipeline(indices.iter().map(|index| &commands[*index]));
+            let route = match slot {
+                Some(slot) => SingleNodeRoutingInfo::SpecificNode(Route::with_slot(slot, SlotAddr::Master)),
+                None => SingleNodeRoutingInfo::RandomPrimary,
+            };
+            let mut connection = self.connection.clone();
+            running.spawn(async move {
+                let count = indices.len();
+                (indices, connection.route_pipeline(pipeline, 0, count, route).await)
+            });
+        }
+        let mut values = vec![Value::Nil; commands.len()];
+        while let Some(done) = running.join_next().await {
+            let (indices, replies) = done.expect("the task neither panics nor is aborted");
+            let replies = replies.map_err(|error| failure_of(&error))?;
+            for (index, reply) in indices.into_iter().zip(replies) {
+                values[index] = value_of(reply);
+            }
+        }
+        Ok(values)
+    }
+}

@@ -1,0 +1,186 @@
+//! Timeouts and repetition, and the names the environment gives them.
+//!
+//! The variables are those that existing deployments already set; several names mean the same, and the first one
+//! present wins, in the order of the lists below. A variable that is present but unreadable is an error, not a default.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// Most connections to one server.
+const MAX_CONNECTIONS: usize = 64;
+
+/// How a backend connects and how long it waits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BackendConfig {
+    /// Longest time for making a connection. Default 2 s.
+    pub connect_timeout: Duration,
+    /// Longest time for a call, repetitions included. Default 5 s.
+    pub command_timeout: Duration,
+    /// Multiplexed connections to one server. Default 2.
+    pub connections: usize,
+    /// When and how often harmless calls are repeated.
+    pub retry: RetryPolicy,
+}
+
+/// Bounded exponential backoff; the pause before attempt n is a random part of `min(cap, base * 2^n)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Repetitions after the first attempt. Default 4; 0 turns repetition off.
+    pub attempts_max: u32,
+    /// First pause. Default 20 ms.
+    pub base: Duration,
+    /// Longest pause. Default 1 s.
+    pub cap: Duration,
+}
+
+impl Default for BackendConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(2),
+            command_timeout: Duration::from_secs(5),
+            connections: 2,
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { attempts_max: 4, base: Duration::from_millis(20), cap: Duration::from_secs(1) }
+    }
+}
+
+impl BackendConfig {
+    /// Reads `REDIS_CONNECTION_TIMEOUT`, `REDIS_SOCKET_TIMEOUT`, `REDIS_TIMEOUT` (seconds, fractions allowed) and
+    /// `REDIS_MAX_CONNECTIONS` (an upper bound; connections are multiplexed, so few are used).
+    pub fn from_environment(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
+        let mut config = Self::default();
+        if let Some(timeout) = seconds(lookup, &["REDIS_CONNECTION_TIMEOUT", "REDIS_TIMEOUT"])? {
+            config.connect_timeout = timeout;
+        }
+        if let Some(timeout) = seconds(lookup, &["REDIS_SOCKET_TIMEOUT", "REDIS_TIMEOUT"])? {
+            config.command_timeout = timeout;
+        }
+        if let Some((name, text)) = first(lookup, &["REDIS_MAX_CONNECTIONS"]) {
+            let count: usize = text.parse().map_err(|_| unreadable(name, &text))?;
+            config.connections = config.connections.min(count).clamp(1, MAX_CONNECTIONS);
+        }
+        Ok(config)
+    }
+}
+
+/// Returns the store's URL from `REDIS_URL`, from `UPSTASH_REDIS_URL` with `UPSTASH_REDIS_TOKEN`, or from `REDIS_HOST`,
+/// `REDIS_PORT`, `REDIS_DB`, `REDIS_PASSWORD`, `REDIS_SSL`; `None` if none of them is set.
+pub fn url_from_environment(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>> {
+    if let Some((_, url)) = first(lookup, &["REDIS_URL"]) {
+        return Ok(Some(url));
+    }
+    if let Some((name, url)) = first(lookup, &["UPSTASH_REDIS_URL"]) {
+        let Some(host) = url.strip_prefix("https://") else {
+            return Ok(Some(url));
+        };
+        let token = lookup("UPSTASH_REDIS_TOKEN").ok_or_else(|| unreadable(name, "UPSTASH_REDIS_TOKEN is missing"))?;
+        return Ok(Some(format!("rediss://default:{}@{}:6379", url_text(&token), host.trim_end_matches('/'))));
+    }
+    let names = ["REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_PASSWORD", "REDIS_SSL"];
+    if names.iter().all(|name| first(lookup, &[name]).is_none()) {
+        return Ok(None);
+    }
+    let text =
+        |name: &'static str, default: &str| first(lookup, &[name]).map_or_else(|| default.to_owned(), |(_, text)| text);
+    let number = |name: &'static str, default: u32| match first(lookup, &[name]) {
+        Some((name, text)) => text.parse::<u32>().map_err(|_| unreadable(name, &text)),
+        None => Ok(default),
+    };
+    let scheme = match text("REDIS_SSL", "false").to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => "rediss",
+        "false" | "0" | "no" | "off" => "redis",
+        other => return Err(unreadable("REDIS_SSL", other)),
+    };
+    let credentials = match text("REDIS_PASSWORD", "").as_str() {
+        "" => String::new(),
+        password => format!(":{}@", url_text(password)),
+    };
+    let (port, db) = (number("REDIS_PORT", 6379)?, number("REDIS_DB", 0)?);
+    Ok(Some(format!("{scheme}://{credentials}{}:{port}/{db}", text("REDIS_HOST", "127.0.0.1"))))
+}
+
+/// Returns the first variable that is set and not empty.
+pub(crate) fn first(lookup: &dyn Fn(&str) -> Option<String>, names: &[&'static str]) -> Option<(&'static str, String)> {
+    names.iter().find_map(|name| lookup(name).filter(|text| !text.is_empty()).map(|text| (*name, text)))
+}
+
+/// Makes the error for a variable whose text cannot be used.
+pub(crate) fn unreadable(name: &'static str, text: &str) -> Error {
+    Error::invalid(name, format_args!("cannot be read: {text:?}"))
+}
+
+fn seconds(lookup: &dyn Fn(&str) -> Option<String>, names: &[&'static str]) -> Result<Option<Duration>> {
+    let Some((name, text)) = first(lookup, names) else {
+        return Ok(None);
+    };
+    let seconds: f64 = text.parse().map_err(|_| unreadable(name, &text))?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(Some(duration)),
+        _ => Err(unreadable(name, &text)),
+    }
+}
+
+/// Percent-escapes everything that is not a letter, digit, `-`, `_`, `.` or `~`.
+fn url_text(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            escaped.push(byte as char);
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(variables: &[(&str, &str)]) -> Result<Option<String>> {
+        url_from_environment(&|name| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn urls() {
+        assert_eq!(url(&[]), Ok(None));
+        assert_eq!(url(&[("REDIS_URL", "redis://h:1")]), Ok(Some("redis://h:1".into())));
+        assert_eq!(
+            url(&[("REDIS_HOST", "cache"), ("REDIS_PORT", "6380"), ("REDIS_DB", "2"), ("REDIS_PASSWORD", "a@b/c")]),
+            Ok(Some("redis://:a%40b%2Fc@cache:6380/2".into()))
+        );
+        assert_eq!(
+            url(&[("REDIS_HOST", "h"), ("REDIS_SSL", "True"), ("REDIS_PASSWORD", "")]),
+            Ok(Some("rediss://h:6379/0".into()))
+        );
+        assert_eq!(
+            url(&[("UPSTASH_REDIS_URL", "https://eu1.example"), ("UPSTASH_REDIS_TOKEN", "t")]),
+            Ok(Some("rediss://default:t@eu1.example:6379".into()))
+        );
+        assert!(url(&[("REDIS_PORT", "many")]).is_err());
+    }
+
+    #[test]
+    fn timeouts() {
+        let config = BackendConfig::from_environment(&|name| match name {
+            "REDIS_TIMEOUT" => Some("5".into()),
+            "REDIS_CONNECTION_TIMEOUT" => Some("0.5".into()),
+            "REDIS_MAX_CONNECTIONS" => Some("1".into()),
+            _ => None,
+        })
+        .unwrap();
+        assert_eq!(config.connect_timeout, Duration::from_millis(500));
+        assert_eq!(config.command_timeout, Duration::from_secs(5));
+        assert_eq!(config.connections, 1);
+        assert!(BackendConfig::from_environment(&|name| (name == "REDIS_TIMEOUT").then(|| "0".to_owned())).is_err());
+    }
+}

@@ -1,0 +1,68 @@
+//! One server over TCP.
+//!
+//! A few multiplexed connections, each reconnecting by itself, used in turn. The connection manager's own retries are
+//! off: repetition is decided in one place, by the caller of this module.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use redis::IntoConnectionInfo;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redpoll_resp::Value;
+
+use super::command::Command;
+use super::config::BackendConfig;
+use super::reply::{Failure, value_of, value_or_failure};
+use crate::error::{Error, Result};
+
+/// Connections to one server.
+#[derive(Debug)]
+pub(super) struct Remote {
+    connections: Vec<ConnectionManager>,
+    turn: AtomicUsize,
+}
+
+impl Remote {
+    /// Prepares connections that are made when first used.
+    pub(super) fn open(url: &str, config: &BackendConfig) -> Result<Self> {
+        let info = url.into_connection_info().map_err(|error| Error::invalid("url", error))?;
+        let client = redis::Client::open(info).map_err(|error| Error::invalid("url", error))?;
+        let manager = ConnectionManagerConfig::new()
+            .set_number_of_retries(0)
+            .set_connection_timeout(Some(config.connect_timeout))
+            .set_response_timeout(Some(config.command_timeout));
+        let connections = (0..config.connections.max(1))
+            .map(|_| ConnectionManager::new_lazy_with_config(client.clone(), manager.clone()))
+            .collect::<redis::RedisResult<Vec<_>>>()
+            .map_err(|error| Error::invalid("url", error))?;
+        Ok(Self { connections, turn: AtomicUsize::new(0) })
+    }
+
+    /// Sends one command.
+    pub(super) async fn send(&self, command: &Command) -> Result<Value, Failure> {
+        value_or_failure(self.connection().send_packed_command(&command.to_redis()).await)
+    }
+
+    /// Sends many commands in one write.
+    pub(super) async fn send_all(&self, commands: &[Command]) -> Result<Vec<Value>, Failure> {
+        let pipeline = to_pipeline(commands.iter());
+        match self.connection().send_packed_commands(&pipeline, 0, commands.len()).await {
+            Ok(values) => Ok(values.into_iter().map(value_of).collect()),
+            Err(error) => Err(super::reply::failure_of(&error)),
+        }
+    }
+
+    fn connection(&self) -> ConnectionManager {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.connections[turn % self.connections.len()].clone()
+    }
+}
+
+/// Returns the commands as a pipeline whose error replies stay in their places.
+pub(super) fn to_pipeline<'a>(commands: impl Iterator<Item = &'a Command>) -> redis::Pipeline {
+    let mut pipeline = redis::pipe();
+    for command in commands {
+        pipeline.add_command(command.to_redis());
+    }
+    pipeline.ignore_errors();
+    pipeline
+}

@@ -1,0 +1,221 @@
+//! Where every key of every service is built.
+//!
+//! ```text
+//! rp:{acme:cache:users:07}:v:42
+//! ── ───────────────────── ────
+//! │  group: tenant, service and what must stay together; the hash tag
+//! │                        └ parts: the object inside the group
+//! └ prefix, one per deployment
+//! ```
+//!
+//! A Cluster places a key by the text between its first `{` and the next `}`. The group is that text, so everything
+//! one atomic step touches shares a slot, while different groups (another subject, another queue, another partition of
+//! a cache) spread over the nodes. Each service states in its essay what its group is.
+//!
+//! All text that comes from callers is percent-escaped: `:`, `{`, `}`, `%` and control characters become `%XX`. The
+//! escape is injective and the separators cannot occur in escaped text, so two different objects never share a key,
+//! one tenant cannot name another's key, and the hash tag cannot be forged. The names of services and parts are
+//! constants of this crate. A prefix may contain `:` but nothing else that is escaped.
+
+use std::fmt;
+
+use crate::error::{Error, Result};
+
+/// Longest name a caller may give to anything, in bytes.
+pub const MAX_NAME_BYTES: usize = 1024;
+
+/// Longest tenant name, in bytes.
+pub const MAX_TENANT_BYTES: usize = 128;
+
+/// One customer, application or workspace: the outermost wall between data.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tenant(String);
+
+impl Tenant {
+    /// Takes a name of 1 to [`MAX_TENANT_BYTES`] bytes; any characters are allowed.
+    pub fn new(name: impl Into<String>) -> Result<Self> {
+        let name = name.into();
+        check_name("tenant", &name)?;
+        if name.len() > MAX_TENANT_BYTES {
+            return Err(Error::invalid("tenant", format_args!("longer than {MAX_TENANT_BYTES} bytes")));
+        }
+        Ok(Self(name))
+    }
+
+    /// Returns the name as given.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Tenant {
+    /// The tenant of programs that have only one.
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+/// Builds groups under one prefix.
+#[derive(Debug, Clone)]
+pub struct Keyring {
+    prefix: String,
+}
+
+impl Keyring {
+    /// Takes the deployment's prefix; trailing colons are dropped.
+    pub fn new(prefix: &str) -> Result<Self> {
+        let prefix = prefix.trim_end_matches(':');
+        if prefix.is_empty() || prefix.len() > MAX_TENANT_BYTES {
+            return Err(Error::invalid("prefix", format_args!("must have 1 to {MAX_TENANT_BYTES} bytes")));
+        }
+        if prefix.chars().any(|char| char != ':' && is_escaped(char)) {
+            return Err(Error::invalid("prefix", "must not contain braces, percent signs or control characters"));
+        }
+        Ok(Self { prefix: prefix.to_owned() })
+    }
+
+    /// Returns the group that `parts` name within a tenant's service.
+    pub fn group(&self, tenant: &Tenant, service: &'static str, parts: &[&str]) -> Group {
+        let mut head = String::with_capacity(64);
+        head.push_str(&self.prefix);
+        head.push_str(":{");
+        push_escaped(&mut head, &tenant.0);
+        head.push(':');
+        head.push_str(service);
+        for part in parts {
+            head.push(':');
+            push_escaped(&mut head, part);
+        }
+        head.push('}');
+        Group { head }
+    }
+}
+
+/// Keys that share a slot.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Group {
+    head: String,
+}
+
+impl Group {
+    /// Returns the key of the group's only object of this kind.
+    pub fn key(&self, kind: &'static str) -> Key {
+        Key(format!("{}:{kind}", self.head))
+    }
+
+    /// Returns the key of the named object of this kind.
+    pub fn named(&self, kind: &'static str, name: &str) -> Key {
+        let mut key = String::with_capacity(self.head.len() + kind.len() + name.len() + 2);
+        key.push_str(&self.head);
+        key.push(':');
+        key.push_str(kind);
+        key.push(':');
+        push_escaped(&mut key, name);
+        Key(key)
+    }
+}
+
+/// A finished key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key(String);
+
+impl Key {
+    /// Returns the bytes that go to the store.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// Returns the key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Refuses empty names and names above [`MAX_NAME_BYTES`].
+pub fn check_name(field: &'static str, name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::invalid(field, "must not be empty"));
+    }
+    if name.len() > MAX_NAME_BYTES {
+        return Err(Error::invalid(field, format_args!("longer than {MAX_NAME_BYTES} bytes")));
+    }
+    Ok(())
+}
+
+/// Returns `text` with everything escaped that has a meaning in keys.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    push_escaped(&mut escaped, text);
+    escaped
+}
+
+fn is_escaped(char: char) -> bool {
+    matches!(char, ':' | '{' | '}' | '%' | '\0'..='\x1f' | '\x7f')
+}
+
+fn push_escaped(target: &mut String, text: &str) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for char in text.chars() {
+        if is_escaped(char) {
+            let byte = char as usize;
+            target.push('%');
+            target.push(HEX[byte >> 4] as char);
+            target.push(HEX[byte & 15] as char);
+        } else {
+            target.push(char);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(tenant: &str, part: &str) -> Group {
+        Keyring::new("rp").unwrap().group(&Tenant::new(tenant).unwrap(), "cache", &[part])
+    }
+
+    #[test]
+    fn layout() {
+        assert_eq!(group("acme", "users").named("v", "42").as_str(), "rp:{acme:cache:users}:v:42");
+        assert_eq!(group("a:b", "{x}%").key("e").as_str(), "rp:{a%3Ab:cache:%7Bx%7D%25}:e");
+    }
+
+    #[test]
+    fn escape_is_injective() {
+        let texts = ["a:b", "a%3Ab", "a%3ab", "a", "", "{", "%7B", "\0", "%00", "é", "*", "a\nb", "a b"];
+        for (index, left) in texts.iter().enumerate() {
+            for right in &texts[index + 1..] {
+                assert_ne!(escape(left), escape(right));
+            }
+        }
+    }
+
+    #[test]
+    fn a_tenant_cannot_reach_into_another() {
+        assert_ne!(group("a", "b:cache:c"), group("a:cache:b", "c"));
+        assert_ne!(group("a:cache", "b"), group("a", "cache:b"));
+    }
+
+    #[test]
+    fn one_hash_tag_only() {
+        let key = group("}{", "}").named("v", "{other}");
+        assert_eq!(key.as_str().matches('{').count(), 1);
+        assert_eq!(key.as_str().matches('}').count(), 1);
+    }
+
+    #[test]
+    fn refused_names() {
+        assert!(Tenant::new("").is_err());
+        assert!(Tenant::new("x".repeat(MAX_TENANT_BYTES + 1)).is_err());
+        assert!(Keyring::new("a{b").is_err());
+        assert!(Keyring::new(":").is_err());
+        assert!(check_name("key", &"x".repeat(MAX_NAME_BYTES + 1)).is_err());
+    }
+}

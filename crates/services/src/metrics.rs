@@ -1,0 +1,87 @@
+//! Counters of the services: one table, read by whoever exposes metrics.
+//!
+//! A counter is a row in the table below and an `add` where the thing happens. Names follow Prometheus. Values only
+//! grow and start at 0 with the process; rates are the reader's business.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($variant:ident, $name:literal, $help:literal;)*) => {
+        /// Names a counter.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Counter {
+            $(#[doc = $help] $variant,)*
+        }
+
+        /// Every counter with its name and help text.
+        pub const COUNTERS: &[(Counter, &str, &str)] = &[$((Counter::$variant, $name, $help)),*];
+    };
+}
+
+#[rustfmt::skip]
+counters! {
+    BackendRetries,     "redpoll_backend_retries_total",        "Calls to the store that were tried again.";
+    BackendFailures,    "redpoll_backend_failures_total",       "Calls to the store that ended in an outage or timeout.";
+    CacheHits,          "redpoll_cache_hits_total",             "Lookups that found a value.";
+    CacheAbsents,       "redpoll_cache_absents_total",          "Lookups that found a cached absence.";
+    CacheMisses,        "redpoll_cache_misses_total",           "Lookups that found nothing.";
+    CacheOutages,       "redpoll_cache_outages_total",          "Lookups answered as a miss because the store was down.";
+    CacheStaleServed,   "redpoll_cache_stale_served_total",     "Lookups answered with a stale value while one caller refreshes it.";
+    CacheLoads,         "redpoll_cache_loads_total",            "Loaders run.";
+    CacheLoadErrors,    "redpoll_cache_load_errors_total",      "Loaders that failed; nothing was cached.";
+    CacheLoadWaits,     "redpoll_cache_load_waits_total",       "Callers that waited for another caller's loader.";
+    CacheFillsRefused,  "redpoll_cache_fills_refused_total",    "Loaded values not stored: deleted, invalidated or written meanwhile.";
+    CacheInvalidated,   "redpoll_cache_invalidated_total",      "Entries removed by tag, pattern or clearing.";
+    RateAllowed,        "redpoll_rate_limit_allowed_total",     "Requests admitted by a rate limit.";
+    RateRefused,        "redpoll_rate_limit_refused_total",     "Requests refused by a rate limit.";
+    RateOutages,        "redpoll_rate_limit_outages_total",     "Requests decided by the outage policy because the store was down.";
+}
+
+/// The counters of one process.
+#[derive(Debug)]
+pub struct Metrics {
+    values: [AtomicU64; COUNTERS.len()],
+}
+
+impl Metrics {
+    /// Makes counters that stand at 0.
+    pub fn new() -> Self {
+        Self { values: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+
+    /// Adds `count`.
+    pub fn add(&self, counter: Counter, count: u64) {
+        self.values[counter as usize].fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Returns the present value.
+    pub fn value(&self, counter: Counter) -> u64 {
+        self.values[counter as usize].load(Ordering::Relaxed)
+    }
+
+    /// Returns name, help and present value of every counter, in the order of the table.
+    pub fn snapshot(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + '_ {
+        COUNTERS.iter().map(|(counter, name, help)| (*name, *help, self.value(*counter)))
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_is_in_order_and_unique() {
+        for (index, (counter, name, _)) in COUNTERS.iter().enumerate() {
+            assert_eq!(*counter as usize, index);
+            assert!(name.starts_with("redpoll_") && name.ends_with("_total"));
+            assert_eq!(COUNTERS.iter().filter(|row| row.1 == *name).count(), 1);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Service operations as data.
+//!
+//! Every service lists what it can do in a table of [`Operation`] rows, one per typed async function. HTTP routes,
+//! OpenAPI, command line and Python stubs derive from the tables; none of them knows a service by name. A row joins
+//!
+//! ```text
+//! Input (Deserialize + JsonSchema) ─► async fn(Services, Input) -> Result<Output> ─► Output (Serialize + JsonSchema)
+//! ```
+//!
+//! with a verb, a path and prose. One JSON object carries the whole input: path parameters, query and body together,
+//! so a name means the same wherever it is written. Path parameters stand in braces and must be fields of the input.
+//!
+//! Not here: transport. An operation neither sees a request nor chooses a status; [`Operation::statuses`] lists what
+//! its result and errors map to.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use schemars::Schema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use crate::Services;
+use crate::error::{Error, Result};
+
+/// A future on the heap.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// HTTP verb of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// Reads and changes nothing.
+    Get,
+    /// Sets a state; doing it twice is doing it once.
+    Put,
+    /// Does something each time.
+    Post,
+    /// Removes.
+    Delete,
+}
+
+impl Method {
+    /// Returns the verb in capitals.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Put => "PUT",
+            Self::Post => "POST",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// One row: something a service can do.
+#[derive(Clone, Copy)]
+pub struct Operation {
+    /// The service's name.
+    pub service: &'static str,
+    /// The operation's name, unique within the service.
+    pub name: &'static str,
+    /// The HTTP verb.
+    pub method: Method,
+    /// The path below the API's root, parameters in braces.
+    pub path: &'static str,
+    /// One line.
+    pub summary: &'static str,
+    /// A paragraph: guarantees, units, what the statuses mean here.
+    pub doc: &'static str,
+    /// Schema of the input object.
+    pub input_schema: fn() -> Schema,
+    /// Schema of the result.
+    pub output_schema: fn() -> Schema,
+    /// Statuses to expect, success first.
+    pub statuses: &'static [u16],
+    /// Runs it.
+    pub run: fn(Services, Json) -> BoxFuture<'static, Result<Json>>,
+}
+
+impl std::fmt::Debug for Operation {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}.{} {} {}", self.service, self.name, self.method.as_str(), self.path)
+    }
+}
+
+impl Operation {
+    /// Returns the names of the path's parameters, in order.
+    pub fn path_params(&self) -> impl Iterator<Item = &'static str> {
+        self.path.split('{').skip(1).filter_map(|rest| rest.split('}').next())
+    }
+}
+
+/// A service as the outside sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Service {
+    /// Name, also the first segment of its paths.
+    pub name: &'static str,
+    /// What it is for, a paragraph.
+    pub doc: &'static str,
+    /// What it can do.
+    pub operations: &'static [Operation],
+}
+
+/// Makes a row from a typed function.
+///
+/// `operation!("cache", "set", Put "/cache/{namespace}/{key}", set: SetInput => SetOutput, [200, 413, 422, 503],
+/// "Stores a value.", "Longer text.")` expects `async fn set(services: Services, input: SetInput) -> Result<SetOutput>`.
+macro_rules! operation {
+    ($service:expr, $name:literal, $method:ident $path:literal, $function:ident : $input:ty => $output:ty,
+     [$($status:literal),+], $summary:literal, $doc:expr $(,)?) => {
+        $crate::operation::Operation {
+            service: $service,
+            name: $name,
+            method: $crate::operation::Method::$method,
+            path: $path,
+            summary: $summary,
+            doc: $doc,
+            input_schema: || schemars::schema_for!($input),
+            output_schema: || schemars::schema_for!($output),
+            statuses: &[$($status),+],
+            run: |services, input| {
+                Box::pin($crate::operation::dispatch(services, input, $function))
+            },
+        }
+    };
+}
+pub(crate) use operation;
+
+/// Reads the input, runs the function and writes its result.
+pub(crate) async fn dispatch<I, O, F>(services: Services, input: Json, function: fn(Services, I) -> F) -> Result<Json>
+where
+    I: DeserializeOwned,
+    O: Serialize,
+    F: Future<Output = Result<O>> + Send,
+{
+    let input = serde_json::from_value(input).map_err(|error| Error::invalid("input", error))?;
+    let output = function(services, input).await?;
+    serde_json::to_value(output).map_err(|error| Error::Backend(format!("result has no JSON form: {error}")))
+}

@@ -1,0 +1,108 @@
+//! Lua scripts: the atomic steps of the services.
+//!
+//! Each step is a `*.lua` file beside its service, opening with a comment that lists KEYS, ARGV and what it returns.
+//! A step that needs shared functions names several files, which are joined in order. The rules for all of them:
+//!
+//! * every key is declared in KEYS, and all keys of a call share one hash tag;
+//! * time is `redis.call('TIME')`, the store's clock, as integer milliseconds;
+//! * numbers are written with `string.format('%.0f', n)`, since Lua's own conversion turns large ones into floats;
+//! * the language is Lua 5.1 without cjson, struct or bit.
+//!
+//! The first line sent is a shebang (Redis 7, Valkey, Redpoll), so the server knows whether a step may run when memory
+//! is full ([`Flags::AllowOom`]: it frees) or on a replica ([`Flags::NoWrites`]), and refuses others *before* they
+//! start instead of in the middle.
+//!
+//! A script is called by its SHA-1 and sent in full only when the server answers NOSCRIPT.
+
+use std::sync::OnceLock;
+
+/// What the server should know about a script before it runs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flags {
+    /// An ordinary step that writes.
+    None,
+    /// The step only frees or shrinks, and must work when memory is full.
+    AllowOom,
+    /// The step does not write.
+    NoWrites,
+}
+
+/// Whether the step may run twice when the first outcome is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// Running it again gives the same state and the same answer.
+    Safe,
+    /// Running it again may count, charge or hand out twice.
+    Never,
+}
+
+/// One atomic step.
+#[derive(Debug)]
+pub struct Script {
+    name: &'static str,
+    flags: Flags,
+    repeat: Repeat,
+    parts: &'static [&'static str],
+    loaded: OnceLock<Loaded>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    source: String,
+    sha: String,
+}
+
+impl Script {
+    /// Declares a script; `parts` are the files' texts in the order they are joined.
+    pub const fn new(name: &'static str, flags: Flags, repeat: Repeat, parts: &'static [&'static str]) -> Self {
+        Self { name, flags, repeat, parts, loaded: OnceLock::new() }
+    }
+
+    /// Returns the name used in errors.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Tells whether the step may be repeated.
+    pub fn repeat(&self) -> Repeat {
+        self.repeat
+    }
+
+    /// Returns the text as sent.
+    pub fn source(&self) -> &str {
+        &self.loaded().source
+    }
+
+    /// Returns the SHA-1 of the source in lower-case hexadecimal.
+    pub fn sha(&self) -> &str {
+        &self.loaded().sha
+    }
+
+    fn loaded(&self) -> &Loaded {
+        self.loaded.get_or_init(|| {
+            let mut source = String::from(match self.flags {
+                Flags::None => "#!lua\n",
+                Flags::AllowOom => "#!lua flags=allow-oom\n",
+                Flags::NoWrites => "#!lua flags=no-writes\n",
+            });
+            for part in self.parts {
+                source.push_str(part);
+                source.push('\n');
+            }
+            let sha = sha1_smol::Sha1::from(source.as_bytes()).digest().to_string();
+            Loaded { source, sha }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_and_sha() {
+        static SCRIPT: Script = Script::new("one", Flags::NoWrites, Repeat::Safe, &["return 1"]);
+        assert_eq!(SCRIPT.source(), "#!lua flags=no-writes\nreturn 1\n");
+        assert_eq!(SCRIPT.sha().len(), 40);
+    }
+}
