@@ -460,20 +460,30 @@ struct TooLong;
 #[inline]
 fn quick_length(buf: &[u8], at: usize) -> Option<(usize, usize)> {
     let rest = buf.get(at..)?;
-    let mut value = usize::from(rest.first()?.wrapping_sub(b'0'));
-    if value > 9 {
-        return None;
-    }
-    for digits in 1..=QUICK_DIGITS {
-        let digit = match rest.get(digits)? {
-            b'\r' if digits + 1 < rest.len() => return Some((value, at + digits + TERMINATOR_LEN)),
-            byte => usize::from(byte.wrapping_sub(b'0')),
-        };
-        // A number that goes on after a leading zero is not spelled as the protocol wants it.
-        if digit > 9 || value == 0 {
-            return None;
+    match *rest {
+        [ones @ b'0'..=b'9', b'\r', _, ..] => Some((digit(ones), at + 1 + TERMINATOR_LEN)),
+        [tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', _, ..] => {
+            Some((digit(tens) * 10 + digit(ones), at + 2 + TERMINATOR_LEN))
         }
-        value = value * 10 + digit;
+        [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9', ..] => quick_long_length(rest, at),
+        _ => None,
+    }
+}
+
+/// Does the same for three digits and more.
+fn quick_long_length(rest: &[u8], at: usize) -> Option<(usize, usize)> {
+    let mut value = 0;
+    for (digits, byte) in rest.iter().take(QUICK_DIGITS + 1).enumerate() {
+        match *byte {
+            b'0'..=b'9' => value = value * 10 + digit(*byte),
+            b'\r' if digits + 1 < rest.len() => return Some((value, at + digits + TERMINATOR_LEN)),
+            _ => return None,
+        }
     }
     None
+}
+
+#[inline]
+fn digit(byte: u8) -> usize {
+    usize::from(byte - b'0')
 }
