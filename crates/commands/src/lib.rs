@@ -1,1 +1,30 @@
-//! commands
+//! The command table, the dispatcher and every handler.
+//!
+//! One file a family: the rows of its commands stand in a table at the top, the handlers below in table order. [`families`] lists the
+//! tables; the [`registry::Registry`] derives everything else from them. [`dispatch::dispatch`] takes a command from arguments to reply.
+//!
+//! Nothing in here does I/O, starts a thread, reads a clock or keeps a global: all of that comes in through the [`engine::Engine`].
+
+pub mod args;
+pub mod client;
+pub mod command;
+pub mod cx;
+pub mod dispatch;
+pub mod engine;
+pub mod error;
+mod expiry;
+pub mod journal;
+pub mod pause;
+pub mod registry;
+pub mod session;
+pub mod settings;
+pub mod stats;
+mod syntax;
+pub mod transaction;
+
+mod string;
+
+/// Returns the families of commands in the order of the reference pages.
+pub fn families() -> Vec<command::Family> {
+    vec![string::FAMILY, transaction::FAMILY]
+}

@@ -1,1 +1,46 @@
-//! keyspace
+//! The keyspace: shards, databases, values, expiry and watches.
+//!
+//! ```text
+//! Keyspace ─ gate (reader-writer lock, cheap for readers)
+//!   └ 1,024 × Mutex<Shard>          shard = low bits of the key's CRC16 hash slot: keys sharing a {tag} share a shard
+//!        ├ 16 × Database            Table<Entry> of one-block records, count and soonest deadline of volatile keys
+//!        ├ Watches                  who is to be told when a key changes (WATCH)
+//!        └ counters                 hits, misses, expired, bytes used: plain numbers, guarded by the shard's lock
+//! ```
+//!
+//! A caller takes a [`Gate`] (shared or exclusive), locks through it the shards it needs and works on them through a [`View`]:
+//! the only way to read or change a key. The view does all bookkeeping that must follow a change (watches, sizes, events, the removal of emptied
+//! collections), so a caller cannot forget it. Time and randomness come in as arguments; there is no clock here.
+//!
+//! This crate knows no command names and no wire format; what happened is left in [`Effects`] for the layer above.
+
+mod effects;
+mod entry;
+mod hash;
+mod keyspace;
+mod limits;
+mod list;
+mod object;
+mod set;
+mod shard;
+mod sorted_set;
+mod sweep;
+mod view;
+mod view_whole;
+mod watch;
+
+pub use effects::{Change, Effects, Event, EventClass, EventClasses};
+pub use entry::{Entry, Stamping, Text, lfu_counter, lru_idle_seconds};
+pub use hash::Hash;
+pub use keyspace::{DATABASES_DEFAULT, Gate, Held, Keyspace, SHARDS, ShardIndex};
+pub use limits::Limits;
+pub use list::List;
+pub use object::{Kind, Object, Typed, WrongType};
+pub use set::Set;
+pub use shard::{Counters, Shard};
+pub use sorted_set::SortedSet;
+pub use view::{Expiry, View};
+pub use watch::WatchFlag;
+
+/// Milliseconds since the Unix epoch.
+pub type Millis = u64;

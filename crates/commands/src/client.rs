@@ -1,0 +1,173 @@
+//! The clients: what everybody can see of every session, for CLIENT LIST and KILL and for INFO.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use redpoll_keyspace::Millis;
+
+/// How a client is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A TCP connection.
+    Tcp,
+    /// A thread of the process the store is embedded in.
+    Embedded,
+}
+
+/// The public side of a session.
+#[derive(Debug)]
+pub struct Client {
+    /// Unique, ascending.
+    pub id: u64,
+    /// `host:port` of the peer; empty when embedded.
+    pub address: String,
+    /// `host:port` of the listener.
+    pub local_address: String,
+    /// How it is connected.
+    pub transport: Transport,
+    /// File descriptor number, for CLIENT LIST; -1 when embedded.
+    pub descriptor: i32,
+    /// When it came.
+    pub created: Millis,
+    /// When it sent its last command.
+    pub last_active: AtomicU64,
+    /// Id of its last command in the registry; `usize::MAX` if none.
+    pub last_command: AtomicUsize,
+    /// The selected database.
+    pub db: AtomicUsize,
+    /// Protocol version, 2 or 3.
+    pub protocol: AtomicUsize,
+    /// Number of queued commands if MULTI is open, `usize::MAX` if not.
+    pub queued: AtomicUsize,
+    /// Number of watched keys.
+    pub watching: AtomicUsize,
+    /// CLIENT NO-EVICT is on.
+    pub no_evict: AtomicBool,
+    /// CLIENT NO-TOUCH is on.
+    pub no_touch: AtomicBool,
+    /// Texts the client set.
+    pub names: Mutex<Names>,
+    /// Bytes in the query buffer, and its capacity.
+    pub query_buffer: AtomicUsize,
+    /// Bytes waiting to be sent.
+    pub output_buffer: AtomicUsize,
+    killed: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+/// What a client says about itself.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// CLIENT SETNAME.
+    pub name: String,
+    /// CLIENT SETINFO LIB-NAME.
+    pub library: String,
+    /// CLIENT SETINFO LIB-VER.
+    pub library_version: String,
+    /// The user it is logged in as.
+    pub user: String,
+}
+
+/// Wakes the task that serves a connection.
+pub struct Waker(pub Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Waker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waker")
+    }
+}
+
+impl Client {
+    /// Asks the connection to close and wakes it up.
+    pub fn kill(&self) {
+        self.killed.store(true, Ordering::Release);
+        if let Some(Waker(wake)) = &*self.waker.lock() {
+            wake();
+        }
+    }
+
+    /// Tells whether the connection was asked to close.
+    #[inline]
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
+    }
+
+    /// Says how to wake the task that serves the connection.
+    pub fn set_waker(&self, waker: Waker) {
+        *self.waker.lock() = Some(waker);
+    }
+}
+
+/// What is known of a client when it comes.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// `host:port` of the peer.
+    pub address: String,
+    /// `host:port` of the listener.
+    pub local_address: String,
+    /// How it is connected.
+    pub transport: Transport,
+    /// File descriptor number.
+    pub descriptor: i32,
+}
+
+impl Arrival {
+    /// A caller inside the process.
+    pub fn embedded() -> Arrival {
+        Arrival { address: String::new(), local_address: String::new(), transport: Transport::Embedded, descriptor: -1 }
+    }
+}
+
+/// All clients by id.
+#[derive(Debug, Default)]
+pub struct Clients {
+    next: AtomicU64,
+    by_id: Mutex<BTreeMap<u64, Arc<Client>>>,
+}
+
+impl Clients {
+    /// Registers a client.
+    pub fn arrive(&self, arrival: Arrival, now: Millis) -> Arc<Client> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let client = Arc::new(Client {
+            id,
+            address: arrival.address,
+            local_address: arrival.local_address,
+            transport: arrival.transport,
+            descriptor: arrival.descriptor,
+            created: now,
+            last_active: AtomicU64::new(now),
+            last_command: AtomicUsize::new(usize::MAX),
+            db: AtomicUsize::new(0),
+            protocol: AtomicUsize::new(2),
+            queued: AtomicUsize::new(usize::MAX),
+            watching: AtomicUsize::new(0),
+            no_evict: AtomicBool::new(false),
+            no_touch: AtomicBool::new(false),
+            names: Mutex::new(Names { user: "default".into(), ..Names::default() }),
+            query_buffer: AtomicUsize::new(0),
+            output_buffer: AtomicUsize::new(0),
+            killed: AtomicBool::new(false),
+            waker: Mutex::new(None),
+        });
+        self.by_id.lock().insert(id, Arc::clone(&client));
+        client
+    }
+
+    /// Forgets a client.
+    pub fn leave(&self, id: u64) {
+        self.by_id.lock().remove(&id);
+    }
+
+    /// Returns all clients, oldest first.
+    pub fn all(&self) -> Vec<Arc<Client>> {
+        self.by_id.lock().values().cloned().collect()
+    }
+
+    /// Returns the number of clients connected over the network.
+    pub fn connected(&self) -> usize {
+        self.by_id.lock().values().filter(|client| client.transport == Transport::Tcp).count()
+    }
+}

@@ -1,0 +1,55 @@
+//! The context of a running command: everything a handler may touch.
+
+use redpoll_keyspace::{Limits, Millis, View};
+use redpoll_resp::Writer;
+
+use crate::engine::Engine;
+use crate::journal::Journal;
+use crate::session::Session;
+
+/// Who called a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A client directly.
+    Client,
+    /// EXEC.
+    Transaction,
+    /// A script.
+    Script,
+    /// The log, at start.
+    Replay,
+}
+
+/// What a handler works with.
+pub struct Cx<'a, 'g> {
+    /// The keys.
+    pub db: &'a mut View<'g>,
+    /// Where the reply goes.
+    pub out: &'a mut Writer,
+    /// The client.
+    pub session: &'a mut Session,
+    /// Everything shared.
+    pub engine: &'a Engine,
+    /// What is to be logged, where that is not the command itself.
+    pub journal: &'a mut Journal,
+    /// Who called.
+    pub origin: Origin,
+}
+
+impl Cx<'_, '_> {
+    /// Returns the time of the command.
+    pub fn now(&self) -> Millis {
+        self.db.now()
+    }
+
+    /// Returns the thresholds at which values leave their compact form.
+    #[inline]
+    pub fn limits(&self) -> Limits {
+        self.engine.settings.limits()
+    }
+
+    /// Returns a random number.
+    pub fn random(&self) -> u64 {
+        self.engine.random()
+    }
+}

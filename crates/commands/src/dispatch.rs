@@ -1,0 +1,224 @@
+//! The dispatcher: from arguments to a reply, on one page.
+//!
+//! ```text
+//! resolve ► arity ► logged in? ► paused? ► memory? ─► queue, if MULTI is open
+//!                                                   └► lock the shards of the keys ► handler ► journal, counts ► unlock
+//! ```
+//!
+//! Bookkeeping that must follow a command happens here or in the view, never in a handler.
+
+use redpoll_keyspace::{Effects, Gate, Millis, ShardIndex, View};
+use redpoll_resp::Writer;
+use smallvec::SmallVec;
+use std::sync::atomic::Ordering;
+
+use crate::args::Args;
+use crate::command::{DENYOOM, EXCLUSIVE, Keys, MAY_REPLICATE, NO_AUTH, NOSCRIPT, NOT_QUEUED, TRANSACTION, WRITE};
+use crate::cx::{Cx, Origin};
+use crate::engine::Engine;
+use crate::error::{Error, NO_AUTH as NOT_LOGGED_IN, NOT_IN_SCRIPT, OUT_OF_MEMORY, log_failing, wrong_arity};
+use crate::journal::Journal;
+use crate::registry::Resolved;
+use crate::session::{ReplyMode, Session};
+use crate::transaction;
+
+/// What became of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    /// It ran or was refused; the reply is written.
+    Done,
+    /// CLIENT PAUSE holds it back until this time: nothing happened, call again then.
+    Paused(Millis),
+}
+
+/// Runs one command of a client and writes its reply.
+pub fn dispatch(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Writer, now: Millis) -> Outcome {
+    let reply_start = out.len();
+    match admit(engine, session, args) {
+        Err(error) => {
+            if let Some(transaction) = &mut session.transaction {
+                transaction.aborted = true;
+            }
+            reject(engine, &error, out);
+        }
+        Ok(resolved) => {
+            if let Some(until) = engine.pause.holds(resolved.has(WRITE) || resolved.has(MAY_REPLICATE), now)
+                && resolved.name != "client|unpause"
+            {
+                return Outcome::Paused(until);
+            }
+            session.client.last_active.store(now, Ordering::Relaxed);
+            session.client.last_command.store(resolved.id, Ordering::Relaxed);
+            if session.transaction.is_some() && !resolved.has(NOT_QUEUED) {
+                transaction::queue(session, resolved, args, out);
+            } else {
+                execute(engine, session, resolved, args, out, now);
+            }
+        }
+    }
+    if session.reply_mode != ReplyMode::On {
+        silence(session, out, reply_start);
+    }
+    Outcome::Done
+}
+
+/// Checks everything that can refuse a command before it runs.
+fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>) -> Result<&'e Resolved, Error> {
+    let resolved = engine.registry.resolve(args)?;
+    let refuse = |error| {
+        engine.stats.rejected(session.slot, resolved.id);
+        Err(error)
+    };
+    if !resolved.accepts(args.len()) {
+        return refuse(wrong_arity(&resolved.name));
+    }
+    if !session.authenticated && !resolved.has(NO_AUTH) {
+        return refuse(NOT_LOGGED_IN);
+    }
+    if resolved.has(DENYOOM) && engine.memory_full.load(Ordering::Relaxed) {
+        return refuse(OUT_OF_MEMORY);
+    }
+    if resolved.has(WRITE)
+        && engine.log.get().is_some()
+        && let Some(failure) = &*engine.log_failure.lock()
+    {
+        return refuse(log_failing(failure));
+    }
+    Ok(resolved)
+}
+
+/// Locks what the command needs, runs it and settles its effects while still holding the locks.
+fn execute(engine: &Engine, session: &mut Session, resolved: &Resolved, args: Args<'_>, out: &mut Writer, now: Millis) {
+    let mut gate =
+        if needs_all(engine, session, resolved) { engine.keyspace.enter_exclusive() } else { engine.keyspace.enter() };
+    let held = match resolved.keys {
+        _ if resolved.has(TRANSACTION) => transaction::lock(engine, session, &mut gate),
+        Keys::Range { first, last, .. } if last == first as isize => gate.lock(std::iter::once(args.at(first))),
+        Keys::None => gate.lock(std::iter::empty()),
+        _ => {
+            let mut positions = Vec::new();
+            resolved.key_positions(args, &mut positions);
+            gate.lock(positions.into_iter().map(|at| args.at(at)))
+        }
+    };
+    let effects = Effects { wanted: engine.wanted_events(), ..Effects::default() };
+    let mut view = View::new(&engine.keyspace, held, session.db, now, engine.stamping(now), effects);
+    if session.no_touch {
+        view.stop_touching();
+    }
+    let mut journal = Journal::new(engine.log.get().is_some());
+    let mut cx = Cx { db: &mut view, out, session, engine, journal: &mut journal, origin: Origin::Client };
+    run(&mut cx, resolved, args);
+    if !journal.is_empty()
+        && let Some(log) = engine.log.get()
+    {
+        session.log_offset = log.append(&journal);
+    }
+}
+
+/// Tells whether a command needs the gate exclusive.
+fn needs_all(engine: &Engine, session: &Session, resolved: &Resolved) -> bool {
+    resolved.has(EXCLUSIVE) || (resolved.has(TRANSACTION) && transaction::needs_all(engine, session))
+}
+
+/// Runs a handler under locks already held, turns its error into a reply, counts it and records its changes.
+pub(crate) fn run(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_>) {
+    let (started, db, reply_start) = (cx.engine.clock.ticks(), cx.db.db(), cx.out.len());
+    let dirty_before = std::mem::take(&mut cx.db.effects.dirty);
+    if let Err(error) = (resolved.command.handler)(cx, args) {
+        cx.out.truncate(reply_start);
+        cx.engine.stats.failed(cx.session.slot, resolved.id);
+        cx.engine.stats.error(error.code());
+        cx.out.error(error.text());
+    }
+    if cx.journal.enabled {
+        for (db, key) in std::mem::take(&mut cx.db.effects.expired) {
+            cx.journal.record(db, &[b"DEL".as_slice(), &key]);
+        }
+        if cx.db.effects.dirty > 0 {
+            cx.journal.settle(db, args.0);
+        } else {
+            cx.journal.settle_unchanged();
+        }
+    }
+    cx.db.effects.dirty += dirty_before;
+    cx.engine.stats.ran(cx.session.slot, resolved.id, cx.engine.clock.ticks() - started);
+}
+
+/// Runs a command for a script, under the locks the script holds. The reply, error or not, goes to `out`.
+pub fn call_from_script(cx: &mut Cx<'_, '_>, args: Args<'_>, read_only: bool, out: &mut Writer) {
+    let admitted = cx.engine.registry.resolve(args).and_then(|resolved| {
+        if !resolved.accepts(args.len()) {
+            Err(crate::error::Error::Text("ERR Wrong number of args calling Redis command from script"))
+        } else if resolved.has(NOSCRIPT) {
+            Err(NOT_IN_SCRIPT)
+        } else if read_only && resolved.has(WRITE) {
+            Err(crate::error::WRITE_IN_READ_ONLY_SCRIPT)
+        } else if resolved.has(DENYOOM) && cx.engine.memory_full.load(Ordering::Relaxed) {
+            Err(OUT_OF_MEMORY)
+        } else {
+            Ok(resolved)
+        }
+    });
+    match admitted {
+        Err(error) => reject(cx.engine, &error, out),
+        Ok(resolved) => {
+            let Cx { db, session, engine, journal, .. } = cx;
+            let mut nested = Cx { db, out, session, engine, journal, origin: Origin::Script };
+            run(&mut nested, resolved, args);
+        }
+    }
+}
+
+fn reject(engine: &Engine, error: &Error, out: &mut Writer) {
+    engine.stats.error(error.code());
+    out.error(error.text());
+}
+
+/// Drops a reply the client does not want.
+#[cold]
+fn silence(session: &mut Session, out: &mut Writer, reply_start: usize) {
+    out.truncate(reply_start);
+    match session.reply_mode {
+        ReplyMode::SkipNext => session.reply_mode = ReplyMode::Skip,
+        ReplyMode::Skip => session.reply_mode = ReplyMode::On,
+        ReplyMode::On | ReplyMode::Off => {}
+    }
+}
+
+/// The keys of one call, as the transaction needs them for locking.
+pub(crate) fn call_keys<'a>(resolved: &Resolved, args: &'a [Box<[u8]>]) -> SmallVec<[&'a [u8]; 4]> {
+    let borrowed: SmallVec<[&[u8]; 8]> = args.iter().map(AsRef::as_ref).collect();
+    let mut positions = Vec::new();
+    resolved.key_positions(Args(&borrowed), &mut positions);
+    positions.into_iter().map(|at| &*args[at]).collect()
+}
+
+/// Opens the gate for callers that look at the whole keyspace outside any command.
+pub fn whole<R>(engine: &Engine, now: Millis, visit: impl FnOnce(&mut View<'_>) -> R) -> R {
+    let mut gate: Gate<'_> = engine.keyspace.enter();
+    let held = gate.lock(std::iter::empty());
+    visit(&mut View::new(&engine.keyspace, held, 0, now, engine.stamping(now), Effects::default()))
+}
+
+/// Removes expired keys of one shard, visiting at most `budget` buckets, and logs their removal; returns how many buckets were visited and how
+/// many keys went.
+pub fn sweep(engine: &Engine, shard: ShardIndex, budget: usize, now: Millis) -> (usize, usize) {
+    let mut gate = engine.keyspace.enter();
+    let held = gate.lock_shard(shard);
+    let effects = Effects { wanted: engine.wanted_events(), ..Effects::default() };
+    let mut view = View::new(&engine.keyspace, held, 0, now, engine.stamping(now), effects);
+    let visited = view.sweep(shard, budget);
+    let removed = view.effects.expired.len();
+    if let Some(log) = engine.log.get()
+        && removed > 0
+    {
+        let mut journal = Journal::new(true);
+        for (db, key) in &view.effects.expired {
+            journal.record(*db, &[b"DEL".as_slice(), key]);
+        }
+        log.append(&journal);
+    }
+    (visited, removed)
+}

@@ -1,0 +1,183 @@
+//! The engine: what all sessions share. It owns no thread, no socket, no file and no clock; the store around it lends them.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use redpoll_keyspace::{EventClasses, Keyspace, Millis, Stamping};
+
+use crate::client::{Arrival, Clients};
+use crate::cx::Cx;
+use crate::error::Error;
+use crate::journal::Journal;
+use crate::pause::Pause;
+use crate::registry::Registry;
+use crate::session::Session;
+use crate::settings::{Setting, Settings};
+use crate::stats::Stats;
+
+/// Tells the time.
+pub trait Clock: Send + Sync {
+    /// Returns milliseconds since the Unix epoch.
+    fn now(&self) -> Millis;
+    /// Returns microseconds since the Unix epoch, for TIME.
+    fn micros(&self) -> u64;
+    /// Returns nanoseconds since some fixed moment, never going back.
+    fn ticks(&self) -> u64;
+}
+
+/// Runs scripts.
+pub trait Scripting: Send + Sync {
+    /// Runs a script of which `body` or `sha` is given and writes its reply.
+    fn run(&self, cx: &mut Cx<'_, '_>, call: &ScriptCall<'_>) -> Result<(), Error>;
+    /// Compiles a script and returns its SHA1 in lower-case hex.
+    fn load(&self, body: &[u8]) -> Result<String, Error>;
+    /// Tells whether a script with this SHA1 is known.
+    fn exists(&self, sha: &[u8]) -> bool;
+    /// Forgets all scripts.
+    fn flush(&self);
+    /// Returns the number of known scripts and the bytes their texts take.
+    fn size(&self) -> (usize, usize);
+    /// Asks the running script to stop.
+    fn kill(&self) -> Result<(), Error>;
+}
+
+/// Which script to run.
+#[derive(Clone, Copy, Debug)]
+pub enum ScriptName<'a> {
+    /// By text: EVAL.
+    Body(&'a [u8]),
+    /// By SHA1: EVALSHA.
+    Sha(&'a [u8]),
+}
+
+/// A call of a script.
+#[derive(Clone, Copy, Debug)]
+pub struct ScriptCall<'a> {
+    /// Which script.
+    pub script: ScriptName<'a>,
+    /// KEYS.
+    pub keys: &'a [&'a [u8]],
+    /// ARGV.
+    pub args: &'a [&'a [u8]],
+    /// Writes are refused (EVAL_RO).
+    pub read_only: bool,
+}
+
+/// Takes the records of changes, in the order the changes were made.
+pub trait Log: Send + Sync {
+    /// Appends the records as one unit and returns the log's length after them. Called while the shards are locked: it must not wait for a disk.
+    fn append(&self, journal: &Journal) -> u64;
+}
+
+/// What the layers above report about themselves in INFO and to DEBUG, and do for commands that reach out of the engine.
+pub trait Host: Send + Sync {
+    /// Returns lines `name:value` for a section of INFO that this layer adds to.
+    fn info(&self, section: &str) -> Vec<(String, String)>;
+    /// Ends the program.
+    fn shutdown(&self) -> Result<(), Error>;
+    /// Empties the data set and loads the log again (DEBUG LOADAOF).
+    fn reload(&self) -> Result<(), Error>;
+}
+
+/// What all sessions share.
+pub struct Engine {
+    /// The data.
+    pub keyspace: Keyspace,
+    /// The commands.
+    pub registry: Registry,
+    /// The settings.
+    pub settings: Settings,
+    /// Counts of what happened.
+    pub stats: Stats,
+    /// Who is connected.
+    pub clients: Clients,
+    /// CLIENT PAUSE.
+    pub pause: Pause,
+    /// The time.
+    pub clock: Box<dyn Clock>,
+    /// The scripts.
+    pub scripting: OnceLock<Box<dyn Scripting>>,
+    /// The log, if there is one.
+    pub log: OnceLock<Box<dyn Log>>,
+    /// The program around.
+    pub host: OnceLock<Box<dyn Host>>,
+    /// When the engine was made.
+    pub started: Millis,
+    /// A random name of this run, 40 hex digits.
+    pub run_id: String,
+    /// DEBUG SET-ACTIVE-EXPIRE.
+    pub active_expire: AtomicBool,
+    /// The data set is above `maxmemory`: commands that need memory are refused.
+    pub memory_full: AtomicBool,
+    /// Heap bytes of the data set, as last measured.
+    pub memory_used: AtomicU64,
+    /// What the disk said, while the log cannot be written: commands that write are refused.
+    pub log_failure: Mutex<Option<String>>,
+    random: AtomicU64,
+}
+
+impl Engine {
+    /// Makes an engine with an empty keyspace. `seed` must be random per process.
+    pub fn new(registry: Registry, settings: Settings, clock: Box<dyn Clock>, seed: u64) -> Engine {
+        let started = clock.now();
+        let commands = registry.all().len();
+        let engine = Engine {
+            keyspace: Keyspace::new(settings.size(Setting::Databases), seed),
+            registry,
+            settings,
+            stats: Stats::new(commands),
+            clients: Clients::default(),
+            pause: Pause::default(),
+            clock,
+            scripting: OnceLock::new(),
+            log: OnceLock::new(),
+            host: OnceLock::new(),
+            started,
+            run_id: String::new(),
+            active_expire: AtomicBool::new(true),
+            memory_full: AtomicBool::new(false),
+            memory_used: AtomicU64::new(0),
+            log_failure: Mutex::default(),
+            random: AtomicU64::new(seed),
+        };
+        let run_id = (0..5).map(|_| format!("{:08x}", engine.random() as u32)).collect();
+        Engine { run_id, ..engine }
+    }
+
+    /// Begins a session.
+    pub fn session(&self, arrival: Arrival) -> Session {
+        let client = self.clients.arrive(arrival, self.clock.now());
+        Session::new(client, self.settings.text(Setting::Requirepass).is_empty())
+    }
+
+    /// Returns a random number: one step of SplitMix64, so a seed repeats a run.
+    pub fn random(&self) -> u64 {
+        let mut z = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Returns how accesses are stamped at this time under the current policy.
+    #[inline]
+    pub fn stamping(&self, now: Millis) -> Stamping {
+        /// Positions of the LFU policies in the setting's list of words.
+        const LFU: [i64; 2] = [1, 5];
+        if !LFU.contains(&self.settings.int(Setting::MaxmemoryPolicy)) {
+            return Stamping::Lru { clock: (now / 1000) as u32 & 0xff_ffff };
+        }
+        Stamping::Lfu {
+            minutes: (now / 60_000) as u16,
+            log_factor: self.settings.int(Setting::LfuLogFactor) as u32,
+            decay_minutes: self.settings.int(Setting::LfuDecayTime) as u32,
+            random: self.random() as u32,
+        }
+    }
+
+    /// Returns which keyspace events anybody wants.
+    #[inline]
+    pub fn wanted_events(&self) -> EventClasses {
+        EventClasses::default()
+    }
+}

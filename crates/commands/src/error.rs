@@ -1,0 +1,141 @@
+//! Error replies: every text a client can see stands here, exactly as Redis words it.
+
+use redpoll_keyspace::WrongType;
+
+/// An error reply; its text begins with a code such as `ERR` or `WRONGTYPE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// A fixed text.
+    Text(&'static str),
+    /// A text made for the occasion.
+    Owned(String),
+}
+
+impl Error {
+    /// Returns the text as it goes over the wire, without the leading `-`.
+    pub fn text(&self) -> &str {
+        match self {
+            Error::Text(text) => text,
+            Error::Owned(text) => text,
+        }
+    }
+
+    /// Returns the code: the text up to the first space.
+    pub fn code(&self) -> &str {
+        self.text().split(' ').next().unwrap_or_default()
+    }
+}
+
+impl From<WrongType> for Error {
+    fn from(_: WrongType) -> Error {
+        WRONG_TYPE
+    }
+}
+
+macro_rules! texts {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        $($(#[$doc])* pub const $name: Error = Error::Text($text);)*
+    };
+}
+
+texts! {
+    /// The key holds another type.
+    WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value";
+    /// Options that do not fit together or are unknown.
+    SYNTAX = "ERR syntax error";
+    /// Not a 64-bit integer.
+    NOT_AN_INTEGER = "ERR value is not an integer or out of range";
+    /// Not a float.
+    NOT_A_FLOAT = "ERR value is not a valid float";
+    /// An index outside the value.
+    OUT_OF_RANGE = "ERR index out of range";
+    /// A key that must exist does not.
+    NO_SUCH_KEY = "ERR no such key";
+    /// Negative where only non-negative makes sense.
+    NOT_POSITIVE = "ERR value is out of range, must be positive";
+    /// INCR and friends past 64 bits.
+    OVERFLOW = "ERR increment or decrement would overflow";
+    /// INCRBYFLOAT to infinity.
+    NAN_OR_INFINITY = "ERR increment would produce NaN or Infinity";
+    /// SETRANGE and SETBIT with a negative offset.
+    OFFSET = "ERR offset is out of range";
+    /// A string would exceed proto-max-bulk-len.
+    STRING_TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+    /// SELECT and friends.
+    DB_INDEX = "ERR DB index is out of range";
+    /// A database number that is no number.
+    INVALID_DB_INDEX = "ERR invalid DB index";
+    /// Source and destination are one.
+    SAME_OBJECT = "ERR source and destination objects are the same";
+    /// Not logged in.
+    NO_AUTH = "NOAUTH Authentication required.";
+    /// Wrong user or password.
+    WRONG_PASS = "WRONGPASS invalid username-password pair or user is disabled.";
+    /// AUTH without a password set.
+    AUTH_WITHOUT_PASSWORD = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?";
+    /// EXEC after a queueing error.
+    EXEC_ABORT = "EXECABORT Transaction discarded because of previous errors.";
+    /// MULTI inside MULTI.
+    NESTED_MULTI = "ERR MULTI calls can not be nested";
+    /// WATCH inside MULTI.
+    WATCH_IN_MULTI = "ERR WATCH inside MULTI is not allowed";
+    /// EXEC outside MULTI.
+    EXEC_WITHOUT_MULTI = "ERR EXEC without MULTI";
+    /// DISCARD outside MULTI.
+    DISCARD_WITHOUT_MULTI = "ERR DISCARD without MULTI";
+    /// EVALSHA of an unknown script.
+    NO_SCRIPT = "NOSCRIPT No matching script. Please use EVAL.";
+    /// Invalid cursor in the SCAN family.
+    INVALID_CURSOR = "ERR invalid cursor";
+    /// numkeys of zero or less.
+    NUMKEYS = "ERR numkeys should be greater than 0";
+    /// A command not allowed in scripts.
+    NOT_IN_SCRIPT = "ERR This Redis command is not allowed from script";
+    /// A write inside a read-only script.
+    WRITE_IN_READ_ONLY_SCRIPT = "ERR Write commands are not allowed from read-only scripts.";
+    /// Writes refused while memory is above its limit.
+    OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'.";
+    /// HELLO with an unsupported version.
+    NO_PROTO = "NOPROTO unsupported protocol version";
+}
+
+/// The command does not exist; the first arguments are quoted as Redis does.
+pub fn unknown_command(args: &[&[u8]]) -> Error {
+    /// How much of the name and of the arguments is repeated, bytes.
+    const QUOTED_MAX: usize = 128;
+    let quoted = |arg: &[u8], max: usize| String::from_utf8_lossy(&arg[..arg.len().min(max)]).into_owned();
+    let mut text = format!("ERR unknown command '{}', with args beginning with: ", quoted(args[0], QUOTED_MAX));
+    let mut left = QUOTED_MAX;
+    for arg in &args[1..] {
+        if left == 0 {
+            break;
+        }
+        let part = quoted(arg, left);
+        left = left.saturating_sub(part.len() + 3);
+        text.push_str(&format!("'{part}' "));
+    }
+    Error::Owned(text)
+}
+
+/// The command exists, its subcommand does not.
+pub fn unknown_subcommand(command: &str, subcommand: &[u8]) -> Error {
+    /// How much of the subcommand is repeated, bytes.
+    const QUOTED_MAX: usize = 128;
+    let quoted = String::from_utf8_lossy(&subcommand[..subcommand.len().min(QUOTED_MAX)]);
+    Error::Owned(format!("ERR unknown subcommand '{quoted}'. Try {} HELP.", command.to_ascii_uppercase()))
+}
+
+/// Too few or too many arguments; `name` is `command` or `command|subcommand`.
+pub fn wrong_arity(name: &str) -> Error {
+    Error::Owned(format!("ERR wrong number of arguments for '{name}' command"))
+}
+
+/// An expiry that makes no sense in a command.
+pub fn invalid_expire(command: &str) -> Error {
+    Error::Owned(format!("ERR invalid expire time in '{command}' command"))
+}
+
+/// The log cannot be written.
+pub fn log_failing(reason: &str) -> Error {
+    Error::Owned(format!("MISCONF Errors writing to the AOF file: {reason}"))
+}

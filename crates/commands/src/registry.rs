@@ -1,0 +1,183 @@
+//! The registry: the rows of all families, resolved once at start and found by name.
+
+use std::collections::HashMap;
+
+use crate::args::Args;
+use crate::command::{Command, FLAG_NAMES, Family, Flags, Keys, MOVABLE_KEYS};
+use crate::error::{Error, unknown_command, unknown_subcommand};
+use crate::syntax;
+
+/// Longest command or subcommand name, bytes.
+const NAME_MAX: usize = 32;
+
+/// A row with everything derived from it.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The row.
+    pub command: &'static Command,
+    /// Lower case; `container|subcommand` for a subcommand.
+    pub name: String,
+    /// The group it belongs to.
+    pub group: &'static str,
+    /// Position in the registry: index of its statistics.
+    pub id: usize,
+    /// Exact if positive, a minimum if negative.
+    pub arity: i32,
+    /// Where its keys stand; never [`Keys::FromSyntax`].
+    pub keys: Keys,
+    /// The row's flags and those that follow.
+    pub flags: Flags,
+    /// The ids of its subcommands.
+    pub subcommands: Vec<usize>,
+    by_subcommand: HashMap<Box<[u8]>, usize, foldhash::fast::FixedState>,
+}
+
+impl Resolved {
+    /// Tells whether this number of arguments, the name included, is right.
+    #[inline]
+    pub fn accepts(&self, count: usize) -> bool {
+        if self.arity > 0 { count == self.arity as usize } else { count >= self.arity.unsigned_abs() as usize }
+    }
+
+    /// Pushes the argument numbers of the keys of one call.
+    pub fn key_positions(&self, args: Args<'_>, positions: &mut Vec<usize>) {
+        match self.keys {
+            Keys::None | Keys::FromSyntax => {}
+            Keys::Range { first, last, step } => {
+                let last = if last < 0 { args.len() as isize + last } else { last };
+                positions
+                    .extend((first as isize..=last.min(args.len() as isize - 1)).step_by(step).map(|at| at as usize));
+            }
+            Keys::Counted { destination, count } => {
+                if destination > 0 {
+                    positions.push(destination);
+                }
+                let numkeys = args.int(count).ok().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+                positions.extend((count + 1..args.len()).take(numkeys));
+            }
+            Keys::Custom(find) => find(args, positions),
+        }
+    }
+
+    /// Tells whether a flag is set.
+    #[inline]
+    pub fn has(&self, flag: Flags) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Tells whether it is a subcommand of another command.
+    pub fn is_subcommand(&self) -> bool {
+        self.name.contains('|')
+    }
+
+    /// Returns the names of its flags, as COMMAND INFO lists them.
+    pub fn flag_names(&self) -> impl Iterator<Item = &'static str> {
+        FLAG_NAMES.iter().filter(|(flag, name)| self.has(*flag) && !name.is_empty()).map(|(_, name)| *name)
+    }
+}
+
+/// All commands.
+#[derive(Debug)]
+pub struct Registry {
+    resolved: Vec<Resolved>,
+    by_name: HashMap<Box<[u8]>, usize, foldhash::fast::FixedState>,
+}
+
+impl Registry {
+    /// Resolves the rows of all families.
+    ///
+    /// # Panics
+    /// If two rows have one name: a mistake in the table.
+    pub fn new(families: impl IntoIterator<Item = Family>) -> Registry {
+        let mut registry = Registry { resolved: Vec::new(), by_name: HashMap::default() };
+        for family in families {
+            for command in family.commands {
+                let id = registry.add(command, family.group, None);
+                let name: Box<[u8]> = registry.resolved[id].name.as_bytes().into();
+                assert!(registry.by_name.insert(name, id).is_none(), "two commands are called {}", command.syntax);
+                for subcommand in command.subcommands {
+                    let sub = registry.add(subcommand, family.group, Some(id));
+                    let name = registry.resolved[sub].name.split('|').nth(1).expect("a subcommand has two names");
+                    let name = name.as_bytes().into();
+                    registry.resolved[id].subcommands.push(sub);
+                    registry.resolved[id].by_subcommand.insert(name, sub);
+                }
+            }
+        }
+        registry
+    }
+
+    fn add(&mut self, command: &'static Command, group: &'static str, parent: Option<usize>) -> usize {
+        let words = if parent.is_some() { 2 } else { 1 };
+        let mut names = command.syntax.split_whitespace().map(str::to_ascii_lowercase);
+        let mut name = names.next().expect("a syntax line begins with the name");
+        if parent.is_some() {
+            name = format!("{name}|{}", names.next().expect("a subcommand's line has two names"));
+        }
+        let keys = match command.keys {
+            Keys::FromSyntax if command.subcommands.is_empty() => syntax::keys(command.syntax, words),
+            Keys::FromSyntax => Keys::None,
+            keys => keys,
+        };
+        let arity = match command.arity {
+            0 if command.subcommands.is_empty() => syntax::arity(command.syntax, words),
+            0 => -2,
+            arity => arity,
+        };
+        let movable = matches!(keys, Keys::Counted { .. } | Keys::Custom(_));
+        let flags = if movable { command.flags | MOVABLE_KEYS } else { command.flags };
+        let id = self.resolved.len();
+        let (subcommands, by_subcommand) = (Vec::new(), HashMap::default());
+        self.resolved.push(Resolved { command, name, group, id, arity, keys, flags, subcommands, by_subcommand });
+        id
+    }
+
+    /// Returns every command and subcommand in table order.
+    pub fn all(&self) -> &[Resolved] {
+        &self.resolved
+    }
+
+    /// Finds a command, or `container|subcommand`, by name in any case.
+    pub fn find(&self, name: &[u8]) -> Option<&Resolved> {
+        let (name, sub) = match name.iter().position(|byte| *byte == b'|') {
+            Some(at) => (&name[..at], Some(&name[at + 1..])),
+            None => (name, None),
+        };
+        let command = &self.resolved[lookup(&self.by_name, name)?];
+        match sub {
+            Some(sub) => Some(&self.resolved[lookup(&command.by_subcommand, sub)?]),
+            None => Some(command),
+        }
+    }
+
+    /// Finds the command that the arguments call, down to the subcommand.
+    #[inline]
+    pub fn resolve(&self, args: Args<'_>) -> Result<&Resolved, Error> {
+        let Some(id) = lookup(&self.by_name, args.at(0)) else { return Err(unknown_command(args.0)) };
+        let command = &self.resolved[id];
+        if command.subcommands.is_empty() || args.len() < 2 {
+            return Ok(command);
+        }
+        match lookup(&command.by_subcommand, args.at(1)) {
+            Some(id) => Ok(&self.resolved[id]),
+            None if !std::ptr::fn_addr_eq(
+                command.command.handler,
+                crate::command::container as crate::command::Handler,
+            ) =>
+            {
+                Ok(command)
+            }
+            None => Err(unknown_subcommand(&command.name, args.at(1))),
+        }
+    }
+}
+
+#[inline]
+fn lookup(names: &HashMap<Box<[u8]>, usize, foldhash::fast::FixedState>, name: &[u8]) -> Option<usize> {
+    let mut lower = [0; NAME_MAX];
+    let lower = lower.get_mut(..name.len())?;
+    for (to, from) in lower.iter_mut().zip(name) {
+        *to = from.to_ascii_lowercase();
+    }
+    names.get(&*lower).copied()
+}

@@ -1,0 +1,98 @@
+//! A session: what one client (a connection, or a thread using the embedded store) has set up for itself.
+
+use std::sync::Arc;
+
+use redpoll_keyspace::WatchFlag;
+
+use crate::client::Client;
+
+/// A command waiting for EXEC.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    /// Its id in the registry.
+    pub(crate) id: usize,
+    pub(crate) args: Vec<Box<[u8]>>,
+}
+
+/// An open MULTI.
+#[derive(Debug, Default)]
+pub(crate) struct Transaction {
+    pub(crate) queued: Vec<Queued>,
+    /// Bytes of all queued arguments.
+    pub(crate) bytes: usize,
+    /// A command could not be queued: EXEC will refuse.
+    pub(crate) aborted: bool,
+}
+
+/// The keys a session watches.
+#[derive(Debug, Default)]
+pub(crate) struct Watching {
+    pub(crate) flag: Arc<WatchFlag>,
+    pub(crate) keys: Vec<(usize, Box<[u8]>)>,
+}
+
+/// Which replies a client wants, as set by CLIENT REPLY.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// All.
+    #[default]
+    On,
+    /// None.
+    Off,
+    /// None for the next command (the state while CLIENT REPLY SKIP itself runs).
+    SkipNext,
+    /// None for this command.
+    Skip,
+}
+
+/// One client's state.
+#[derive(Debug)]
+pub struct Session {
+    /// What others can see of this client.
+    pub client: Arc<Client>,
+    /// The selected database.
+    pub db: usize,
+    /// Logged in, or no password is needed.
+    pub authenticated: bool,
+    /// Which replies the client wants.
+    pub reply_mode: ReplyMode,
+    /// The connection is to be closed after the replies written so far (QUIT).
+    pub closing: bool,
+    /// Reads leave no access stamps.
+    pub no_touch: bool,
+    /// Which slot of the statistics it counts in.
+    pub slot: usize,
+    /// Offset in the log up to which its own changes reach; replies under `appendfsync always` wait for it.
+    pub log_offset: u64,
+    pub(crate) transaction: Option<Transaction>,
+    pub(crate) watching: Option<Watching>,
+}
+
+impl Session {
+    /// Begins a session for a client.
+    pub fn new(client: Arc<Client>, authenticated: bool) -> Session {
+        let slot = client.id as usize;
+        Session {
+            client,
+            db: 0,
+            authenticated,
+            reply_mode: ReplyMode::On,
+            closing: false,
+            no_touch: false,
+            slot,
+            log_offset: 0,
+            transaction: None,
+            watching: None,
+        }
+    }
+
+    /// Tells whether MULTI is open.
+    pub fn in_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// Tells whether keys are watched.
+    pub fn is_watching(&self) -> bool {
+        self.watching.is_some()
+    }
+}

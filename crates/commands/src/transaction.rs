@@ -1,0 +1,174 @@
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+//!
+//! EXEC locks the shards of all keys of all queued commands (or everything, if one of them needs that) before it looks at the watch flag: a change of a watched key is
+//! either seen, or comes after the transaction. Watched keys are locked too, so that their watches can be taken away in the same step.
+
+use std::sync::atomic::Ordering;
+
+use redpoll_keyspace::{Gate, Held};
+use redpoll_resp::Writer;
+use smallvec::SmallVec;
+
+use crate::args::Args;
+use crate::command::{
+    ALLOW_BUSY, Command, EXCLUSIVE, FAST, Family, LOADING, NO_MULTI, NOSCRIPT, NOT_QUEUED, SKIP_SLOWLOG, STALE,
+    TRANSACTION, WHOLE, cmd,
+};
+use crate::cx::{Cx, Origin};
+use crate::dispatch::{call_keys, run};
+use crate::engine::Engine;
+use crate::error::{DISCARD_WITHOUT_MULTI, EXEC_ABORT, EXEC_WITHOUT_MULTI, Error, NESTED_MULTI, WATCH_IN_MULTI};
+use crate::registry::Resolved;
+use crate::session::{Queued, Session, Transaction, Watching};
+
+/// Most bytes of arguments one transaction may queue.
+const QUEUED_BYTES_MAX: usize = 1 << 30;
+
+#[rustfmt::skip]
+const COMMANDS: &[Command] = &[
+    cmd("DISCARD", discard, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | NOT_QUEUED | TRANSACTION, "2.0.0", "O(N), when N is the number of queued commands", "Discards a transaction."),
+    cmd("EXEC", exec, NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG | NOT_QUEUED | TRANSACTION, "1.2.0", "Depends on commands in the transaction", "Executes all commands in a transaction."),
+    cmd("MULTI", multi, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | NOT_QUEUED, "1.2.0", "O(1)", "Starts a transaction."),
+    cmd("UNWATCH", unwatch, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | TRANSACTION, "2.2.0", "O(1)", "Forgets about watched keys of a transaction."),
+    cmd("WATCH key [key ...]", watch, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | NOT_QUEUED, "2.2.0", "O(1) for every key.", "Monitors changes to keys to determine the execution of a transaction."),
+];
+
+/// Transactions.
+pub const FAMILY: Family = Family { group: "transactions", commands: COMMANDS };
+
+/// Puts a command into the open transaction.
+pub(crate) fn queue(session: &mut Session, resolved: &Resolved, args: Args<'_>, out: &mut Writer) {
+    let transaction = session.transaction.as_mut().expect("the caller saw it open");
+    let bytes: usize = args.0.iter().map(|arg| arg.len()).sum();
+    if resolved.has(NO_MULTI) {
+        transaction.aborted = true;
+        return out.error("ERR Command not allowed inside a transaction");
+    }
+    if transaction.bytes + bytes > QUEUED_BYTES_MAX {
+        transaction.aborted = true;
+        return out.error("ERR transaction too large");
+    }
+    transaction.bytes += bytes;
+    let args = args.0.iter().map(|arg| Box::from(*arg)).collect();
+    transaction.queued.push(Queued { id: resolved.id, args });
+    session.client.queued.store(transaction.queued.len(), Ordering::Relaxed);
+    out.simple("QUEUED");
+}
+
+/// Tells whether one of the queued commands needs more than the shards of its keys.
+pub(crate) fn needs_all(engine: &Engine, session: &Session) -> bool {
+    let queued = session.transaction.iter().flat_map(|transaction| &transaction.queued);
+    queued.map(|queued| &engine.registry.all()[queued.id]).any(|resolved| resolved.has(EXCLUSIVE | WHOLE))
+}
+
+/// Locks the shards of all queued commands and of all watched keys.
+pub(crate) fn lock<'g>(engine: &Engine, session: &Session, gate: &'g mut Gate<'_>) -> Held<'g> {
+    let queued = session.transaction.iter().flat_map(|transaction| &transaction.queued);
+    let queued = queued.flat_map(|queued| call_keys(&engine.registry.all()[queued.id], &queued.args));
+    let watched = session.watching.iter().flat_map(|watching| &watching.keys).map(|(_, key)| &**key);
+    gate.lock(queued.chain(watched))
+}
+
+/// MULTI
+fn multi(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    if cx.session.transaction.is_some() {
+        return Err(NESTED_MULTI);
+    }
+    cx.session.transaction = Some(Transaction::default());
+    cx.session.client.queued.store(0, Ordering::Relaxed);
+    cx.out.ok();
+    Ok(())
+}
+
+/// DISCARD
+fn discard(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    if cx.session.transaction.is_none() {
+        return Err(DISCARD_WITHOUT_MULTI);
+    }
+    close(cx);
+    cx.out.ok();
+    Ok(())
+}
+
+/// EXEC
+fn exec(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    let Some(transaction) = cx.session.transaction.take() else { return Err(EXEC_WITHOUT_MULTI) };
+    let unchanged = watched_unchanged(cx);
+    close(cx);
+    if transaction.aborted {
+        return Err(EXEC_ABORT);
+    }
+    if !unchanged {
+        cx.out.null_array();
+        return Ok(());
+    }
+    cx.out.array(transaction.queued.len());
+    for Queued { id, args } in &transaction.queued {
+        let args: SmallVec<[&[u8]; 8]> = args.iter().map(AsRef::as_ref).collect();
+        let Cx { db, out, session, engine, journal, .. } = cx;
+        let mut nested = Cx { db, out, session, engine, journal, origin: Origin::Transaction };
+        run(&mut nested, &engine.registry.all()[*id], Args(&args));
+    }
+    cx.journal.nothing();
+    Ok(())
+}
+
+/// WATCH key [key ...]
+fn watch(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    if cx.session.transaction.is_some() {
+        return Err(WATCH_IN_MULTI);
+    }
+    let watching = cx.session.watching.get_or_insert_with(Watching::default);
+    let db = cx.db.db();
+    for key in args.from(1) {
+        if !watching.keys.iter().any(|(watched_db, watched)| *watched_db == db && **watched == **key) {
+            cx.db.watch(key, &watching.flag);
+            watching.keys.push((db, Box::from(*key)));
+        }
+    }
+    cx.session.client.watching.store(watching.keys.len(), Ordering::Relaxed);
+    cx.out.ok();
+    Ok(())
+}
+
+/// UNWATCH
+fn unwatch(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    if cx.origin == Origin::Client {
+        stop_watching(cx);
+    }
+    cx.out.ok();
+    Ok(())
+}
+
+fn watched_unchanged(cx: &mut Cx<'_, '_>) -> bool {
+    let Some(Watching { flag, keys }) = &cx.session.watching else { return true };
+    !flag.is_raised() && !keys.iter().any(|(db, key)| cx.db.expired_since_watch(*db, key, flag))
+}
+
+/// Ends the transaction and all watches.
+fn close(cx: &mut Cx<'_, '_>) {
+    cx.session.transaction = None;
+    cx.session.client.queued.store(usize::MAX, Ordering::Relaxed);
+    stop_watching(cx);
+}
+
+fn stop_watching(cx: &mut Cx<'_, '_>) {
+    if let Some(Watching { flag, keys }) = cx.session.watching.take() {
+        keys.iter().for_each(|(db, key)| cx.db.unwatch(*db, key, &flag));
+        cx.session.client.watching.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Ends a session's transaction and watches from outside any command: the client has gone or sent RESET.
+pub fn abandon(engine: &Engine, session: &mut Session) {
+    session.transaction = None;
+    session.client.queued.store(usize::MAX, Ordering::Relaxed);
+    let Some(Watching { flag, keys }) = session.watching.take() else { return };
+    let now = engine.clock.now();
+    let mut gate = engine.keyspace.enter();
+    let held = gate.lock(keys.iter().map(|(_, key)| &**key));
+    let effects = redpoll_keyspace::Effects::default();
+    let mut view = redpoll_keyspace::View::new(&engine.keyspace, held, 0, now, engine.stamping(now), effects);
+    keys.iter().for_each(|(db, key)| view.unwatch(*db, key, &flag));
+    session.client.watching.store(0, Ordering::Relaxed);
+}

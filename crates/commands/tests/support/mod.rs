@@ -1,0 +1,96 @@
+//! An engine without a store around it, driven command by command, with a clock that stands still unless told otherwise.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use redpoll_commands::args::Args;
+use redpoll_commands::client::Arrival;
+use redpoll_commands::dispatch::{Outcome, dispatch};
+use redpoll_commands::engine::{Clock, Engine};
+use redpoll_commands::registry::Registry;
+use redpoll_commands::session::Session;
+use redpoll_commands::settings::Settings;
+use redpoll_resp::{Protocol as Wire, Writer};
+use redpoll_testkit::{Protocol, Reply, Target};
+
+/// 2024-01-01, in microseconds.
+const EPOCH_MICROS: u64 = 1_704_067_200_000_000;
+
+/// Time that moves by one microsecond per look, and by what a transcript says.
+struct TestClock(Arc<AtomicU64>);
+
+impl Clock for TestClock {
+    fn now(&self) -> u64 {
+        self.micros() / 1000
+    }
+
+    fn micros(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn ticks(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) * 1000
+    }
+}
+
+/// An engine in this process.
+pub struct InProcess {
+    engine: Engine,
+    micros: Arc<AtomicU64>,
+    clients: HashMap<String, (Session, Writer)>,
+    current: String,
+}
+
+impl InProcess {
+    /// Makes an empty engine.
+    pub fn new() -> InProcess {
+        let micros = Arc::new(AtomicU64::new(EPOCH_MICROS));
+        let clock = Box::new(TestClock(Arc::clone(&micros)));
+        let registry = Registry::new(redpoll_commands::families());
+        let engine = Engine::new(registry, Settings::default(), clock, 0x5eed);
+        let mut target = InProcess { engine, micros, clients: HashMap::new(), current: String::new() };
+        target.set_protocol(Protocol::Resp2);
+        target
+    }
+
+    fn connect(&mut self, protocol: Wire) {
+        let session = self.engine.session(Arrival::embedded());
+        self.clients.insert(self.current.clone(), (session, Writer::new(protocol)));
+    }
+}
+
+impl Target for InProcess {
+    fn call(&mut self, args: &[Vec<u8>]) -> Reply {
+        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+        let (session, out) = self.clients.get_mut(&self.current).expect("the current client is connected");
+        out.clear();
+        let outcome = dispatch(&self.engine, session, Args(&args), out, self.engine.clock.now());
+        assert_eq!(outcome, Outcome::Done, "nothing pauses clients in a transcript");
+        Reply::read(&mut &out.as_slice()[..]).expect("a reply is well formed")
+    }
+
+    fn set_protocol(&mut self, protocol: Protocol) {
+        self.connect(match protocol {
+            Protocol::Resp2 => Wire::Resp2,
+            Protocol::Resp3 => Wire::Resp3,
+        });
+    }
+
+    fn reset(&mut self) {
+        self.clients.clear();
+        self.current.clear();
+        self.set_protocol(Protocol::Resp2);
+    }
+
+    fn use_client(&mut self, name: &str) {
+        self.current = name.to_owned();
+        if !self.clients.contains_key(name) {
+            self.connect(Wire::Resp2);
+        }
+    }
+
+    fn advance(&mut self, ms: u64) {
+        self.micros.fetch_add(ms * 1000, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,105 @@
+//! What a command did, collected while it runs and handed up when it is done.
+//!
+//! A handler never talks to the log, to subscribers or to watchers itself: changes made through the view leave their traces here, in the
+//! order they happened, and the dispatcher passes them on while the shards are still locked.
+
+/// Classes of keyspace events, one bit each, with the letters of `notify-keyspace-events`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum EventClass {
+    /// `g`: commands that work on any type.
+    Generic = 1 << 2,
+    /// `$`: strings.
+    String = 1 << 3,
+    /// `l`: lists.
+    List = 1 << 4,
+    /// `s`: sets.
+    Set = 1 << 5,
+    /// `h`: hashes.
+    Hash = 1 << 6,
+    /// `z`: sorted sets.
+    SortedSet = 1 << 7,
+    /// `x`: keys that expired.
+    Expired = 1 << 8,
+    /// `e`: keys that were evicted.
+    Evicted = 1 << 9,
+    /// `t`: streams.
+    Stream = 1 << 10,
+    /// `m`: reads of keys that do not exist.
+    KeyMiss = 1 << 11,
+    /// `n`: keys that came into being.
+    New = 1 << 14,
+}
+
+/// A set of [`EventClass`]es: which events are wanted at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventClasses(pub u32);
+
+impl EventClasses {
+    /// Tells whether events of this class are wanted.
+    #[inline]
+    pub fn contains(self, class: EventClass) -> bool {
+        self.0 & class as u32 != 0
+    }
+}
+
+/// One keyspace event: something of a class happened to a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The class, by which subscribers select.
+    pub class: EventClass,
+    /// The event's name, such as `set` or `expired`.
+    pub name: &'static str,
+    /// The database of the key.
+    pub db: usize,
+    /// The key.
+    pub key: Box<[u8]>,
+}
+
+/// What an update did to a value: nothing, or a number of changes under an event name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub(crate) event: &'static str,
+    pub(crate) count: u64,
+}
+
+impl Change {
+    /// Nothing changed: no watcher is told, nothing is logged.
+    pub const NONE: Change = Change { event: "", count: 0 };
+
+    /// `count` things changed under one event name; a count of zero is [`Change::NONE`].
+    #[inline]
+    pub fn of(event: &'static str, count: u64) -> Change {
+        Change { event, count }
+    }
+}
+
+/// Everything one command caused, in order.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Number of changes; zero means that the command changed nothing.
+    pub dirty: u64,
+    /// Events of the wanted classes.
+    pub events: Vec<Event>,
+    /// Keys removed because their time had come, to be logged as deletions before the command itself.
+    pub expired: Vec<(usize, Box<[u8]>)>,
+    /// Which events to collect.
+    pub wanted: EventClasses,
+}
+
+impl Effects {
+    /// Collects an event if its class is wanted.
+    #[inline]
+    pub fn notify(&mut self, class: EventClass, name: &'static str, db: usize, key: &[u8]) {
+        if self.wanted.contains(class) {
+            self.events.push(Event { class, name, db, key: key.into() });
+        }
+    }
+
+    /// Forgets what was collected, keeping the buffers.
+    pub fn clear(&mut self) {
+        self.dirty = 0;
+        self.events.clear();
+        self.expired.clear();
+    }
+}

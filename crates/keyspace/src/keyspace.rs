@@ -1,0 +1,182 @@
+//! The gate and the locks: how a caller comes to hold the shards it needs.
+//!
+//! An ordinary command passes the gate shared and locks the shards of its keys in ascending order, so commands on different shards run in parallel
+//! and no two can wait for each other in a circle. A command that needs everything at one moment (FLUSHALL, a script that declares no keys) passes
+//! the gate exclusively and then owns all shards without locking any. [`Held`] is what either way yields; [`crate::View`] works on it.
+
+use std::hash::{BuildHasher, Hasher};
+
+use crossbeam_utils::CachePadded;
+use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
+use foldhash::fast::FixedState;
+use parking_lot::{Mutex, MutexGuard};
+use redpoll_structures::crc::hash_slot;
+use smallvec::SmallVec;
+
+use crate::Shard;
+
+/// Number of shards; a power of two, so that keys of one hash slot share a shard.
+pub const SHARDS: usize = 1024;
+
+/// Number of databases unless the settings say otherwise.
+pub const DATABASES_DEFAULT: usize = 16;
+
+/// Which shard.
+pub type ShardIndex = u16;
+
+type Shards = Box<[CachePadded<Mutex<Shard>>]>;
+
+/// All shards behind one gate.
+#[derive(Debug)]
+pub struct Keyspace {
+    gate: ShardedLock<Shards>,
+    hasher: FixedState,
+    databases: usize,
+}
+
+impl Keyspace {
+    /// Makes an empty keyspace of `databases` databases whose tables are seeded with `seed` (random per process, so that nobody outside can
+    /// choose keys that collide).
+    pub fn new(databases: usize, seed: u64) -> Keyspace {
+        let shards = (0..SHARDS).map(|_| CachePadded::new(Mutex::new(Shard::new(databases)))).collect();
+        Keyspace { gate: ShardedLock::new(shards), hasher: FixedState::with_seed(seed), databases }
+    }
+
+    /// Returns the number of databases.
+    pub fn databases(&self) -> usize {
+        self.databases
+    }
+
+    /// Returns the shard a key belongs to.
+    #[inline]
+    pub fn shard_of(key: &[u8]) -> ShardIndex {
+        hash_slot(key) & (SHARDS as u16 - 1)
+    }
+
+    /// Returns the hash of a key or member under this keyspace's seed.
+    #[inline]
+    pub fn hash(&self, bytes: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(bytes);
+        hasher.finish()
+    }
+
+    /// Passes the gate shared: shards can be locked one by one.
+    #[inline]
+    pub fn enter(&self) -> Gate<'_> {
+        Gate::Shared(self.gate.read().expect("no exclusive holder has panicked while changing shards"))
+    }
+
+    /// Passes the gate exclusively: waits until nobody else is inside and keeps everybody out.
+    pub fn enter_exclusive(&self) -> Gate<'_> {
+        Gate::Exclusive(self.gate.write().expect("no exclusive holder has panicked while changing shards"))
+    }
+}
+
+/// Leave to lock shards; holding it keeps exclusive callers (or, if exclusive, all callers) out.
+pub enum Gate<'k> {
+    /// Shards must be locked one by one.
+    Shared(ShardedLockReadGuard<'k, Shards>),
+    /// All shards are ours.
+    Exclusive(ShardedLockWriteGuard<'k, Shards>),
+}
+
+impl Gate<'_> {
+    /// Locks the shards of these keys in ascending order, or hands out all shards if the gate is exclusive.
+    #[inline]
+    pub fn lock<'g, 'a>(&'g mut self, mut keys: impl Iterator<Item = &'a [u8]>) -> Held<'g> {
+        let shards = match self {
+            Gate::Exclusive(shards) => return Held::All(shards.iter_mut().map(|shard| shard.get_mut()).collect()),
+            Gate::Shared(shards) => &**shards,
+        };
+        let Some(first) = keys.next() else { return Held::None(shards) };
+        let first = Keyspace::shard_of(first);
+        let mut more: SmallVec<[ShardIndex; 16]> =
+            keys.map(Keyspace::shard_of).filter(|index| *index != first).collect();
+        if more.is_empty() {
+            return Held::One(shards[first as usize].lock());
+        }
+        more.push(first);
+        more.sort_unstable();
+        more.dedup();
+        Held::Some(more.into_iter().map(|index| (index, shards[index as usize].lock())).collect())
+    }
+}
+
+impl<'k> Gate<'k> {
+    /// Locks one shard by number, for callers that work through all shards piece by piece.
+    pub fn lock_shard(&mut self, index: ShardIndex) -> Held<'_> {
+        match self {
+            Gate::Exclusive(shards) => Held::All(shards.iter_mut().map(|shard| shard.get_mut()).collect()),
+            Gate::Shared(shards) => Held::One(shards[index as usize].lock()),
+        }
+    }
+}
+
+/// The shards a caller holds.
+pub enum Held<'g> {
+    /// None: a whole-keyspace operation visits the shards one after the other.
+    None(&'g [CachePadded<Mutex<Shard>>]),
+    /// The one shard that all keys of the caller belong to.
+    One(MutexGuard<'g, Shard>),
+    /// Several, in ascending order.
+    Some(Vec<(ShardIndex, MutexGuard<'g, Shard>)>),
+    /// All of them.
+    All(Vec<&'g mut Shard>),
+}
+
+impl Held<'_> {
+    /// Returns the shard of a key.
+    ///
+    /// # Panics
+    /// If the shard is not held: the caller locked other keys than it uses.
+    #[inline]
+    pub(crate) fn shard(&mut self, key: &[u8]) -> &mut Shard {
+        match self {
+            Held::One(shard) => shard,
+            Held::Some(shards) => {
+                let index = Keyspace::shard_of(key);
+                let at = shards.binary_search_by_key(&index, |(index, _)| *index).expect("the key's shard is locked");
+                &mut shards[at].1
+            }
+            Held::All(shards) => shards[Keyspace::shard_of(key) as usize],
+            Held::None(_) => panic!("a key is used although no shard is locked"),
+        }
+    }
+
+    /// Returns the shard of a key for reading, so that several values can be looked at side by side.
+    ///
+    /// # Panics
+    /// If the shard is not held.
+    pub(crate) fn shard_ref(&self, key: &[u8]) -> &Shard {
+        match self {
+            Held::One(shard) => shard,
+            Held::Some(shards) => {
+                let index = Keyspace::shard_of(key);
+                let at = shards.binary_search_by_key(&index, |(index, _)| *index).expect("the key's shard is locked");
+                &shards[at].1
+            }
+            Held::All(shards) => shards[Keyspace::shard_of(key) as usize],
+            Held::None(_) => panic!("a key is used although no shard is locked"),
+        }
+    }
+
+    /// Visits one shard, locking it for the visit if none are held.
+    #[inline]
+    pub(crate) fn with_shard<R>(&mut self, index: ShardIndex, visit: impl FnOnce(&mut Shard) -> R) -> R {
+        match self {
+            Held::None(shards) => visit(&mut shards[index as usize].lock()),
+            Held::All(shards) => visit(shards[index as usize]),
+            Held::One(_) | Held::Some(_) => panic!("a whole-keyspace operation runs with some shards locked"),
+        }
+    }
+
+    /// Visits a shard that the caller locked by number.
+    pub(crate) fn with_locked<R>(&mut self, index: ShardIndex, visit: impl FnOnce(&mut Shard) -> R) -> R {
+        match self {
+            Held::One(shard) => visit(shard),
+            Held::All(shards) => visit(shards[index as usize]),
+            Held::None(_) | Held::Some(_) => panic!("the shard is not locked by number"),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The kinds of values a key can hold.
+//!
+//! Short strings and integers stand inside the key's own record ([`crate::Entry`]); everything else is an [`Object`] in it: a tag and one pointer,
+//! 16 bytes. Each kind has its own file (`list.rs`, `set.rs`, …) that hides the encodings behind operations.
+
+use crate::{EventClass, Hash, List, Set, SortedSet};
+
+/// The type of a key's value, as TYPE names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A string, also when it holds a number.
+    String,
+    /// A list.
+    List,
+    /// A set.
+    Set,
+    /// A sorted set.
+    SortedSet,
+    /// A hash.
+    Hash,
+}
+
+impl Kind {
+    /// Returns the name that TYPE and SCAN TYPE use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::String => "string",
+            Kind::List => "list",
+            Kind::Set => "set",
+            Kind::SortedSet => "zset",
+            Kind::Hash => "hash",
+        }
+    }
+}
+
+/// The key holds a value of another kind than the operation needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongType;
+
+/// A value that does not fit inside the key's record.
+#[derive(Clone, Debug)]
+pub enum Object {
+    /// A long string.
+    Bytes(Box<Vec<u8>>),
+    /// A list.
+    List(List),
+    /// A set.
+    Set(Set),
+    /// A hash.
+    Hash(Hash),
+    /// A sorted set.
+    SortedSet(SortedSet),
+}
+
+impl Object {
+    /// Returns the kind of the value.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Object::Bytes(_) => Kind::String,
+            Object::List(_) => Kind::List,
+            Object::Set(_) => Kind::Set,
+            Object::Hash(_) => Kind::Hash,
+            Object::SortedSet(_) => Kind::SortedSet,
+        }
+    }
+
+    /// Returns the bytes the value holds on the heap, apart from the record it stands in.
+    pub fn heap_size(&self) -> usize {
+        match self {
+            Object::Bytes(bytes) => size_of::<Vec<u8>>() + bytes.capacity(),
+            Object::List(list) => list.heap_size(),
+            Object::Set(set) => set.heap_size(),
+            Object::Hash(hash) => hash.heap_size(),
+            Object::SortedSet(set) => set.heap_size(),
+        }
+    }
+}
+
+/// A collection that a key can hold, so that the view can find, make and drop it by its Rust type.
+pub trait Typed: Sized {
+    /// The class of the events its changes raise.
+    const CLASS: EventClass;
+    /// Returns the collection in the object, if it is of this type.
+    fn of(object: &Object) -> Option<&Self>;
+    /// Returns the collection in the object for changing, if it is of this type.
+    fn of_mut(object: &mut Object) -> Option<&mut Self>;
+    /// Makes an empty collection.
+    fn empty() -> Self;
+    /// Wraps the collection up.
+    fn into_object(self) -> Object;
+    /// Tells whether nothing is left, in which case the key goes away.
+    fn is_empty(&self) -> bool;
+    /// Returns the bytes held on the heap.
+    fn heap_size(&self) -> usize;
+}
+
+macro_rules! typed {
+    ($type:ident, $class:expr) => {
+        impl Typed for $type {
+            const CLASS: EventClass = $class;
+
+            #[inline]
+            fn of(object: &Object) -> Option<&Self> {
+                match object {
+                    Object::$type(value) => Some(value),
+                    _ => None,
+                }
+            }
+
+            #[inline]
+            fn of_mut(object: &mut Object) -> Option<&mut Self> {
+                match object {
+                    Object::$type(value) => Some(value),
+                    _ => None,
+                }
+            }
+
+            fn empty() -> Self {
+                $type::new()
+            }
+
+            fn into_object(self) -> Object {
+                Object::$type(self)
+            }
+
+            #[inline]
+            fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            #[inline]
+            fn heap_size(&self) -> usize {
+                $type::heap_size(self)
+            }
+        }
+    };
+}
+
+typed!(List, EventClass::List);
+typed!(Set, EventClass::Set);
+typed!(Hash, EventClass::Hash);
+typed!(SortedSet, EventClass::SortedSet);

@@ -1,0 +1,100 @@
+//! A shard: the part of every database whose keys fall into the same hash slots, guarded by one lock.
+//!
+//! Shards are many (1,024) and therefore small: growing one table moves thousands of entries, never millions, so a single insert cannot stall.
+
+use redpoll_structures::table::Table;
+
+use crate::entry::{heap_size, is_expired};
+use crate::watch::Watches;
+use crate::{Entry, Millis};
+
+/// Plain counts kept under the shard's lock and summed up when somebody asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Reads that found their key.
+    pub hits: u64,
+    /// Reads that did not.
+    pub misses: u64,
+    /// Keys removed because their time had come.
+    pub expired: u64,
+}
+
+/// One shard.
+#[derive(Debug)]
+pub struct Shard {
+    pub(crate) databases: Box<[Database]>,
+    pub(crate) watches: Watches,
+    pub(crate) counters: Counters,
+    /// Heap bytes of all entries.
+    pub(crate) used: usize,
+}
+
+/// One database's share of a shard.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pub(crate) table: Table<Entry>,
+    /// Number of entries with a deadline.
+    pub(crate) volatile: usize,
+    /// No entry expires before this; `Millis::MAX` if none has a deadline.
+    pub(crate) soonest: Millis,
+    /// Where the sweep for expired entries stands, and what it has seen so far as the soonest deadline.
+    pub(crate) sweep_cursor: u64,
+    pub(crate) sweep_soonest: Millis,
+}
+
+impl Default for Database {
+    fn default() -> Database {
+        Database { table: Table::new(), volatile: 0, soonest: Millis::MAX, sweep_cursor: 0, sweep_soonest: Millis::MAX }
+    }
+}
+
+impl Shard {
+    pub(crate) fn new(databases: usize) -> Shard {
+        Shard {
+            databases: (0..databases).map(|_| Database::default()).collect(),
+            watches: Watches::default(),
+            counters: Counters::default(),
+            used: 0,
+        }
+    }
+}
+
+impl Database {
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<&Entry> {
+        self.table.find(hash, |entry| entry.key() == key)
+    }
+
+    #[inline]
+    pub(crate) fn find_mut(&mut self, hash: u64, key: &[u8]) -> Option<&mut Entry> {
+        self.table.find_mut(hash, |entry| entry.key() == key)
+    }
+
+    /// Notes that an entry with this deadline now exists.
+    #[inline]
+    pub(crate) fn note_deadline(&mut self, deadline: Millis) {
+        self.volatile += 1;
+        self.soonest = self.soonest.min(deadline);
+        self.sweep_soonest = self.sweep_soonest.min(deadline);
+    }
+
+    /// Takes everything out.
+    pub(crate) fn take(&mut self) -> Database {
+        std::mem::take(self)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.table.iter().map(heap_size).sum()
+    }
+
+    /// Tells whether an entry may be expired at all at this time.
+    #[inline]
+    pub(crate) fn may_expire(&self, now: Millis) -> bool {
+        self.volatile > 0 && self.soonest <= now
+    }
+
+    #[inline]
+    pub(crate) fn holds_expired(&self, hash: u64, key: &[u8], now: Millis) -> bool {
+        self.may_expire(now) && self.find(hash, key).is_some_and(|entry| is_expired(entry, now))
+    }
+}

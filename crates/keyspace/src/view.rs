@@ -1,0 +1,475 @@
+//! The view: one command's window on the shards it holds. Every read and change of a key goes through here.
+//!
+//! The rules a handler cannot break, because the view keeps them:
+//!
+//! * an expired entry does not exist: a read or update removes it first and records that it expired;
+//! * a change raises the flags of watchers, counts as dirty and raises its event;
+//! * a collection left empty is removed, with a `del` event;
+//! * the shard's byte count and its number of volatile entries follow every change.
+//!
+//! Updates of collections take a closure that returns what it did ([`Change`]), so forgetting to say so does not compile.
+
+use redpoll_structures::record::Record;
+
+use crate::entry::{self, INLINE_MAX};
+use crate::object::Typed;
+use crate::shard::Database;
+use crate::{
+    Change, Effects, Entry, EventClass, Held, Keyspace, Kind, Millis, Object, Shard, Stamping, Text, WatchFlag,
+    WrongType,
+};
+use std::sync::Arc;
+
+/// What happens to a key's deadline when its value is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// The deadline goes away.
+    Clear,
+    /// The deadline stays as it is.
+    Keep,
+    /// The key expires at this time.
+    At(Millis),
+}
+
+/// A window on the shards one command holds.
+pub struct View<'g> {
+    pub(crate) held: Held<'g>,
+    pub(crate) keyspace: &'g Keyspace,
+    pub(crate) db: usize,
+    pub(crate) now: Millis,
+    pub(crate) stamping: Stamping,
+    pub(crate) touches: bool,
+    /// What happened so far.
+    pub effects: Effects,
+}
+
+impl<'g> View<'g> {
+    /// Opens a view on database `db` at time `now`.
+    #[inline]
+    pub fn new(
+        keyspace: &'g Keyspace,
+        held: Held<'g>,
+        db: usize,
+        now: Millis,
+        stamping: Stamping,
+        effects: Effects,
+    ) -> View<'g> {
+        debug_assert!(db < keyspace.databases());
+        View { held, keyspace, db, now, stamping, touches: true, effects }
+    }
+
+    /// Returns the selected database.
+    pub fn db(&self) -> usize {
+        self.db
+    }
+
+    /// Selects another database.
+    pub fn select(&mut self, db: usize) {
+        assert!(db < self.keyspace.databases(), "database numbers are checked by the caller");
+        self.db = db;
+    }
+
+    /// Returns the number of databases.
+    pub fn databases(&self) -> usize {
+        self.keyspace.databases()
+    }
+
+    /// Returns the time of the command.
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// Returns how accesses are stamped.
+    pub fn stamping(&self) -> Stamping {
+        self.stamping
+    }
+
+    /// Returns the seed-dependent hash of a key or member.
+    #[inline]
+    pub fn hash(&self, bytes: &[u8]) -> u64 {
+        self.keyspace.hash(bytes)
+    }
+
+    /// Makes reads leave no access stamps (CLIENT NO-TOUCH, OBJECT, DEBUG).
+    pub fn stop_touching(&mut self) {
+        self.touches = false;
+    }
+
+    /// Collects an event if its class is wanted.
+    #[inline]
+    pub fn notify(&mut self, class: EventClass, name: &'static str, key: &[u8]) {
+        self.effects.notify(class, name, self.db, key);
+    }
+
+    // Reading.
+
+    /// Finds a key for reading: counts hit or miss and stamps the access.
+    #[inline]
+    pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
+        let (hash, db, touches, stamping) = (self.hash(key), self.db, self.touches, self.stamping);
+        self.expire_if_due(hash, key);
+        let shard = self.held.shard(key);
+        let Some(entry) = shard.databases[db].find(hash, key) else {
+            shard.counters.misses += 1;
+            self.effects.notify(EventClass::KeyMiss, "keymiss", db, key);
+            return None;
+        };
+        shard.counters.hits += 1;
+        if touches {
+            touch(entry, stamping);
+        }
+        Some(entry)
+    }
+
+    /// Finds a key without leaving a trace: no stamp, no hit or miss.
+    #[inline]
+    pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
+        let (hash, db) = (self.hash(key), self.db);
+        self.expire_if_due(hash, key);
+        self.held.shard(key).databases[db].find(hash, key)
+    }
+
+    /// Tells whether a key exists.
+    #[inline]
+    pub fn contains(&mut self, key: &[u8]) -> bool {
+        self.peek(key).is_some()
+    }
+
+    /// Returns the kind of a key's value.
+    pub fn kind(&mut self, key: &[u8]) -> Option<Kind> {
+        self.peek(key).map(entry::kind)
+    }
+
+    /// Reads a string.
+    #[inline]
+    pub fn read_text(&mut self, key: &[u8]) -> Result<Option<Text<'_>>, WrongType> {
+        match self.read(key) {
+            None => Ok(None),
+            Some(entry) => entry::text(entry).map(Some).ok_or(WrongType),
+        }
+    }
+
+    /// Reads a collection.
+    #[inline]
+    pub fn read_as<T: Typed>(&mut self, key: &[u8]) -> Result<Option<&T>, WrongType> {
+        match self.read(key) {
+            None => Ok(None),
+            Some(entry) => entry.object().and_then(T::of).map(Some).ok_or(WrongType),
+        }
+    }
+
+    /// Reads a collection beside others (set algebra): leaves no trace and removes nothing, but does not see what has expired.
+    pub fn read_beside<T: Typed>(&self, key: &[u8]) -> Result<Option<&T>, WrongType> {
+        match self.find_beside(key) {
+            None => Ok(None),
+            Some(entry) => entry.object().and_then(T::of).map(Some).ok_or(WrongType),
+        }
+    }
+
+    /// Finds a key beside others: leaves no trace and removes nothing, but does not see what has expired.
+    pub fn find_beside(&self, key: &[u8]) -> Option<&Entry> {
+        let entry = self.held.shard_ref(key).databases[self.db].find(self.hash(key), key)?;
+        (!entry::is_expired(entry, self.now)).then_some(entry)
+    }
+
+    // Changing.
+
+    /// Sets a key to a string, whatever it held before; the caller raises the event.
+    #[inline]
+    pub fn set_text(&mut self, key: &[u8], value: &[u8], expiry: Expiry) {
+        self.put(key, expiry, |existing| match existing {
+            Some(entry) => {
+                entry::put_string(entry, value);
+                None
+            }
+            None => Some(entry::new_string(key, value)),
+        });
+    }
+
+    /// Sets a key to an integer, keeping its deadline; the caller raises the event.
+    #[inline]
+    pub fn set_int(&mut self, key: &[u8], value: i64) {
+        self.put(key, Expiry::Keep, |existing| match existing {
+            Some(entry) => {
+                entry.set_int(value);
+                None
+            }
+            None => Some(Record::new_int(key, value)),
+        });
+    }
+
+    /// Sets a key to a collection, whatever it held before; the caller raises the event.
+    pub fn set_object(&mut self, key: &[u8], object: Object, expiry: Expiry) {
+        self.put(key, expiry, |existing| match existing {
+            Some(entry) => {
+                entry.set_object(object);
+                None
+            }
+            None => Some(Record::new_object(key, object)),
+        });
+    }
+
+    /// Changes the bytes of a string in place (APPEND, SETRANGE, SETBIT), creating it if absent; returns what the closure returns.
+    /// The caller raises the event; the key is not created if the closure leaves it empty.
+    pub fn edit_text<R>(&mut self, key: &[u8], edit: impl FnOnce(&mut Vec<u8>) -> R) -> Result<R, WrongType> {
+        let hash = self.hash(key);
+        self.expire_if_due(hash, key);
+        let db = self.db;
+        let shard = self.held.shard(key);
+        let existing = shard.databases[db].find_mut(hash, key);
+        let Some(entry) = existing else {
+            let mut bytes = Vec::new();
+            let result = edit(&mut bytes);
+            if !bytes.is_empty() {
+                self.put(key, Expiry::Clear, |_| {
+                    let mut entry = Record::new_bytes(key, &[]);
+                    entry::put_raw(&mut entry, &bytes);
+                    Some(entry)
+                });
+            }
+            return Ok(result);
+        };
+        let before = entry::heap_size(entry);
+        let result = if let Some(Object::Bytes(bytes)) = entry.object_mut() {
+            edit(bytes)
+        } else {
+            let mut buf = [0; 20];
+            let text = entry::text(entry).ok_or(WrongType)?;
+            let mut bytes = text.bytes(&mut buf).to_vec();
+            let result = edit(&mut bytes);
+            if bytes.len() <= INLINE_MAX {
+                entry::put_raw(entry, &bytes);
+            } else {
+                entry.set_object(Object::Bytes(Box::new(bytes)));
+            }
+            result
+        };
+        touch(entry, self.stamping);
+        shard.used = shard.used + entry::heap_size(entry) - before;
+        self.effects.dirty += 1;
+        changed(shard, db, key);
+        Ok(result)
+    }
+
+    /// Changes an existing collection; `None` if the key does not exist.
+    #[inline]
+    pub fn update<T: Typed, R>(
+        &mut self,
+        key: &[u8],
+        update: impl FnOnce(&mut T) -> (R, Change),
+    ) -> Result<Option<R>, WrongType> {
+        let hash = self.hash(key);
+        self.expire_if_due(hash, key);
+        self.update_found(hash, key, update)
+    }
+
+    /// Changes a collection, which is created if absent; one left empty is removed or never comes into being.
+    #[inline]
+    pub fn update_or_create<T: Typed, R>(
+        &mut self,
+        key: &[u8],
+        update: impl FnOnce(&mut T) -> (R, Change),
+    ) -> Result<R, WrongType> {
+        let hash = self.hash(key);
+        self.expire_if_due(hash, key);
+        let db = self.db;
+        if self.held.shard(key).databases[db].find(hash, key).is_some() {
+            return self.update_found(hash, key, update).map(|result| result.expect("the key was just found"));
+        }
+        let mut value = T::empty();
+        let (result, change) = update(&mut value);
+        if change.count > 0 && !value.is_empty() {
+            self.put(key, Expiry::Clear, |_| Some(Record::new_object(key, value.into_object())));
+            self.effects.dirty += change.count - 1;
+            self.notify(T::CLASS, change.event, key);
+        }
+        Ok(result)
+    }
+
+    fn update_found<T: Typed, R>(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        update: impl FnOnce(&mut T) -> (R, Change),
+    ) -> Result<Option<R>, WrongType> {
+        let db = self.db;
+        let shard = self.held.shard(key);
+        let Some(entry) = shard.databases[db].find_mut(hash, key) else { return Ok(None) };
+        touch(entry, self.stamping);
+        let value = entry.object_mut().and_then(T::of_mut).ok_or(WrongType)?;
+        let before = value.heap_size();
+        let (result, change) = update(value);
+        let (after, emptied) = (value.heap_size(), value.is_empty());
+        shard.used = shard.used + after - before;
+        if change.count > 0 {
+            changed(shard, db, key);
+            self.effects.dirty += change.count;
+            self.effects.notify(T::CLASS, change.event, db, key);
+        }
+        if emptied {
+            self.take(hash, key);
+            self.notify(EventClass::Generic, "del", key);
+        }
+        Ok(Some(result))
+    }
+
+    /// Removes a key and returns its entry; counts as one change, the caller raises the event.
+    pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+        let hash = self.hash(key);
+        self.expire_if_due(hash, key);
+        let entry = self.take(hash, key)?;
+        let db = self.db;
+        changed(self.held.shard(key), db, key);
+        self.effects.dirty += 1;
+        Some(entry)
+    }
+
+    /// Inserts an entry under `key`, replacing what is there (RENAME, COPY, MOVE, RESTORE); counts as one change, the caller raises the event.
+    pub fn insert(&mut self, key: &[u8], entry: Entry) {
+        let expiry = entry.deadline().map_or(Expiry::Clear, Expiry::At);
+        let hash = self.hash(key);
+        self.take(hash, key);
+        let entry = if entry.key() == key { entry } else { entry.with_key(key) };
+        self.put(key, expiry, |_| Some(entry));
+    }
+
+    /// Gives an existing key a deadline or takes it away; false if the key does not exist. Counts as one change, the caller raises the event.
+    pub fn set_deadline(&mut self, key: &[u8], deadline: Option<Millis>) -> bool {
+        let hash = self.hash(key);
+        self.expire_if_due(hash, key);
+        let db = self.db;
+        let shard = self.held.shard(key);
+        let database = &mut shard.databases[db];
+        let Some(entry) = database.find_mut(hash, key) else { return false };
+        let (before, had) = (entry.heap_size(), entry.deadline().is_some());
+        entry.set_deadline(deadline);
+        shard.used = shard.used + entry.heap_size() - before;
+        note_deadline_change(database, had, deadline);
+        changed(shard, db, key);
+        self.effects.dirty += 1;
+        true
+    }
+
+    // Watching.
+
+    /// Lets a flag watch a key of the selected database.
+    pub fn watch(&mut self, key: &[u8], flag: &Arc<WatchFlag>) {
+        let (hash, now, db) = (self.hash(key), self.now, self.db);
+        let shard = self.held.shard(key);
+        let stale = shard.databases[db].holds_expired(hash, key, now);
+        shard.watches.add(db, key, flag, stale);
+    }
+
+    /// Ends a watch.
+    pub fn unwatch(&mut self, db: usize, key: &[u8], flag: &Arc<WatchFlag>) {
+        self.held.shard(key).watches.remove(db, key, flag);
+    }
+
+    /// Tells whether a watched key has expired since the watch began, without having been removed yet.
+    pub fn expired_since_watch(&mut self, db: usize, key: &[u8], flag: &Arc<WatchFlag>) -> bool {
+        let (hash, now) = (self.hash(key), self.now);
+        let shard = self.held.shard(key);
+        shard.databases[db].holds_expired(hash, key, now) && !shard.watches.is_stale(db, key, flag)
+    }
+
+    // Inside.
+
+    /// Replaces or inserts: `make` changes the existing entry or returns a new one. Counts as one change.
+    #[inline]
+    fn put(&mut self, key: &[u8], expiry: Expiry, make: impl FnOnce(Option<&mut Entry>) -> Option<Entry>) {
+        let hash = self.hash(key);
+        self.expire_if_due(hash, key);
+        let (db, keyspace, stamping) = (self.db, self.keyspace, self.stamping);
+        let shard = self.held.shard(key);
+        let database = &mut shard.databases[db];
+        if let Some(entry) = database.find_mut(hash, key) {
+            let (before, had) = (entry::heap_size(entry), entry.deadline());
+            make(Some(entry));
+            let deadline = match expiry {
+                Expiry::Keep => had,
+                Expiry::Clear => None,
+                Expiry::At(deadline) => Some(deadline),
+            };
+            if deadline != had {
+                entry.set_deadline(deadline);
+            }
+            touch(entry, stamping);
+            shard.used = shard.used + entry::heap_size(entry) - before;
+            if deadline != had {
+                note_deadline_change(database, had.is_some(), deadline);
+            }
+        } else {
+            let mut entry = make(None).expect("a missing key is made anew");
+            entry.set_stamp(stamping.fresh());
+            match expiry {
+                Expiry::At(deadline) => entry.set_deadline(Some(deadline)),
+                Expiry::Clear if entry.deadline().is_some() => entry.set_deadline(None),
+                Expiry::Keep | Expiry::Clear => {}
+            }
+            if let Some(deadline) = entry.deadline() {
+                database.note_deadline(deadline);
+            }
+            shard.used += entry::heap_size(&entry);
+            database.table.insert_unique(hash, entry, |entry| keyspace.hash(entry.key()));
+            self.effects.notify(EventClass::New, "new", db, key);
+        }
+        self.effects.dirty += 1;
+        changed(shard, db, key);
+    }
+
+    /// Takes an entry out of its table; no watcher, no event.
+    fn take(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
+        let (db, keyspace) = (self.db, self.keyspace);
+        let shard = self.held.shard(key);
+        let database = &mut shard.databases[db];
+        let entry = database.table.remove(hash, |entry| entry.key() == key, |entry| keyspace.hash(entry.key()))?;
+        if entry.deadline().is_some() {
+            database.volatile -= 1;
+        }
+        shard.used -= entry::heap_size(&entry);
+        Some(entry)
+    }
+
+    #[inline]
+    fn expire_if_due(&mut self, hash: u64, key: &[u8]) {
+        let (db, now) = (self.db, self.now);
+        if self.held.shard(key).databases[db].holds_expired(hash, key, now) {
+            self.expire(hash, key);
+        }
+    }
+
+    #[cold]
+    fn expire(&mut self, hash: u64, key: &[u8]) {
+        self.take(hash, key);
+        let db = self.db;
+        let shard = self.held.shard(key);
+        shard.counters.expired += 1;
+        shard.watches.expired(db, key);
+        self.effects.expired.push((db, key.into()));
+        self.effects.notify(EventClass::Expired, "expired", db, key);
+    }
+}
+
+#[inline]
+fn touch(entry: &Entry, stamping: Stamping) {
+    let (stamp, accessed) = (entry.stamp(), stamping.accessed(entry.stamp()));
+    if stamp != accessed {
+        entry.set_stamp(accessed);
+    }
+}
+
+#[inline]
+fn changed(shard: &mut Shard, db: usize, key: &[u8]) {
+    if !shard.watches.is_empty() {
+        shard.watches.changed(db, key);
+    }
+}
+
+fn note_deadline_change(database: &mut Database, had: bool, deadline: Option<Millis>) {
+    if had {
+        database.volatile -= 1;
+    }
+    if let Some(deadline) = deadline {
+        database.note_deadline(deadline);
+    }
+}

@@ -1,0 +1,209 @@
+//! Operations on whole databases: counting, scanning, emptying, swapping.
+//!
+//! Each visits the shards one after the other. Called with no shard held they lock one at a time and see no single moment; FLUSHALL and SWAPDB, which
+//! must, are called with the gate exclusive.
+
+use redpoll_structures::table::Table;
+
+use crate::entry::{heap_size, is_expired};
+use crate::{Counters, Entry, Millis, SHARDS, ShardIndex, View};
+
+/// Bits of a scan cursor that name the shard.
+const SHARD_BITS: u32 = SHARDS.trailing_zeros();
+
+/// How many buckets one step of a scan visits at most per wanted element, so that a sparse table cannot hold a caller up.
+const SCAN_BUCKETS_PER_ELEMENT: usize = 10;
+
+/// How many shards RANDOMKEY tries before it walks them all.
+const RANDOM_TRIES: usize = 64;
+
+/// Sizes of one database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DatabaseSize {
+    /// Keys.
+    pub keys: usize,
+    /// Keys with a deadline.
+    pub volatile: usize,
+}
+
+impl View<'_> {
+    /// Returns the number of keys in a database, those included that have expired but were not removed yet.
+    pub fn size(&mut self, db: usize) -> DatabaseSize {
+        let mut size = DatabaseSize::default();
+        for index in 0..SHARDS as ShardIndex {
+            self.held.with_shard(index, |shard| {
+                size.keys += shard.databases[db].table.len();
+                size.volatile += shard.databases[db].volatile;
+            });
+        }
+        size
+    }
+
+    /// Returns the counters summed over all shards, and the heap bytes of all entries and tables.
+    pub fn totals(&mut self) -> (Counters, usize) {
+        let (mut sum, mut bytes) = (Counters::default(), 0);
+        for index in 0..SHARDS as ShardIndex {
+            self.held.with_shard(index, |shard| {
+                sum.hits += shard.counters.hits;
+                sum.misses += shard.counters.misses;
+                sum.expired += shard.counters.expired;
+                bytes += shard.used + shard.databases.iter().map(|db| db.table.heap_size()).sum::<usize>();
+            });
+        }
+        (sum, bytes)
+    }
+
+    /// Sets the counters of all shards to zero.
+    pub fn reset_counters(&mut self) {
+        for index in 0..SHARDS as ShardIndex {
+            self.held.with_shard(index, |shard| shard.counters = Counters::default());
+        }
+    }
+
+    /// Visits every live entry of the selected database.
+    pub fn for_each(&mut self, mut visit: impl FnMut(&Entry)) {
+        let (db, now) = (self.db, self.now);
+        for index in 0..SHARDS as ShardIndex {
+            self.held.with_shard(index, |shard| {
+                shard.databases[db].table.iter().filter(|entry| !is_expired(entry, now)).for_each(&mut visit);
+            });
+        }
+    }
+
+    /// Visits some live entries from a cursor on, about `count`, and returns the cursor to go on from; zero begins and zero ends.
+    ///
+    /// An entry that exists from the first call to the last is visited at least once, whatever is added or removed meanwhile.
+    pub fn scan(&mut self, cursor: u64, count: usize, mut visit: impl FnMut(&Entry)) -> u64 {
+        let (db, now) = (self.db, self.now);
+        let (mut index, mut bucket) = ((cursor & (SHARDS as u64 - 1)) as ShardIndex, cursor >> SHARD_BITS);
+        let (mut seen, mut buckets) = (0, count.saturating_mul(SCAN_BUCKETS_PER_ELEMENT).max(1));
+        loop {
+            self.held.with_shard(index, |shard| {
+                let table = &shard.databases[db].table;
+                while seen < count && buckets > 0 {
+                    buckets -= 1;
+                    bucket = table.scan(bucket, |entry| {
+                        seen += 1;
+                        if !is_expired(entry, now) {
+                            visit(entry);
+                        }
+                    });
+                    if bucket == 0 {
+                        break;
+                    }
+                }
+            });
+            if bucket == 0 {
+                index += 1;
+            }
+            if index as usize == SHARDS {
+                return 0;
+            }
+            if seen >= count || buckets == 0 {
+                return bucket << SHARD_BITS | u64::from(index);
+            }
+        }
+    }
+
+    /// Returns the key of a random live entry of the selected database.
+    pub fn random_key(&mut self, mut random: u64) -> Option<Vec<u8>> {
+        let (db, now) = (self.db, self.now);
+        let pick = |table: &Table<Entry>, random| {
+            table.random(random).filter(|entry| !is_expired(entry, now)).map(|entry| entry.key().to_vec())
+        };
+        for _ in 0..RANDOM_TRIES {
+            random = mix(random);
+            let index = (random >> 48) as ShardIndex & (SHARDS as ShardIndex - 1);
+            let found = self.held.with_shard(index, |shard| pick(&shard.databases[db].table, mix(random)));
+            if found.is_some() {
+                return found;
+            }
+        }
+        let start = random as usize % SHARDS;
+        (0..SHARDS).map(|step| ((start + step) % SHARDS) as ShardIndex).find_map(|index| {
+            self.held.with_shard(index, |shard| {
+                let mut live = shard.databases[db].table.iter().filter(|entry| !is_expired(entry, now));
+                live.next().map(|entry| entry.key().to_vec())
+            })
+        })
+    }
+
+    /// Removes all entries of a database and returns their number; watchers of existing keys are told.
+    pub fn flush(&mut self, db: usize) -> usize {
+        let keyspace = self.keyspace;
+        let mut removed = 0;
+        for index in 0..SHARDS as ShardIndex {
+            let gone = self.held.with_shard(index, |shard| {
+                let database = &shard.databases[db];
+                shard.watches.changed_where(db, |key| database.find(keyspace.hash(key), key).is_some());
+                let gone = shard.databases[db].take();
+                if gone.table.len() > 0 {
+                    shard.used -= gone.bytes();
+                }
+                gone
+            });
+            removed += gone.table.len();
+        }
+        self.effects.dirty += removed as u64;
+        removed
+    }
+
+    /// Exchanges the contents of two databases; watchers of keys that exist in either are told.
+    pub fn swap(&mut self, one: usize, other: usize) {
+        let keyspace = self.keyspace;
+        for index in 0..SHARDS as ShardIndex {
+            self.held.with_shard(index, |shard| {
+                for watched in [one, other] {
+                    let (a, b) = (&shard.databases[one], &shard.databases[other]);
+                    shard.watches.changed_where(watched, |key| {
+                        let hash = keyspace.hash(key);
+                        a.find(hash, key).is_some() || b.find(hash, key).is_some()
+                    });
+                }
+                shard.databases.swap(one, other);
+            });
+        }
+        self.effects.dirty += 1;
+    }
+
+    /// Removes expired entries of one shard locked by number, visiting at most `budget` buckets; returns how many it visited.
+    ///
+    /// A database is looked at only when its soonest deadline has come, so keys that live long cost nothing.
+    pub fn sweep(&mut self, index: ShardIndex, budget: usize) -> usize {
+        let (now, keyspace) = (self.now, self.keyspace);
+        let mut visited = 0;
+        for db in 0..keyspace.databases() {
+            let mut gone = Vec::new();
+            self.held.with_locked(index, |shard| {
+                visited += shard.databases[db].sweep(now, budget - visited, keyspace, &mut gone);
+                for entry in &gone {
+                    shard.used -= heap_size(entry);
+                    shard.counters.expired += 1;
+                    shard.watches.expired(db, entry.key());
+                }
+            });
+            for entry in gone {
+                self.effects.notify(crate::EventClass::Expired, "expired", db, entry.key());
+                self.effects.expired.push((db, entry.key().into()));
+            }
+            if visited >= budget {
+                break;
+            }
+        }
+        visited
+    }
+
+    /// Returns the soonest time at which an entry of a shard locked by number may expire.
+    pub fn soonest_deadline(&mut self, index: ShardIndex) -> Option<Millis> {
+        self.held
+            .with_locked(index, |shard| shard.databases.iter().filter(|db| db.volatile > 0).map(|db| db.soonest).min())
+    }
+}
+
+/// Scrambles a number: one step of SplitMix64.
+fn mix(state: u64) -> u64 {
+    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

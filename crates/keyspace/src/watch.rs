@@ -1,0 +1,98 @@
+//! WATCH: telling a transaction that a key it depends on has changed.
+//!
+//! A watcher leaves a flag at the key's shard; whoever changes the key raises the flag while holding the shard's lock. The transaction looks at
+//! its flag after locking its own shards, so a change is either seen or comes after. A shard without watchers costs writers one comparison.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Raised when a watched key has changed; shared by all watches of one transaction.
+#[derive(Debug, Default)]
+pub struct WatchFlag(AtomicBool);
+
+impl WatchFlag {
+    /// Raises the flag.
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Tells whether a watched key has changed.
+    pub fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+type Watched = (usize, Box<[u8]>);
+
+/// The watches of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct Watches {
+    by_key: HashMap<Watched, Vec<Watch>>,
+}
+
+#[derive(Debug)]
+struct Watch {
+    flag: Arc<WatchFlag>,
+    /// The key had already expired when the watch began: its removal is then no change.
+    stale: bool,
+}
+
+impl Watches {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    pub(crate) fn add(&mut self, db: usize, key: &[u8], flag: &Arc<WatchFlag>, stale: bool) {
+        let watches = self.by_key.entry((db, key.into())).or_default();
+        if !watches.iter().any(|watch| Arc::ptr_eq(&watch.flag, flag)) {
+            watches.push(Watch { flag: Arc::clone(flag), stale });
+        }
+    }
+
+    pub(crate) fn remove(&mut self, db: usize, key: &[u8], flag: &Arc<WatchFlag>) {
+        let watched: Watched = (db, key.into());
+        if let Some(watches) = self.by_key.get_mut(&watched) {
+            watches.retain(|watch| !Arc::ptr_eq(&watch.flag, flag));
+            if watches.is_empty() {
+                self.by_key.remove(&watched);
+            }
+        }
+    }
+
+    /// Tells whether the key had already expired when this flag began to watch it.
+    pub(crate) fn is_stale(&self, db: usize, key: &[u8], flag: &Arc<WatchFlag>) -> bool {
+        let watches = self.by_key.get(&(db, Box::from(key)));
+        watches.is_some_and(|watches| watches.iter().any(|watch| Arc::ptr_eq(&watch.flag, flag) && watch.stale))
+    }
+
+    /// Raises the flags of those who watch the key.
+    pub(crate) fn changed(&mut self, db: usize, key: &[u8]) {
+        if let Some(watches) = self.by_key.get(&(db, Box::from(key))) {
+            watches.iter().for_each(|watch| watch.flag.raise());
+        }
+    }
+
+    /// The key went away because its time had come: no news to those who began to watch it after that time.
+    pub(crate) fn expired(&mut self, db: usize, key: &[u8]) {
+        if let Some(watches) = self.by_key.get_mut(&(db, Box::from(key))) {
+            for watch in watches {
+                if watch.stale {
+                    watch.stale = false;
+                } else {
+                    watch.flag.raise();
+                }
+            }
+        }
+    }
+
+    /// Raises the flags of the keys of one database that satisfy the condition.
+    pub(crate) fn changed_where(&mut self, db: usize, condition: impl Fn(&[u8]) -> bool) {
+        for ((_, key), watches) in self.by_key.iter().filter(|((watched_db, _), _)| *watched_db == db) {
+            if condition(key) {
+                watches.iter().for_each(|watch| watch.flag.raise());
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Reading a log back.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::path::Path;
+
+use redpoll_resp::{Access, Limits, Parse, RequestParser};
+
+use crate::{Error, LogFiles, Manifest};
+
+/// Bytes read from a file at a time.
+const READ_SIZE: usize = 1 << 20;
+
+/// What a replay did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Commands applied.
+    pub commands: u64,
+    /// Bytes cut off the end of the last file, because a crash had torn them.
+    pub truncated: u64,
+}
+
+/// Reads the whole log and hands every command to `apply`, which returns why it cannot be applied, if so.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Manifest`], [`Error::Damaged`] or [`Error::SnapshotBase`].
+pub fn replay(
+    files: &LogFiles,
+    limits: &Limits,
+    apply: &mut dyn FnMut(&[&[u8]]) -> Result<(), String>,
+) -> Result<Replayed, Error> {
+    let manifest = Manifest::read(files)?;
+    let names: Vec<&str> = manifest.base.iter().chain(&manifest.increments).map(|(name, _)| name.as_str()).collect();
+    let mut replayed = Replayed::default();
+    for (index, name) in names.iter().enumerate() {
+        let path = files.path(name);
+        let torn = replay_file(&path, limits, apply, &mut replayed.commands)?;
+        if let Some((offset, length)) = torn {
+            if index + 1 < names.len() {
+                let reason = "the file ends in the middle of a command but is not the last one".into();
+                return Err(Error::Damaged { path, offset, reason });
+            }
+            let file = OpenOptions::new().write(true).open(&path).map_err(Error::io(&path))?;
+            file.set_len(offset).and_then(|()| file.sync_all()).map_err(Error::io(&path))?;
+            replayed.truncated = length - offset;
+        }
+    }
+    Ok(replayed)
+}
+
+/// A position in a file and the file's length.
+type Torn = (u64, u64);
+
+/// Replays one file; returns where the complete part ends, if a torn tail follows.
+fn replay_file(
+    path: &Path,
+    limits: &Limits,
+    apply: &mut dyn FnMut(&[&[u8]]) -> Result<(), String>,
+    commands: &mut u64,
+) -> Result<Option<Torn>, Error> {
+    let mut file = File::open(path).map_err(Error::io(path))?;
+    let mut limits = limits.clone();
+    limits.access = Access::Authenticated;
+    let mut reader = Reader { buf: Vec::new(), parsed: 0, offset: 0, parser: RequestParser::new() };
+    let mut unit = Unit::default();
+    let damaged = |offset, reason: String| Error::Damaged { path: path.to_owned(), offset, reason };
+    loop {
+        let start = reader.buf.len();
+        reader.buf.resize(start + READ_SIZE, 0);
+        let count = file.read(&mut reader.buf[start..]).map_err(Error::io(path))?;
+        reader.buf.truncate(start + count);
+        if reader.offset == 0 && start == 0 && reader.buf.starts_with(b"REDIS") {
+            return Err(Error::SnapshotBase { path: path.to_owned() });
+        }
+        while let Some(args) = reader.next(&limits).map_err(|(offset, reason)| damaged(offset, reason))? {
+            let offset = reader.offset;
+            unit.add(args, offset, &mut |command| {
+                *commands += 1;
+                apply(command).map_err(|reason| damaged(offset, reason))
+            })?;
+        }
+        if count == 0 {
+            let length = reader.offset + reader.buf.len() as u64;
+            let end = unit.open_since.unwrap_or(reader.offset);
+            return Ok((end < length).then_some((end, length)));
+        }
+        reader.compact();
+    }
+}
+
+/// Bytes read and how far they are parsed.
+struct Reader {
+    buf: Vec<u8>,
+    parsed: usize,
+    /// Offset in the file of the first unparsed byte.
+    offset: u64,
+    parser: RequestParser,
+}
+
+impl Reader {
+    /// Returns the next complete command.
+    fn next(&mut self, limits: &Limits) -> Result<Option<Vec<Vec<u8>>>, (u64, String)> {
+        loop {
+            let rest = &self.buf[self.parsed..];
+            if rest.first().is_some_and(|byte| *byte == b'#') {
+                // An annotation such as #TS:1700000000.
+                let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
+                self.advance(end + 1);
+                continue;
+            }
+            if rest.first().is_some_and(|byte| *byte != b'*') {
+                return Err((self.offset, "expected '*'".into()));
+            }
+            match self.parser.parse(rest, limits) {
+                Parse::Incomplete => return Ok(None),
+                Parse::Error(error) => return Err((self.offset, error.to_string())),
+                Parse::Empty { consumed } => self.advance(consumed),
+                Parse::Complete { consumed } => {
+                    let args = self.parser.args(rest).iter().map(|arg| arg.to_vec()).collect();
+                    self.advance(consumed);
+                    return Ok(Some(args));
+                }
+            }
+        }
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.parsed += count;
+        self.offset += count as u64;
+    }
+
+    fn compact(&mut self) {
+        self.buf.drain(..self.parsed);
+        self.parsed = 0;
+    }
+}
+
+/// Commands between MULTI and EXEC, which count only together.
+#[derive(Default)]
+struct Unit {
+    commands: Vec<Vec<Vec<u8>>>,
+    /// Where the open transaction begins.
+    open_since: Option<u64>,
+    previous_end: u64,
+}
+
+impl Unit {
+    fn add(
+        &mut self,
+        args: Vec<Vec<u8>>,
+        end: u64,
+        apply: &mut dyn FnMut(&[&[u8]]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let start = std::mem::replace(&mut self.previous_end, end);
+        let is = |name: &[u8]| args.len() == 1 && args[0].eq_ignore_ascii_case(name);
+        let mut run = |command: &Vec<Vec<u8>>| {
+            let borrowed: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+            apply(&borrowed)
+        };
+        if is(b"MULTI") {
+            self.open_since = Some(start);
+        } else if is(b"EXEC") {
+            self.open_since = None;
+            return self.commands.drain(..).try_for_each(|command| run(&command));
+        } else if self.open_since.is_some() {
+            self.commands.push(args);
+        } else {
+            return run(&args);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    struct Dir(PathBuf);
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).ok();
+        }
+    }
+
+    fn with_log(name: &str, content: &[u8]) -> (Dir, Result<Replayed, Error>, Vec<String>, u64) {
+        let dir = std::env::temp_dir().join(format!("redpoll-replay-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("the temporary directory is writable");
+        let files = LogFiles::new(&dir, "appendonly.aof");
+        let mut manifest = Manifest::default();
+        let file = files.path(manifest.open_increment(&files));
+        manifest.write(&files).unwrap();
+        std::fs::write(&file, content).unwrap();
+        let mut seen = Vec::new();
+        let replayed = replay(&files, &Limits::default(), &mut |args| {
+            seen.push(args.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" "));
+            Ok(())
+        });
+        let length = std::fs::metadata(&file).unwrap().len();
+        (Dir(dir), replayed, seen, length)
+    }
+
+    const SET: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";
+    const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+    const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+
+    #[test]
+    fn whole_logs_are_replayed_with_annotations_and_transactions() {
+        let content = [b"#TS:1700000000\r\n", SET, MULTI, SET, SET, EXEC].concat();
+        let (_dir, replayed, seen, _) = with_log("whole", &content);
+        assert_eq!(replayed.unwrap(), Replayed { commands: 3, truncated: 0 });
+        assert_eq!(seen, ["SET k v"; 3]);
+    }
+
+    #[test]
+    fn a_torn_tail_is_cut_off_at_every_byte() {
+        for cut in 1..SET.len() {
+            let content = [SET, &SET[..cut]].concat();
+            let (_dir, replayed, seen, length) = with_log(&format!("torn{cut}"), &content);
+            assert_eq!(replayed.unwrap(), Replayed { commands: 1, truncated: cut as u64 });
+            assert_eq!((seen.len(), length), (1, SET.len() as u64));
+        }
+    }
+
+    #[test]
+    fn a_transaction_without_exec_never_happened() {
+        let content = [SET, MULTI, SET].concat();
+        let (_dir, replayed, seen, length) = with_log("open", &content);
+        assert_eq!(replayed.unwrap().truncated, (MULTI.len() + SET.len()) as u64);
+        assert_eq!((seen.len(), length), (1, SET.len() as u64));
+    }
+
+    #[test]
+    fn damage_before_the_end_names_the_offset() {
+        let mut content = [SET, SET, SET].concat();
+        content[SET.len()] = b'x';
+        let (_dir, replayed, _, _) = with_log("damaged", &content);
+        let Err(Error::Damaged { offset, .. }) = replayed else { panic!("{replayed:?}") };
+        assert_eq!(offset, SET.len() as u64);
+    }
+}

@@ -1,0 +1,289 @@
+//! A connection: bytes in, commands, bytes out.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use redpoll_resp::{Access, Limits, Parse, Protocol, RequestParser, Writer};
+use redpoll_store::Store;
+use redpoll_store::commands::args::Args;
+use redpoll_store::commands::client::{Arrival, Transport, Waker};
+use redpoll_store::commands::dispatch::{Outcome, dispatch};
+use redpoll_store::commands::session::Session;
+use redpoll_store::commands::settings::Setting;
+use redpoll_store::commands::transaction;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+
+/// Bytes read at a time.
+const READ_SIZE: usize = 64 * 1024;
+
+/// Reply bytes after which a batch is interrupted to send them.
+const FLUSH_AT: usize = 256 * 1024;
+
+/// Capacity of a reply buffer that is kept while the connection is idle.
+const KEPT_REPLY: usize = 4 * 1024;
+
+thread_local! {
+    /// The worker's buffers, used by whichever of its connections is at work: none is held across an await.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SIZE].into_boxed_slice());
+}
+
+/// What a look at the received bytes led to.
+enum Progress {
+    /// All complete commands are done.
+    Idle,
+    /// Replies are waiting; send them and go on.
+    Flush,
+    /// CLIENT PAUSE holds the next command back for so long.
+    Paused(Duration),
+    /// The connection is to be closed after the replies.
+    Close,
+}
+
+/// A connection being served.
+pub(crate) struct Connection {
+    store: Store,
+    stream: TcpStream,
+    session: Session,
+    parser: RequestParser,
+    /// Received bytes that are not used up: the beginning of a command, or commands held back.
+    rest: Vec<u8>,
+    out: Writer,
+    killed: Arc<Notify>,
+}
+
+impl Connection {
+    pub(crate) fn new(store: Store, stream: TcpStream, slot: usize) -> Connection {
+        let text = |address: io::Result<std::net::SocketAddr>| address.map_or_else(|_| "?:0".into(), |a| a.to_string());
+        let engine = store.engine();
+        let mut session = engine.session(Arrival {
+            address: text(stream.peer_addr()),
+            local_address: text(stream.local_addr()),
+            transport: Transport::Tcp,
+            descriptor: stream.as_raw_fd(),
+        });
+        session.slot = slot;
+        let killed = Arc::new(Notify::new());
+        let wake = Arc::clone(&killed);
+        session.client.set_waker(Waker(Box::new(move || wake.notify_one())));
+        stream.set_nodelay(true).ok();
+        keep_alive(&stream, engine.settings.int(Setting::TcpKeepalive));
+        let (parser, out) = (RequestParser::new(), Writer::new(Protocol::Resp2));
+        Connection { store, stream, session, parser, rest: Vec::new(), out, killed }
+    }
+
+    /// Serves the connection until either side ends it.
+    pub(crate) async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+        let mut progress = Progress::Idle;
+        loop {
+            if self.send().await.is_err() || matches!(progress, Progress::Close) || self.session.client.is_killed() {
+                break;
+            }
+            progress = match progress {
+                Progress::Flush => self.process_rest(),
+                Progress::Paused(time) => {
+                    tokio::time::sleep(time).await;
+                    self.process_rest()
+                }
+                Progress::Idle | Progress::Close => {
+                    let idle_max = self.store.engine().settings.int(Setting::Timeout).unsigned_abs();
+                    let killed = Arc::clone(&self.killed);
+                    tokio::select! {
+                        biased;
+                        received = self.receive() => match received {
+                            Ok(progress) => progress,
+                            Err(_) => break,
+                        },
+                        () = killed.notified() => continue,
+                        _ = stopped.wait_for(|stop| *stop) => break,
+                        () = sleep_if(idle_max) => break,
+                    }
+                }
+            };
+        }
+        self.stream.shutdown().await.ok();
+    }
+
+    /// Waits for bytes, reads them into the worker's buffer and runs the commands in them.
+    async fn receive(&mut self) -> io::Result<Progress> {
+        poll_fn(|task| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let mut buf = ReadBuf::new(scratch);
+                match Pin::new(&mut self.stream).poll_read(task, &mut buf) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    Poll::Ready(Ok(())) if buf.filled().is_empty() => {
+                        Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()))
+                    }
+                    Poll::Ready(Ok(())) => {
+                        let progress = self.process_received(buf.filled());
+                        self.send_now(task);
+                        Poll::Ready(Ok(progress))
+                    }
+                }
+            })
+        })
+        .await
+    }
+
+    fn process_received(&mut self, received: &[u8]) -> Progress {
+        self.store.engine().stats.totals.input_bytes.fetch_add(received.len() as u64, Ordering::Relaxed);
+        if !self.rest.is_empty() {
+            self.rest.extend_from_slice(received);
+            return self.process_rest();
+        }
+        let (progress, used) = self.process(received);
+        self.keep(&received[used..], progress)
+    }
+
+    fn process_rest(&mut self) -> Progress {
+        let mut rest = std::mem::take(&mut self.rest);
+        let (progress, used) = self.process(&rest);
+        rest.drain(..used);
+        rest.reserve(self.parser.needed().min(rest.capacity().max(READ_SIZE)));
+        self.rest = if rest.is_empty() { Vec::new() } else { rest };
+        self.check_rest(progress)
+    }
+
+    fn keep(&mut self, rest: &[u8], progress: Progress) -> Progress {
+        self.rest.extend_from_slice(rest);
+        self.check_rest(progress)
+    }
+
+    /// Closes the connection if what it sent without completing a command is too much.
+    fn check_rest(&mut self, progress: Progress) -> Progress {
+        let client = &self.session.client;
+        client.query_buffer.store(self.rest.len(), Ordering::Relaxed);
+        if self.rest.len() > self.store.engine().settings.size(Setting::ClientQueryBufferLimit) {
+            tracing::warn!(client = client.id, "closing a client that reached its query buffer limit");
+            return Progress::Close;
+        }
+        progress
+    }
+
+    /// Runs the complete commands in a buffer; returns how many bytes were used up.
+    fn process(&mut self, buf: &[u8]) -> (Progress, usize) {
+        let engine = self.store.engine();
+        let limits = limits(&engine.settings, self.session.authenticated);
+        let now = engine.clock.now();
+        let mut used = 0;
+        while used < buf.len() {
+            match self.parser.parse(&buf[used..], &limits) {
+                Parse::Incomplete => break,
+                Parse::Empty { consumed } => used += consumed,
+                Parse::Error(error) => {
+                    self.out.raw(&error.reply_line());
+                    return (Progress::Close, buf.len());
+                }
+                Parse::Complete { consumed } => {
+                    let args = self.parser.args(&buf[used..]);
+                    let was_authenticated = self.session.authenticated;
+                    match dispatch(engine, &mut self.session, Args(&args), &mut self.out, now) {
+                        Outcome::Done => used += consumed,
+                        Outcome::Paused(until) => {
+                            return (
+                                Progress::Paused(Duration::from_millis(until.saturating_sub(now).clamp(1, 100))),
+                                used,
+                            );
+                        }
+                    }
+                    if self.session.closing || self.session.client.is_killed() {
+                        return (Progress::Close, used);
+                    }
+                    if self.out.len() >= FLUSH_AT || self.session.authenticated != was_authenticated {
+                        return (Progress::Flush, used);
+                    }
+                }
+            }
+        }
+        (Progress::Idle, used)
+    }
+
+    /// Tries to send the replies at once, without another turn of the task; what the socket does not take waits for [`Connection::send`].
+    fn send_now(&mut self, task: &mut Context<'_>) {
+        if self.out.is_empty() || self.store.waits_for_log() {
+            return;
+        }
+        if let Poll::Ready(Ok(sent)) = Pin::new(&mut self.stream).poll_write(task, self.out.as_slice()) {
+            self.store.engine().stats.totals.output_bytes.fetch_add(sent as u64, Ordering::Relaxed);
+            if sent == self.out.len() {
+                self.out.clear();
+            } else {
+                let protocol = self.out.protocol();
+                self.out = Writer::with_buffer(self.out.as_slice()[sent..].to_vec(), protocol);
+            }
+        }
+    }
+
+    /// Sends what is left of the replies, once the log allows it.
+    async fn send(&mut self) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        if self.store.waits_for_log() {
+            self.wait_for_log().await;
+        }
+        let protocol = self.out.protocol();
+        let mut buf = self.out.take();
+        self.session.client.output_buffer.store(buf.len(), Ordering::Relaxed);
+        self.stream.write_all(&buf).await?;
+        self.session.client.output_buffer.store(0, Ordering::Relaxed);
+        self.store.engine().stats.totals.output_bytes.fetch_add(buf.len() as u64, Ordering::Relaxed);
+        buf.clear();
+        buf.shrink_to(KEPT_REPLY);
+        self.out = Writer::with_buffer(buf, protocol);
+        Ok(())
+    }
+
+    /// Waits on a thread that may block until the log covers this connection's changes; if the disk refuses, the replies become one error each.
+    async fn wait_for_log(&mut self) {
+        let (store, offset) = (self.store.clone(), self.session.log_offset);
+        if store.log_covers(offset) {
+            return;
+        }
+        let waited = tokio::task::spawn_blocking(move || store.wait_for_log(offset)).await;
+        if let Ok(Err(failure)) = waited {
+            self.out.clear();
+            self.out.error(format!("MISCONF Errors writing to the AOF file: {failure}"));
+            self.session.closing = true;
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        transaction::abandon(self.store.engine(), &mut self.session);
+        self.store.engine().clients.leave(self.session.client.id);
+    }
+}
+
+fn limits(settings: &redpoll_store::commands::settings::Settings, authenticated: bool) -> Limits {
+    Limits {
+        max_bulk_len: settings.size(Setting::ProtoMaxBulkLen),
+        access: if authenticated { Access::Authenticated } else { Access::Unauthenticated },
+        ..Limits::default()
+    }
+}
+
+/// Sleeps for so many seconds; for ever if zero.
+async fn sleep_if(seconds: u64) {
+    match seconds {
+        0 => std::future::pending().await,
+        seconds => tokio::time::sleep(Duration::from_secs(seconds)).await,
+    }
+}
+
+fn keep_alive(stream: &TcpStream, seconds: i64) {
+    if let Ok(seconds @ 1..) = u64::try_from(seconds) {
+        let keep_alive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(seconds));
+        socket2::SockRef::from(stream).set_tcp_keepalive(&keep_alive).ok();
+    }
+}

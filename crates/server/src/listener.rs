@@ -1,0 +1,155 @@
+//! Accepting connections and ending cleanly.
+
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use redpoll_store::Store;
+use redpoll_store::commands::settings::Setting;
+use socket2::{Domain, Socket, Type};
+use tokio::sync::watch;
+
+use crate::worker::Worker;
+
+/// Where to listen and with how many threads.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Host names or addresses.
+    pub bind: Vec<String>,
+    /// TCP port; 0 for a free one.
+    pub port: u16,
+    /// Worker threads; 0 for one per processor.
+    pub workers: usize,
+}
+
+impl Default for ServerConfig {
+    fn default() -> ServerConfig {
+        ServerConfig { bind: vec!["127.0.0.1".into()], port: 6379, workers: 0 }
+    }
+}
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The name means no address.
+    #[error("cannot listen on '{host}': {source}")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        source: std::io::Error,
+    },
+    /// The address is taken or not ours.
+    #[error("Failed listening on port {port} (tcp), address {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Its port.
+        port: u16,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A thread or runtime could not be made.
+    #[error("cannot start a worker: {0}")]
+    Worker(std::io::Error),
+}
+
+/// A running server.
+pub struct Server {
+    addresses: Vec<SocketAddr>,
+    stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Binds the listeners and starts the workers; connections are accepted from now on.
+    ///
+    /// # Errors
+    /// [`Error`] with the address that could not be listened on.
+    pub fn start(store: Store, config: &ServerConfig) -> Result<Server, Error> {
+        let backlog = i32::try_from(store.engine().settings.int(Setting::TcpBacklog)).unwrap_or(i32::MAX);
+        let mut listeners = Vec::new();
+        let mut port = config.port;
+        for host in &config.bind {
+            let resolved = (host.as_str(), port).to_socket_addrs();
+            let addresses = resolved.map_err(|source| Error::Resolve { host: host.clone(), source })?;
+            for address in addresses.take(1) {
+                let listener = listen(address, backlog).map_err(|source| Error::Listen {
+                    address,
+                    port: address.port(),
+                    source,
+                })?;
+                // Further addresses share the port that was free on the first.
+                port = listener.local_addr().map_err(Error::Worker)?.port();
+                listeners.push(listener);
+            }
+        }
+        let addresses =
+            listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>().map_err(Error::Worker)?;
+        let count = match config.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        };
+        let (stop, stopped) = watch::channel(false);
+        let (mut threads, mut workers) = (Vec::new(), Vec::new());
+        for index in 0..count {
+            let (worker, thread) = Worker::start(index, store.clone(), stopped.clone()).map_err(Error::Worker)?;
+            workers.push(worker);
+            threads.push(thread);
+        }
+        let balance = Arc::new(Balance { workers, next: AtomicUsize::new(0) });
+        for listener in listeners {
+            balance.workers[0].accept_from(listener, Arc::clone(&balance));
+        }
+        Ok(Server { addresses, stop, threads })
+    }
+
+    /// Returns the addresses that are listened on, with the actual port.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Stops accepting, lets every connection finish the commands it has received, closes them and waits for the workers.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.stop.send_replace(true);
+        for thread in self.threads.drain(..) {
+            thread.join().ok();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Deals connections out to the workers in turn.
+pub(crate) struct Balance {
+    workers: Vec<Worker>,
+    next: AtomicUsize,
+}
+
+impl Balance {
+    pub(crate) fn next(&self) -> &Worker {
+        &self.workers[self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len()]
+    }
+}
+
+fn listen(address: SocketAddr, backlog: i32) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}

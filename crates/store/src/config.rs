@@ -1,0 +1,46 @@
+//! How a store is set up.
+
+use redpoll_commands::settings::{self, Setting, Settings};
+
+use crate::Error;
+
+/// Settings of a store, checked as they are made.
+#[derive(Debug, Default)]
+pub struct Config {
+    pub(crate) settings: Settings,
+}
+
+impl Config {
+    /// Returns the defaults: 16 databases, no memory limit, no log.
+    pub fn in_memory() -> Config {
+        Config::default()
+    }
+
+    /// Returns a configuration that keeps its data in a directory, with the log on.
+    pub fn in_directory(dir: impl Into<String>) -> Config {
+        let config = Config::default();
+        let put = |setting, value| {
+            config.settings.put(&settings::SETTINGS[setting as usize], value);
+        };
+        put(Setting::Dir, settings::SettingValue::Text(dir.into()));
+        put(Setting::Appendonly, settings::SettingValue::Number(1));
+        config
+    }
+
+    /// Sets any setting by the name it has in `redis.conf`, such as `maxmemory` or `appendfsync`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if the name is unknown or the value does not fit.
+    pub fn set(self, name: &str, value: &str) -> Result<Config, Error> {
+        let refuse = |reason: String| Error::Setting { name: name.to_owned(), reason };
+        let row = settings::find(name).ok_or_else(|| refuse("unknown setting".into()))?;
+        let value = settings::parse(row, value.as_bytes()).map_err(refuse)?;
+        self.settings.put(row, value);
+        Ok(self)
+    }
+
+    /// Returns the settings as they stand.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}

@@ -1,0 +1,75 @@
+//! One caller's session on the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redpoll_commands::args::Args;
+use redpoll_commands::client::Arrival;
+use redpoll_commands::dispatch::{Outcome, dispatch};
+use redpoll_commands::session::Session;
+use redpoll_commands::transaction;
+use redpoll_resp::{DecodeLimits, Protocol, Value, Writer, decode};
+
+use crate::store::Inner;
+
+/// A session of its own: selected database, transaction, buffers. Not shared between threads; make one per thread.
+pub struct Connection {
+    inner: Arc<Inner>,
+    session: Session,
+    out: Writer,
+}
+
+impl Connection {
+    pub(crate) fn new(inner: Arc<Inner>) -> Connection {
+        let session = inner.engine.session(Arrival::embedded());
+        Connection { inner, session, out: Writer::new(Protocol::Resp3) }
+    }
+
+    /// Runs one command and returns its reply; an error reply is [`Value::Error`].
+    pub fn call<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Value {
+        let args: Vec<&[u8]> = args.iter().map(AsRef::as_ref).collect();
+        let reply = self.call_raw(&args);
+        match decode(reply, &DecodeLimits::default()) {
+            Ok(Some((value, _))) => value,
+            Ok(None) => Value::Nil,
+            Err(error) => unreachable!("our own reply is well formed: {error}"),
+        }
+    }
+
+    /// Runs one command and returns its reply as RESP3 bytes, valid until the next call.
+    pub fn call_raw(&mut self, args: &[&[u8]]) -> &[u8] {
+        self.out.clear();
+        if args.is_empty() {
+            self.out.error("ERR a command needs a name");
+            return self.out.as_slice();
+        }
+        let engine = &self.inner.engine;
+        loop {
+            let now = engine.clock.now();
+            match dispatch(engine, &mut self.session, Args(args), &mut self.out, now) {
+                Outcome::Done => break,
+                Outcome::Paused(until) => std::thread::sleep(Duration::from_millis(until.saturating_sub(now).min(10))),
+            }
+        }
+        if let Err(failure) = self.inner.wait_for_log(self.session.log_offset) {
+            self.out.clear();
+            self.out.error(format!("MISCONF Errors writing to the AOF file: {failure}"));
+        }
+        self.out.as_slice()
+    }
+
+    /// Puts the session back to how it began: database 0, no transaction, nothing watched.
+    pub(crate) fn reset(&mut self) {
+        if self.session.db != 0 || self.session.in_transaction() || self.session.is_watching() {
+            transaction::abandon(&self.inner.engine, &mut self.session);
+            self.session.db = 0;
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        transaction::abandon(&self.inner.engine, &mut self.session);
+        self.inner.engine.clients.leave(self.session.client.id);
+    }
+}

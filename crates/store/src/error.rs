@@ -1,0 +1,34 @@
+//! What can go wrong with a store.
+
+use std::path::PathBuf;
+
+/// An error of the embeddable store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A command was refused; the text is what a client would see.
+    #[error("{0}")]
+    Command(String),
+    /// A setting has an unknown name or a bad value.
+    #[error("setting '{name}': {reason}")]
+    Setting {
+        /// The name as given.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The data directory cannot be used.
+    #[error("data directory {path}: {reason}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The log cannot be read or written.
+    #[error(transparent)]
+    Log(#[from] redpoll_persist::Error),
+    /// The operating system gave no random numbers or no thread.
+    #[error("the operating system refused: {0}")]
+    System(String),
+}

@@ -1,0 +1,109 @@
+//! The background thread: expiry nobody asked for, memory, the log.
+//!
+//! Ten times a second it goes round the shards whose soonest deadline has come. While many of the entries it sees have expired it takes up to half of one
+//! processor, otherwise a few percent; every piece of work holds one shard's lock for well under a millisecond.
+
+use std::sync::Weak;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use redpoll_commands::dispatch::{sweep, whole};
+use redpoll_commands::engine::Engine;
+use redpoll_commands::settings::Setting;
+use redpoll_keyspace::{SHARDS, ShardIndex};
+
+use crate::store::{Inner, upgrade};
+
+/// Time between two rounds.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// Buckets visited under one lock.
+const BUCKETS_PER_LOCK: usize = 64;
+
+/// Share of a period that sweeping may take when little has expired, per step of `active-expire-effort`, microseconds.
+const MICROS_IDLE: u64 = 2_500;
+
+/// Share of a period that sweeping may take when much has expired, microseconds.
+const MICROS_BUSY: u64 = 50_000;
+
+/// Sweeping is worth the larger share when at least one key in this many visited buckets went.
+const BUCKETS_PER_REMOVED: usize = 4;
+
+/// The thread; it ends when this is dropped.
+pub(crate) struct Housekeeper {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Housekeeper {
+    pub(crate) fn start(inner: Weak<Inner>) -> std::io::Result<Housekeeper> {
+        let (stop, stopped) = channel();
+        let thread = std::thread::Builder::new().name("redpoll-housekeeper".into()).spawn(move || {
+            let mut next_shard = 0;
+            while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
+                let Some(inner) = upgrade(&inner) else { break };
+                let engine = &inner.engine;
+                if engine.active_expire.load(Ordering::Relaxed) {
+                    next_shard = sweep_round(engine, next_shard);
+                }
+                watch_memory(engine);
+                if let Some(log) = &inner.log {
+                    *engine.log_failure.lock() = log.check(engine);
+                }
+            }
+        })?;
+        Ok(Housekeeper { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Housekeeper {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            thread.join().ok();
+        }
+    }
+}
+
+/// Goes round the shards once, or as far as its share of time reaches; returns where to go on.
+fn sweep_round(engine: &Engine, mut shard: ShardIndex) -> ShardIndex {
+    let effort = engine.settings.int(Setting::ActiveExpireEffort) as u64;
+    let started = engine.clock.ticks();
+    let (mut visited_sum, mut removed_sum) = (0, 0);
+    let mut shards_left = SHARDS;
+    while shards_left > 0 {
+        let (visited, removed) = sweep(engine, shard, BUCKETS_PER_LOCK, engine.clock.now());
+        visited_sum += visited;
+        removed_sum += removed;
+        if visited < BUCKETS_PER_LOCK {
+            shard = (shard + 1) % SHARDS as ShardIndex;
+            shards_left -= 1;
+        }
+        if visited == 0 {
+            continue;
+        }
+        let busy = removed_sum * BUCKETS_PER_REMOVED >= visited_sum;
+        let share = if busy { MICROS_BUSY } else { MICROS_IDLE * effort };
+        if (engine.clock.ticks() - started) / 1000 > share {
+            engine.stats.totals.expire_cycles_cut.fetch_add(1, Ordering::Relaxed);
+            break;
+        }
+    }
+    shard
+}
+
+/// Measures the data set and refuses or allows writes accordingly.
+fn watch_memory(engine: &Engine) {
+    let limit = engine.settings.size(Setting::Maxmemory);
+    if limit == 0 {
+        engine.memory_full.store(false, Ordering::Relaxed);
+        return;
+    }
+    let (_, used) = whole(engine, engine.clock.now(), |view| view.totals());
+    engine.memory_used.store(used as u64, Ordering::Relaxed);
+    engine.memory_full.store(used > limit, Ordering::Relaxed);
+}

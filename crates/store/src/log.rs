@@ -1,0 +1,107 @@
+//! The store's log: recovery at start, and the way from the dispatcher's journal to the disk.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redpoll_commands::args::Args;
+use redpoll_commands::client::Arrival;
+use redpoll_commands::dispatch::{Outcome, dispatch};
+use redpoll_commands::engine::{Engine, Log};
+use redpoll_commands::journal::Journal;
+use redpoll_commands::settings::Setting;
+use redpoll_persist::{AppendLog, LogFiles, SyncPolicy, replay};
+use redpoll_resp::{Limits, Protocol, Writer};
+
+use crate::Error;
+
+/// The open log of a store.
+#[derive(Debug)]
+pub(crate) struct StoreLog {
+    log: AppendLog,
+}
+
+impl StoreLog {
+    /// Makes the data directory if need be, replays the log found there and opens it for appending.
+    pub(crate) fn recover(engine: &Engine) -> Result<Arc<StoreLog>, Error> {
+        let dir = PathBuf::from(engine.settings.text(Setting::Dir));
+        prepare(&dir)?;
+        let log_dir = dir.join(engine.settings.text(Setting::Appenddirname));
+        prepare(&log_dir)?;
+        let files = LogFiles::new(log_dir, engine.settings.text(Setting::Appendfilename));
+        replay_into(engine, &files)?;
+        let log = AppendLog::open(&files, policy(engine))?;
+        Ok(Arc::new(StoreLog { log }))
+    }
+
+    /// Waits as `appendfsync` asks; the error is what a client is told.
+    pub(crate) fn wait(&self, offset: u64) -> Result<(), String> {
+        self.log.wait(offset)
+    }
+
+    /// Tells whether [`StoreLog::wait`] would return at once.
+    pub(crate) fn covers(&self, offset: u64) -> bool {
+        self.log.covers(offset)
+    }
+
+    pub(crate) fn flush(&self) -> Result<(), Error> {
+        self.log.flush().map_err(Error::Log)
+    }
+
+    /// Takes over a changed setting and returns what the disk said, if it refuses.
+    pub(crate) fn check(&self, engine: &Engine) -> Option<String> {
+        self.log.set_policy(policy(engine));
+        self.log.failure()
+    }
+}
+
+/// Gives the engine its log without a second handle type in the engine.
+pub(crate) struct SharedLog(pub(crate) Arc<StoreLog>);
+
+impl Log for SharedLog {
+    fn append(&self, journal: &Journal) -> u64 {
+        self.0.log.append(journal.records())
+    }
+}
+
+fn policy(engine: &Engine) -> SyncPolicy {
+    match engine.settings.int(Setting::Appendfsync) {
+        0 => SyncPolicy::Always,
+        1 => SyncPolicy::EverySecond,
+        _ => SyncPolicy::No,
+    }
+}
+
+/// Makes a directory and checks that files can be written in it.
+fn prepare(dir: &Path) -> Result<(), Error> {
+    let refuse = |error: std::io::Error| Error::Directory { path: dir.to_owned(), reason: error.to_string() };
+    std::fs::create_dir_all(dir).map_err(refuse)?;
+    let probe = dir.join(format!(".redpoll-probe-{}", std::process::id()));
+    std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(refuse)
+}
+
+fn replay_into(engine: &Engine, files: &LogFiles) -> Result<(), Error> {
+    let mut session = engine.session(Arrival::embedded());
+    session.authenticated = true;
+    let mut out = Writer::new(Protocol::Resp2);
+    let replayed = replay(files, &Limits::default(), &mut |args| {
+        out.clear();
+        match dispatch(engine, &mut session, Args(args), &mut out, engine.clock.now()) {
+            Outcome::Done if out.as_slice().starts_with(b"-") => {
+                Err(String::from_utf8_lossy(out.as_slice()[1..].trim_ascii()).into_owned())
+            }
+            Outcome::Done => Ok(()),
+            Outcome::Paused(_) => unreachable!("nobody can pause a store that is not open yet"),
+        }
+    });
+    engine.clients.leave(session.client.id);
+    let replayed = replayed?;
+    engine.stats.reset();
+    if replayed.truncated > 0 {
+        tracing::warn!(
+            bytes = replayed.truncated,
+            "the log ended in the middle of a change; the torn tail was cut off"
+        );
+    }
+    tracing::info!(commands = replayed.commands, dir = %files.dir().display(), "log replayed");
+    Ok(())
+}

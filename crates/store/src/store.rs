@@ -1,0 +1,144 @@
+//! The handle: opening, calling, closing.
+
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use redpoll_commands::engine::Engine;
+use redpoll_commands::registry::Registry;
+use redpoll_commands::settings::Setting;
+use redpoll_resp::Value;
+
+use crate::housekeeper::Housekeeper;
+use crate::log::{SharedLog, StoreLog};
+use crate::{Config, Connection, Error, SystemClock};
+
+/// Connections kept for [`Store::call`] to borrow.
+const POOLED_MAX: usize = 64;
+
+/// A handle on a store; clones share it. The data lives until the last handle and connection are gone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+    pool: Arc<Mutex<Vec<Connection>>>,
+    _housekeeper: Arc<Housekeeper>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) engine: Engine,
+    pub(crate) log: Option<Arc<StoreLog>>,
+}
+
+impl Inner {
+    /// Waits until the log is on disk up to an offset, if the settings ask for that; the error is what a client is told.
+    #[inline]
+    pub(crate) fn wait_for_log(&self, offset: u64) -> Result<(), String> {
+        self.log.as_ref().map_or(Ok(()), |log| log.wait(offset))
+    }
+}
+
+impl Store {
+    /// Opens a store: recovers what the log in the data directory holds, if the log is on.
+    ///
+    /// # Errors
+    /// [`Error::Directory`] if the data directory cannot be made or written, [`Error::Log`] if the log is damaged in the middle.
+    pub fn open(config: Config) -> Result<Store, Error> {
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(|error| Error::System(error.to_string()))?;
+        let registry = Registry::new(redpoll_commands::families());
+        let clock = Box::new(SystemClock::new());
+        let settings = config.settings;
+        let log_wanted = settings.is_on(Setting::Appendonly);
+        let engine = Engine::new(registry, settings, clock, u64::from_le_bytes(seed));
+        let log = log_wanted.then(|| StoreLog::recover(&engine)).transpose()?;
+        if let Some(log) = &log {
+            engine.log.set(Box::new(SharedLog(Arc::clone(log)))).ok().expect("a new engine has no log yet");
+        }
+        let inner = Arc::new(Inner { engine, log });
+        let housekeeper =
+            Housekeeper::start(Arc::downgrade(&inner)).map_err(|error| Error::System(error.to_string()))?;
+        Ok(Store { inner, pool: Arc::default(), _housekeeper: Arc::new(housekeeper) })
+    }
+
+    /// Makes a connection: a session with a database and buffers of its own, for one thread.
+    pub fn connect(&self) -> Connection {
+        Connection::new(Arc::clone(&self.inner))
+    }
+
+    /// Runs one command in a session that begins and ends with it and returns its reply; an error reply is [`Value::Error`].
+    ///
+    /// State does not last from call to call (SELECT, MULTI, WATCH): use a [`Connection`] for that.
+    pub fn call<A: AsRef<[u8]>>(&self, args: &[A]) -> Value {
+        self.borrow(|connection| connection.call(args))
+    }
+
+    /// Returns the string at a key, `None` if there is no such key.
+    ///
+    /// # Errors
+    /// [`Error::Command`] if the key holds another type.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, Error> {
+        match self.call(&[b"GET", key.as_ref()]) {
+            Value::Bulk(bytes) => Ok(Some(bytes)),
+            Value::Error(text) => Err(Error::Command(text)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Sets a key to a string, whatever it held before; a deadline it had goes away.
+    ///
+    /// # Errors
+    /// [`Error::Command`] if the store refuses writes (memory is full).
+    pub fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), Error> {
+        match self.call(&[b"SET", key.as_ref(), value.as_ref()]) {
+            Value::Error(text) => Err(Error::Command(text)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the engine, for layers that serve it to others.
+    pub fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    /// Waits until the log is on disk up to an offset, if the settings ask for that.
+    ///
+    /// # Errors
+    /// What the disk said, if it refuses.
+    pub fn wait_for_log(&self, offset: u64) -> Result<(), String> {
+        self.inner.wait_for_log(offset)
+    }
+
+    /// Tells whether a reply to a change at this offset can go out at once.
+    pub fn log_covers(&self, offset: u64) -> bool {
+        self.inner.log.as_ref().is_none_or(|log| log.covers(offset))
+    }
+
+    /// Tells whether there is a log that replies may have to wait for.
+    pub fn waits_for_log(&self) -> bool {
+        self.inner.log.is_some()
+    }
+
+    /// Forces everything logged so far to disk.
+    ///
+    /// # Errors
+    /// [`Error::Log`] if the disk refuses.
+    pub fn flush_log(&self) -> Result<(), Error> {
+        self.inner.log.as_ref().map_or(Ok(()), |log| log.flush())
+    }
+
+    fn borrow<R>(&self, call: impl FnOnce(&mut Connection) -> R) -> R {
+        let pooled = self.pool.lock().pop();
+        let mut connection = pooled.unwrap_or_else(|| self.connect());
+        let result = call(&mut connection);
+        connection.reset();
+        let mut pool = self.pool.lock();
+        if pool.len() < POOLED_MAX {
+            pool.push(connection);
+        }
+        result
+    }
+}
+
+/// Looks at a store that may have gone.
+pub(crate) fn upgrade(inner: &Weak<Inner>) -> Option<Arc<Inner>> {
+    inner.upgrade()
+}
