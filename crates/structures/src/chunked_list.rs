@@ -334,7 +334,10 @@ impl ChunkedList {
     #[inline]
     fn admits(&self, chunk: usize, value: &[u8]) -> bool {
         let Chunk { packed, len } = &self.chunks[chunk];
-        self.limit.admits(packed.byte_len() + Packed::encoded_len(value), *len as usize + 1)
+        let (bytes, entries) = (packed.byte_len(), *len as usize + 1);
+        // Mostly there is plenty of room, and telling an integer from a text can wait.
+        self.limit.admits(bytes + value.len() + Packed::MAX_OVERHEAD, entries)
+            || self.limit.admits(bytes + Packed::encoded_len(value), entries)
     }
 
     /// Changes one chunk and keeps the sums in step. Every change of a chunk goes through here.

@@ -100,6 +100,9 @@ unsafe impl Shape for Listpack {
 pub struct Packed(Block<Listpack>);
 
 impl Packed {
+    /// The most bytes an element takes beyond its text.
+    pub const MAX_OVERHEAD: usize = 10;
+
     /// Creates an empty sequence; allocates nothing.
     pub const fn new() -> Packed {
         Packed(Block::vacant())

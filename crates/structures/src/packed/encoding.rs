@@ -275,6 +275,20 @@ pub(super) fn decode(listpack: &[u8], offset: usize) -> Item<'_> {
     }
 }
 
+/// Reads the entry at `offset` and returns the offset of the next one.
+#[inline]
+pub(super) fn decode_next(listpack: &[u8], offset: usize) -> (Item<'_>, usize) {
+    let first = listpack[offset];
+    if first < 0x80 {
+        return (Item::Int(i64::from(first)), offset + 2);
+    }
+    if first < 0xC0 {
+        let end = offset + 1 + usize::from(first & 0x3F);
+        return (Item::Str(&listpack[offset + 1..end]), end + 1);
+    }
+    (decode(listpack, offset), offset + span(listpack, offset))
+}
+
 /// What a check of foreign bytes found.
 pub(super) struct Survey {
     /// The number of entries.

@@ -77,11 +77,10 @@ impl<'a> Item<'a> {
     }
 }
 
-/// Reads a canonical integer; most text is told apart by its length or first byte.
+/// Reads a canonical integer; most text is told apart by its length, its first or its last byte.
 #[inline]
 pub(super) fn integer(text: &[u8]) -> Option<i64> {
-    match text {
-        [b'0'..=b'9' | b'-', ..] if text.len() <= 20 => decimal::parse_i64(text),
-        _ => None,
-    }
+    let (first, last) = (text.first()?, text.last()?);
+    let plausible = text.len() <= decimal::I64_TEXT_MAX && last.is_ascii_digit();
+    if plausible && (first.is_ascii_digit() || *first == b'-') { decimal::parse_i64(text) } else { None }
 }

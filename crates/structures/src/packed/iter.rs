@@ -1,6 +1,6 @@
 //! Walking a packed sequence from both ends.
 
-use super::encoding::{before, decode, span};
+use super::encoding::{before, decode, decode_next};
 use super::item::Item;
 use std::iter::FusedIterator;
 
@@ -28,8 +28,8 @@ impl<'a> Iterator for Iter<'a> {
         if self.front >= self.back {
             return None;
         }
-        let item = decode(self.listpack, self.front);
-        self.front += span(self.listpack, self.front);
+        let (item, next) = decode_next(self.listpack, self.front);
+        self.front = next;
         Some(item)
     }
 }
