@@ -44,6 +44,7 @@ mod parse;
 mod words;
 
 pub use check::{Report, Subject};
+pub(crate) use markers::{sort_items, sort_pairs};
 
 use crate::Target;
 use anyhow::{Context, Result, ensure};

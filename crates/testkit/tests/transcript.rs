@@ -19,14 +19,14 @@ impl Target for Counting {
 
 #[track_caller]
 fn differences(text: &str, expect: &[&str]) {
-    let report = Transcript::parse("file.txt", text).unwrap().check(&mut Counting, Subject::Redpoll);
+    let report = Transcript::parse("file.txt", text).expect("a transcript").check(&mut Counting, Subject::Redpoll);
     assert_eq!(report.differences, expect);
     assert_eq!(report.passed(), expect.is_empty());
 }
 
 #[track_caller]
 fn unreadable(text: &str, expect: &str) {
-    let error = Transcript::parse("file.txt", text).unwrap_err();
+    let error = Transcript::parse("file.txt", text).expect_err("no transcript");
     assert_eq!(format!("{error:#}"), expect);
 }
 
