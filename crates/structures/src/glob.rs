@@ -13,9 +13,9 @@
 //! compare bytes as signed numbers. The empty text matches the empty pattern alone, not even `*`. A trailing backslash
 //! stands for itself. In a match that ignores case, a byte escaped inside a class still compares exactly.
 //!
-//! Every item but the star consumes exactly one byte, so when an item fails it is enough to go back to the last star and
-//! let it swallow one byte more: an earlier star could only reach what the last one reaches too. There is no recursion
-//! and the worst case is pattern length times text length; `a*a*a*a*b` holds no terror.
+//! Every item but the star consumes exactly one byte, so when an item fails it is enough to go back to the last star
+//! and let it swallow one byte more: an earlier star could only reach what the last one reaches too. There is no
+//! recursion and the worst case is pattern length times text length; `a*a*a*a*b` holds no terror.
 
 /// Tells whether `text` matches `pattern`.
 ///

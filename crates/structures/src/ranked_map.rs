@@ -202,8 +202,8 @@ impl RankedMap {
         }
     }
 
-    /// Returns the rank of the first element whose member is at or above (`Included`) or above (`Excluded`) a member, in
-    /// a map whose scores are all equal. Zero for `Unbounded`. With unequal scores the answer means nothing.
+    /// Returns the rank of the first element whose member is at or above (`Included`) or above (`Excluded`) a member,
+    /// in a map whose scores are all equal. Zero for `Unbounded`. With unequal scores the answer means nothing.
     #[must_use]
     pub fn rank_of_member(&self, bound: Bound<&[u8]>) -> usize {
         // SAFETY: the entries of the tree have their owners in the table.
@@ -215,8 +215,8 @@ impl RankedMap {
         }
     }
 
-    /// Removes the elements with the ranks from `start` on, at most `count`, showing each to `removed` in order; returns
-    /// how many there were.
+    /// Removes the elements with the ranks from `start` on, at most `count`, showing each to `removed` in order;
+    /// returns how many there were.
     pub fn remove_range(&mut self, start: usize, count: usize, mut removed: impl FnMut(&[u8], f64)) -> usize {
         let Self { table, tree, seed, node_bytes } = self;
         tree.remove_range(start, count, |entry| {

@@ -1,7 +1,7 @@
 //! The spellings of floating point numbers that C's `strtod` accepts: one scanner for both widths.
 //!
-//! An optional sign, then `inf` or `infinity`, or decimal digits with an optional point and an optional `e` exponent, or
-//! `0x`, hexadecimal digits with an optional point and an optional `p` exponent (a power of two). Letters in either
+//! An optional sign, then `inf` or `infinity`, or decimal digits with an optional point and an optional `e` exponent,
+//! or `0x`, hexadecimal digits with an optional point and an optional `p` exponent (a power of two). Letters in either
 //! case. At least one digit, before or after the point. The whole text must be the number: no space before or after.
 //! `nan` is a spelling too, but nobody who asks here wants it, so it is refused.
 //!

@@ -12,10 +12,11 @@
 //! *partitions*: a predicate that holds for a prefix of the sequence and for nothing after it. From the counts follow
 //! rank (add up what is left of the path) and selection (subtract until the rank falls into a child), both in O(log n).
 //!
-//! Nodes live in two arenas and name each other by number, so that there is no unsafe code here. Leaves grow in steps of
-//! 16 entries. A node overflows at 64 and splits in the middle, but at either end of the sequence it splits at the edge,
-//! so that entries arriving in order fill their leaves. A node below a quarter borrows from a sibling or merges with it;
-//! only nodes on the outer edges of the tree may be smaller, and none is empty except the root of an empty tree.
+//! Nodes live in two arenas and name each other by number, so that there is no unsafe code here. Leaves grow in steps
+//! of 16 entries. A node overflows at 64 and splits in the middle, but at either end of the sequence it splits at the
+//! edge, so that entries arriving in order fill their leaves. A node below a quarter borrows from a sibling or merges
+//! with it; only nodes on the outer edges of the tree may be smaller, and none is empty except the root of an empty
+//! tree.
 
 use std::ops::{Index, IndexMut};
 
@@ -159,8 +160,8 @@ impl<E: Copy> CountedTree<E> {
         Some(removed)
     }
 
-    /// Replaces the last entry of the prefix for which `through` holds, if it has a neighbour on either side in its leaf
-    /// and `fits` between them; tells whether it did.
+    /// Replaces the last entry of the prefix for which `through` holds, if it has a neighbour on either side in its
+    /// leaf and `fits` between them; tells whether it did.
     pub(super) fn replace(
         &mut self,
         through: impl Fn(&E) -> bool,
@@ -177,8 +178,8 @@ impl<E: Copy> CountedTree<E> {
         true
     }
 
-    /// Removes `count` entries from `start` on, or as many as there are, a leaf at a time; returns how many. An entry is
-    /// shown when the tree no longer mentions it anywhere.
+    /// Removes `count` entries from `start` on, or as many as there are, a leaf at a time; returns how many. An entry
+    /// is shown when the tree no longer mentions it anywhere.
     pub(super) fn remove_range(&mut self, start: usize, count: usize, mut removed: impl FnMut(E)) -> usize {
         let count = count.min(self.len.saturating_sub(start));
         let mut run = Vec::with_capacity(count.min(CAPACITY));
@@ -314,7 +315,7 @@ impl<E: Copy> CountedTree<E> {
         };
         let left = &mut self.inners[path.steps[level].inner];
         let mut right = left.split_off(middle);
-        if at <= middle && middle < CAPACITY && middle > 1 {
+        if at <= middle && middle < CAPACITY {
             left.insert(at, child);
         } else {
             right.insert(at - middle, child);

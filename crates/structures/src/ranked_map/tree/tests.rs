@@ -180,7 +180,10 @@ fn apply(step: &Step, tree: &mut CountedTree<u32>, model: &mut Vec<u32>) {
 
 proptest! {
     #[test]
-    fn behaves_as_a_vector(steps in proptest::collection::vec(step(), 1..120), probes in proptest::collection::vec(0..100_000u32, 8)) {
+    fn behaves_as_a_vector(
+        steps in proptest::collection::vec(step(), 1..120),
+        probes in proptest::collection::vec(0..100_000u32, 8),
+    ) {
         let mut tree = CountedTree::new();
         let mut model = Vec::new();
         for step in &steps {
@@ -189,7 +192,8 @@ proptest! {
         }
         prop_assert_eq!(&all(&tree), &model);
         for &probe in &probes {
-            prop_assert_eq!(tree.partition_point(|&other| other < probe), model.partition_point(|&other| other < probe));
+            let below = model.partition_point(|&other| other < probe);
+            prop_assert_eq!(tree.partition_point(|&other| other < probe), below);
             let rank = probe as usize % (model.len() + 1);
             prop_assert_eq!(tree.at(rank), model.get(rank).copied());
             let up: Vec<u32> = tree.range(rank, 100, Direction::Ascending).collect();
