@@ -300,14 +300,13 @@ impl RankedMap {
         let member = unsafe { old.member() };
         // SAFETY: the entries of the tree have their owners in the table.
         let replaced = unsafe {
-            self.tree.replace(
+            self.tree.replace_or_remove(
                 |entry| entry.order(old.score, member).is_le(),
                 new,
                 |previous, next| previous.order(score, member).is_lt() && next.order(score, member).is_gt(),
             )
         };
         if !replaced {
-            self.remove_entry(old);
             self.insert_entry(new, member);
         }
         // SAFETY: the owner is in the table, and `self` is borrowed exclusively.

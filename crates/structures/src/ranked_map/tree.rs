@@ -161,8 +161,8 @@ impl<E: Copy> CountedTree<E> {
     }
 
     /// Replaces the last entry of the prefix for which `through` holds, if it has a neighbour on either side in its
-    /// leaf and `fits` between them; tells whether it did.
-    pub(super) fn replace(
+    /// leaf and `fits` between them; removes it otherwise. Tells whether it was replaced. There must be such an entry.
+    pub(super) fn replace_or_remove(
         &mut self,
         through: impl Fn(&E) -> bool,
         entry: E,
@@ -171,11 +171,13 @@ impl<E: Copy> CountedTree<E> {
         let path = self.descend(|inner| inner.partition(&through));
         let entries = &mut self.leaves[path.leaf].entries;
         let behind = entries.partition_point(through);
-        if behind < 2 || behind == entries.len() || !fits(&entries[behind - 2], &entries[behind]) {
-            return false;
+        assert!(behind > 0, "the entry to replace is in the tree");
+        if behind >= 2 && behind < entries.len() && fits(&entries[behind - 2], &entries[behind]) {
+            entries[behind - 1] = entry;
+            return true;
         }
-        entries[behind - 1] = entry;
-        true
+        self.remove_run(&path, behind - 1, 1, |_| {});
+        false
     }
 
     /// Removes `count` entries from `start` on, or as many as there are, a leaf at a time; returns how many. An entry
@@ -293,7 +295,7 @@ impl<E: Copy> CountedTree<E> {
             }
             right = self.split_inner(path, level, right);
         }
-        let left = Child { id: self.root, min: self.min(self.root, self.height), count: self.len - right.count };
+        let left = Child { id: self.root, min: self.min(self.root, 0), count: self.len - right.count };
         let mut root = Inner::new();
         root.insert(0, left);
         root.insert(1, right);
