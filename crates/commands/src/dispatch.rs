@@ -43,7 +43,9 @@ pub fn dispatch(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mu
             reject(engine, &error, out);
         }
         Ok(resolved) => {
-            if let Some(until) = engine.pause.holds(resolved.has(WRITE) || resolved.has(MAY_REPLICATE), now)
+            let writes = resolved.has(WRITE | MAY_REPLICATE)
+                || (resolved.has(TRANSACTION) && transaction::writes(engine, session));
+            if let Some(until) = engine.pause.holds(writes, now)
                 && resolved.name != "client|unpause"
             {
                 return Outcome::Paused(until);

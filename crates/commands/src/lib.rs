@@ -22,9 +22,14 @@ pub mod stats;
 mod syntax;
 pub mod transaction;
 
+mod client_admin;
+mod connection;
 mod string;
+
+/// The Redis version whose commands and behaviour clients can rely on here; reported by HELLO and INFO.
+pub const REDIS_VERSION: &str = "7.2.4";
 
 /// Returns the families of commands in the order of the reference pages.
 pub fn families() -> Vec<command::Family> {
-    vec![string::FAMILY, transaction::FAMILY]
+    vec![connection::FAMILY, string::FAMILY, transaction::FAMILY]
 }

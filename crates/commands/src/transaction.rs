@@ -11,8 +11,8 @@ use smallvec::SmallVec;
 
 use crate::args::Args;
 use crate::command::{
-    ALLOW_BUSY, Command, EXCLUSIVE, FAST, Family, LOADING, NO_MULTI, NOSCRIPT, NOT_QUEUED, SKIP_SLOWLOG, STALE,
-    TRANSACTION, WHOLE, cmd,
+    ALLOW_BUSY, Command, EXCLUSIVE, FAST, Family, LOADING, MAY_REPLICATE, NO_MULTI, NOSCRIPT, NOT_QUEUED, SKIP_SLOWLOG, STALE,
+    TRANSACTION, WHOLE, WRITE, cmd,
 };
 use crate::cx::{Cx, Origin};
 use crate::dispatch::{call_keys, run};
@@ -59,6 +59,12 @@ pub(crate) fn queue(session: &mut Session, resolved: &Resolved, args: Args<'_>, 
 pub(crate) fn needs_all(engine: &Engine, session: &Session) -> bool {
     let queued = session.transaction.iter().flat_map(|transaction| &transaction.queued);
     queued.map(|queued| &engine.registry.all()[queued.id]).any(|resolved| resolved.has(EXCLUSIVE | WHOLE))
+}
+
+/// Tells whether one of the queued commands writes.
+pub(crate) fn writes(engine: &Engine, session: &Session) -> bool {
+    let queued = session.transaction.iter().flat_map(|transaction| &transaction.queued);
+    queued.map(|queued| &engine.registry.all()[queued.id]).any(|resolved| resolved.has(WRITE | MAY_REPLICATE))
 }
 
 /// Locks the shards of all queued commands and of all watched keys.
@@ -145,8 +151,8 @@ fn watched_unchanged(cx: &mut Cx<'_, '_>) -> bool {
     !flag.is_raised() && !keys.iter().any(|(db, key)| cx.db.expired_since_watch(*db, key, flag))
 }
 
-/// Ends the transaction and all watches.
-fn close(cx: &mut Cx<'_, '_>) {
+/// Ends the transaction and all watches; the watched keys' shards must be locked.
+pub(crate) fn close(cx: &mut Cx<'_, '_>) {
     cx.session.transaction = None;
     cx.session.client.queued.store(usize::MAX, Ordering::Relaxed);
     stop_watching(cx);
