@@ -23,7 +23,9 @@ mod syntax;
 pub mod transaction;
 
 mod client_admin;
+mod config;
 mod connection;
+mod info;
 mod string;
 
 /// The Redis version whose commands and behaviour clients can rely on here; reported by HELLO and INFO.
@@ -31,5 +33,5 @@ pub const REDIS_VERSION: &str = "7.2.4";
 
 /// Returns the families of commands in the order of the reference pages.
 pub fn families() -> Vec<command::Family> {
-    vec![connection::FAMILY, string::FAMILY, transaction::FAMILY]
+    vec![config::FAMILY, connection::FAMILY, info::FAMILY, string::FAMILY, transaction::FAMILY]
 }

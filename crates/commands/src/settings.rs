@@ -96,7 +96,6 @@ settings! {
     Timeout "timeout" int(0, i32::MAX as i64), "0", Always, "Seconds after which an idle connection is closed; 0 for never.";
     ProtoMaxBulkLen "proto-max-bulk-len" SettingKind::Memory, "512mb", Always, "Longest string a client can send or make.";
     ClientQueryBufferLimit "client-query-buffer-limit" SettingKind::Memory, "1gb", Always, "Most bytes a client can have sent without a complete command.";
-    ClientOutputBufferLimit "client-output-buffer-limit-normal" SettingKind::Memory, "0", Always, "Most reply bytes waiting for a client before it is cut; 0 for no limit.";
     Requirepass "requirepass" SettingKind::Text, "", Always, "Password of the default user; empty for none.";
     LfuLogFactor "lfu-log-factor" int(0, i32::MAX as i64), "10", Always, "How slowly the access counter of LFU policies grows.";
     LfuDecayTime "lfu-decay-time" int(0, i32::MAX as i64), "1", Always, "Minutes after which the access counter of LFU policies is lowered by one.";
