@@ -14,7 +14,7 @@
 //! old generation exactly until its bucket has been moved, so there is always one place to look.
 //!
 //! **Memory.** The table doubles at [`BUCKET_LOAD`] entries a bucket on average, counting those in chains: 12 to 17
-//! bytes for an 8-byte entry, and at most 33 after removals. Up to seven entries take one bucket, none takes nothing.
+//! bytes for an 8-byte entry, and some 33 at worst after removals. Up to seven entries take one bucket, none takes nothing.
 //!
 //! **Stalls.** Growing and shrinking allocate the new generation (zeroed lazily by the operating system when it is
 //! large) and then move [`STEP_BUCKETS`] buckets with every insertion and removal, so that nothing but the allocator
