@@ -203,9 +203,8 @@ fn setinfo(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     if option != "lib-name" && option != "lib-ver" {
         return Err(Error::Owned(format!("ERR Unrecognized option '{}'", text(args.at(2)))));
     }
-    let value = printable(args.at(3)).ok_or_else(|| {
-        Error::Owned(format!("ERR {option} cannot contain spaces, newlines or special characters."))
-    })?;
+    let value = printable(args.at(3))
+        .ok_or_else(|| Error::Owned(format!("ERR {option} cannot contain spaces, newlines or special characters.")))?;
     let mut names = cx.session.client.names.lock();
     match option.as_str() {
         "lib-name" => names.library = value,
@@ -261,15 +260,7 @@ struct Filter {
 
 impl Default for Filter {
     fn default() -> Filter {
-        Filter {
-            id: None,
-            address: None,
-            local_address: None,
-            user: None,
-            max_age: None,
-            nobody: false,
-            skip_me: true,
-        }
+        Filter { id: None, address: None, local_address: None, user: None, max_age: None, nobody: false, skip_me: true }
     }
 }
 

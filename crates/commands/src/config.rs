@@ -45,7 +45,8 @@ fn get(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         if older != row.name {
             names.push(older);
         }
-        let wanted = |name: &String| args.from(2).iter().any(|pattern| glob::matches_ignore_case(pattern, name.as_bytes()));
+        let wanted =
+            |name: &String| args.from(2).iter().any(|pattern| glob::matches_ignore_case(pattern, name.as_bytes()));
         found.extend(names.into_iter().filter(wanted).map(|name| (name, cx.engine.settings.text(row.setting))));
     }
     cx.out.map(found.len());

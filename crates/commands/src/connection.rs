@@ -11,9 +11,7 @@ use crate::command::{
     ALLOW_BUSY, Command, FAST, Family, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE, TRANSACTION, cmd, container,
 };
 use crate::cx::Cx;
-use crate::error::{
-    AUTH_WITHOUT_PASSWORD, DB_INDEX, Error, NO_PROTO, NOT_AN_INTEGER, SYNTAX, WRONG_PASS,
-};
+use crate::error::{AUTH_WITHOUT_PASSWORD, DB_INDEX, Error, NO_PROTO, NOT_AN_INTEGER, SYNTAX, WRONG_PASS};
 use crate::session::ReplyMode;
 use crate::settings::Setting;
 use crate::{REDIS_VERSION, transaction};
@@ -191,4 +189,3 @@ pub(crate) fn client_name(name: &[u8]) -> Result<String, Error> {
 pub(crate) fn printable(text: &[u8]) -> Option<String> {
     text.iter().all(|byte| (b'!'..=b'~').contains(byte)).then(|| String::from_utf8_lossy(text).into_owned())
 }
-

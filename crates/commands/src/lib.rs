@@ -23,6 +23,7 @@ mod syntax;
 pub mod transaction;
 
 mod client_admin;
+mod command_admin;
 mod config;
 mod connection;
 mod info;
@@ -33,5 +34,5 @@ pub const REDIS_VERSION: &str = "7.2.4";
 
 /// Returns the families of commands in the order of the reference pages.
 pub fn families() -> Vec<command::Family> {
-    vec![config::FAMILY, connection::FAMILY, info::FAMILY, string::FAMILY, transaction::FAMILY]
+    vec![command_admin::FAMILY, config::FAMILY, connection::FAMILY, info::FAMILY, string::FAMILY, transaction::FAMILY]
 }

@@ -160,13 +160,6 @@ impl Registry {
         }
         match lookup(&command.by_subcommand, args.at(1)) {
             Some(id) => Ok(&self.resolved[id]),
-            None if !std::ptr::fn_addr_eq(
-                command.command.handler,
-                crate::command::container as crate::command::Handler,
-            ) =>
-            {
-                Ok(command)
-            }
             None => Err(unknown_subcommand(&command.name, args.at(1))),
         }
     }

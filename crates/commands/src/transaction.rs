@@ -11,8 +11,8 @@ use smallvec::SmallVec;
 
 use crate::args::Args;
 use crate::command::{
-    ALLOW_BUSY, Command, EXCLUSIVE, FAST, Family, LOADING, MAY_REPLICATE, NO_MULTI, NOSCRIPT, NOT_QUEUED, SKIP_SLOWLOG, STALE,
-    TRANSACTION, WHOLE, WRITE, cmd,
+    ALLOW_BUSY, Command, EXCLUSIVE, FAST, Family, LOADING, MAY_REPLICATE, NO_MULTI, NOSCRIPT, NOT_QUEUED, SKIP_SLOWLOG,
+    STALE, TRANSACTION, WHOLE, WRITE, cmd,
 };
 use crate::cx::{Cx, Origin};
 use crate::dispatch::{call_keys, run};

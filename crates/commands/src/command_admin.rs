@@ -1,0 +1,239 @@
+//! COMMAND: the command table, as clients ask for it.
+
+use redpoll_structures::glob;
+
+use crate::args::Args;
+use crate::command::{ADMIN, BLOCKING, Command, FAST, Family, Keys, LOADING, PUBSUB, READONLY, STALE, WRITE, cmd};
+use crate::cx::Cx;
+use crate::engine::Engine;
+use crate::error::{Error, SYNTAX};
+use crate::registry::Resolved;
+
+#[rustfmt::skip]
+const COMMANDS: &[Command] = &[
+    cmd("COMMAND", command, LOADING | STALE, "2.8.13", "O(N) where N is the total number of Redis commands", "Returns detailed information about all commands.").arity(-1).subcommands(&[
+        cmd("COMMAND COUNT", count, LOADING | STALE, "2.8.13", "O(1)", "Returns a count of commands."),
+        cmd("COMMAND DOCS [command-name [command-name ...]]", docs, LOADING | STALE, "7.0.0", "O(N) where N is the number of commands to look up", "Returns documentary information about one, multiple or all commands."),
+        cmd("COMMAND GETKEYS command [arg [arg ...]]", getkeys, LOADING | STALE, "2.8.13", "O(N) where N is the number of arguments to the command", "Extracts the key names from an arbitrary command."),
+        cmd("COMMAND HELP", help, LOADING | STALE, "5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
+        cmd("COMMAND INFO [command-name [command-name ...]]", info, LOADING | STALE, "2.8.13", "O(N) where N is the number of commands to look up", "Returns information about one, multiple or all commands."),
+        cmd("COMMAND LIST [FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]", list, LOADING | STALE, "7.0.0", "O(N) where N is the total number of Redis commands", "Returns a list of command names."),
+    ]),
+];
+
+/// The command table.
+pub(crate) const FAMILY: Family = Family { group: "server", commands: COMMANDS };
+
+const HELP: &[&str] = &[
+    "COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "(no subcommand)",
+    "    Return details about all Redis commands.",
+    "COUNT",
+    "    Return the total number of commands in this Redis server.",
+    "LIST",
+    "    Return a list of all commands in this Redis server.",
+    "INFO [<command-name> ...]",
+    "    Return details about multiple Redis commands.",
+    "    If no command names are given, documentation details for all",
+    "    commands are returned.",
+    "DOCS [<command-name> ...]",
+    "    Return documentation details about multiple Redis commands.",
+    "    If no command names are given, documentation details for all",
+    "    commands are returned.",
+    "GETKEYS <full-command>",
+    "    Return the keys from a full Redis command.",
+    "HELP",
+    "    Print this help.",
+];
+
+/// COMMAND
+fn command(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    describe_all(cx);
+    Ok(())
+}
+
+/// COMMAND COUNT
+fn count(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    let count = commands(cx.engine).count();
+    cx.out.int(count as i64);
+    Ok(())
+}
+
+/// COMMAND DOCS [command-name [command-name ...]]
+fn docs(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    let registry = &cx.engine.registry;
+    let asked: Vec<&Resolved> = match args.len() {
+        2 => commands(cx.engine).collect(),
+        _ => args.from(2).iter().filter_map(|name| registry.find(name)).collect(),
+    };
+    cx.out.map(asked.len());
+    asked.into_iter().for_each(|resolved| document(cx, resolved));
+    Ok(())
+}
+
+/// COMMAND GETKEYS command [arg [arg ...]]
+fn getkeys(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    let call = Args(args.from(2));
+    let resolved = cx.engine.registry.resolve(call).map_err(|_| Error::Text("ERR Invalid command specified"))?;
+    if matches!(resolved.keys, Keys::None) {
+        return Err(Error::Text("ERR The command has no key arguments"));
+    }
+    if !resolved.accepts(call.len()) {
+        return Err(Error::Text("ERR Invalid number of arguments specified for command"));
+    }
+    let mut positions = Vec::new();
+    resolved.key_positions(call, &mut positions);
+    if positions.is_empty() {
+        return Err(Error::Text("ERR Invalid arguments specified for command"));
+    }
+    cx.out.array(positions.len());
+    positions.into_iter().for_each(|at| cx.out.bulk(call.at(at)));
+    Ok(())
+}
+
+/// COMMAND HELP
+fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    cx.out.array(HELP.len());
+    HELP.iter().for_each(|line| cx.out.simple(line));
+    Ok(())
+}
+
+/// COMMAND INFO [command-name [command-name ...]]
+fn info(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    if args.len() == 2 {
+        describe_all(cx);
+        return Ok(());
+    }
+    cx.out.array(args.len() - 2);
+    for name in args.from(2) {
+        match cx.engine.registry.find(name) {
+            Some(resolved) => describe(cx, resolved),
+            None => cx.out.null_array(),
+        }
+    }
+    Ok(())
+}
+
+/// COMMAND LIST [FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]
+fn list(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    let wanted: Box<dyn Fn(&Resolved) -> bool> = match args.len() {
+        2 => Box::new(|_| true),
+        5 if args.is(2, "FILTERBY") => {
+            let value = args.at(4).to_ascii_lowercase();
+            match () {
+                () if args.is(3, "MODULE") => Box::new(|_| false),
+                () if args.is(3, "ACLCAT") => {
+                    Box::new(move |resolved| categories(resolved).iter().any(|category| category.as_bytes() == value))
+                }
+                () if args.is(3, "PATTERN") => {
+                    Box::new(move |resolved| glob::matches_ignore_case(&value, resolved.name.as_bytes()))
+                }
+                () => return Err(SYNTAX),
+            }
+        }
+        _ => return Err(SYNTAX),
+    };
+    // With a filter subcommands are listed by their own names, without one only commands are.
+    let with_subcommands = args.len() == 5;
+    let all = cx.engine.registry.all().iter().filter(|resolved| with_subcommands || !resolved.is_subcommand());
+    let names: Vec<&str> = all.filter(|resolved| wanted(resolved)).map(|resolved| resolved.name.as_str()).collect();
+    cx.out.array(names.len());
+    names.into_iter().for_each(|name| cx.out.bulk(name.as_bytes()));
+    Ok(())
+}
+
+fn commands(engine: &Engine) -> impl Iterator<Item = &Resolved> {
+    engine.registry.all().iter().filter(|resolved| !resolved.is_subcommand())
+}
+
+fn describe_all(cx: &mut Cx<'_, '_>) {
+    let all: Vec<&Resolved> = commands(cx.engine).collect();
+    cx.out.array(all.len());
+    all.into_iter().for_each(|resolved| describe(cx, resolved));
+}
+
+/// Writes the ten elements COMMAND INFO has for a command.
+fn describe(cx: &mut Cx<'_, '_>, resolved: &Resolved) {
+    let (first, last, step) = key_range(resolved);
+    let flags: Vec<&str> = resolved.flag_names().collect();
+    let categories = categories(resolved);
+    cx.out.array(10);
+    cx.out.bulk(resolved.name.as_bytes());
+    cx.out.int(i64::from(resolved.arity));
+    cx.out.set(flags.len());
+    flags.into_iter().for_each(|flag| cx.out.simple(flag));
+    cx.out.int(first);
+    cx.out.int(last);
+    cx.out.int(step);
+    cx.out.set(categories.len());
+    categories.into_iter().for_each(|category| cx.out.simple(&format!("@{category}")));
+    cx.out.array(0);
+    cx.out.array(0);
+    cx.out.array(resolved.subcommands.len());
+    for id in &resolved.subcommands {
+        describe(cx, &cx.engine.registry.all()[*id]);
+    }
+}
+
+/// First key, last key and step as COMMAND INFO counts them; zeros if there is no fixed range.
+fn key_range(resolved: &Resolved) -> (i64, i64, i64) {
+    match resolved.keys {
+        Keys::Range { first, last, step } => (first as i64, last as i64, step as i64),
+        Keys::Counted { destination, .. } if destination > 0 => (destination as i64, destination as i64, 1),
+        _ => (0, 0, 0),
+    }
+}
+
+/// Writes what COMMAND DOCS says about a command, name first.
+fn document(cx: &mut Cx<'_, '_>, resolved: &Resolved) {
+    let row = resolved.command;
+    cx.out.bulk(resolved.name.as_bytes());
+    cx.out.map(4 + usize::from(!resolved.subcommands.is_empty()));
+    let facts =
+        [("summary", row.summary), ("since", row.since), ("group", resolved.group), ("complexity", row.complexity)];
+    for (name, value) in facts {
+        cx.out.bulk(name.as_bytes());
+        cx.out.bulk(value.as_bytes());
+    }
+    if !resolved.subcommands.is_empty() {
+        cx.out.bulk(b"subcommands");
+        cx.out.map(resolved.subcommands.len());
+        for id in &resolved.subcommands {
+            document(cx, &cx.engine.registry.all()[*id]);
+        }
+    }
+}
+
+/// Returns the ACL categories of a command: what flags and family imply and what the row adds.
+pub(crate) fn categories(resolved: &Resolved) -> Vec<&'static str> {
+    let mut categories = Vec::new();
+    let implied: &[(bool, &'static str)] = &[
+        (resolved.has(WRITE), "write"),
+        (resolved.has(READONLY), "read"),
+        (resolved.has(ADMIN), "admin"),
+        (resolved.has(ADMIN), "dangerous"),
+        (resolved.has(PUBSUB), "pubsub"),
+        (resolved.has(BLOCKING), "blocking"),
+        (resolved.has(FAST), "fast"),
+        (!resolved.has(FAST), "slow"),
+    ];
+    categories.extend(implied.iter().filter(|(holds, _)| *holds).map(|(_, name)| *name));
+    categories.extend(match resolved.group {
+        "generic" => Some("keyspace"),
+        "string" => Some("string"),
+        "hash" => Some("hash"),
+        "list" => Some("list"),
+        "set" => Some("set"),
+        "sorted-set" => Some("sortedset"),
+        "connection" => Some("connection"),
+        "transactions" => Some("transaction"),
+        "scripting" => Some("scripting"),
+        _ => None,
+    });
+    for category in resolved.command.categories {
+        if !categories.contains(category) {
+            categories.push(category);
+        }
+    }
+    categories
+}
