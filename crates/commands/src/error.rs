@@ -97,6 +97,20 @@ texts! {
     OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'.";
     /// HELLO with an unsupported version.
     NO_PROTO = "NOPROTO unsupported protocol version";
+    /// Not a 32-bit integer.
+    OUT_OF_INT_RANGE = "ERR value is out of range, value must between -2147483648 and 2147483647";
+    /// SWAPDB.
+    FIRST_DB_INDEX = "ERR invalid first DB index";
+    /// SWAPDB.
+    SECOND_DB_INDEX = "ERR invalid second DB index";
+    /// EXPIRE with NX and another condition.
+    EXPIRE_NX_AND_OTHERS = "ERR NX and XX, GT or LT options at the same time are not compatible";
+    /// EXPIRE with GT and LT.
+    EXPIRE_GT_AND_LT = "ERR GT and LT options at the same time are not compatible";
+    /// OBJECT FREQ under an LRU policy.
+    FREQUENCY_NOT_TRACKED = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
+    /// OBJECT IDLETIME under an LFU policy.
+    IDLE_TIME_NOT_TRACKED = "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
 }
 
 /// The command does not exist; the first arguments are quoted as Redis does.
@@ -133,6 +147,11 @@ pub fn wrong_arity(name: &str) -> Error {
 /// An expiry that makes no sense in a command.
 pub fn invalid_expire(command: &str) -> Error {
     Error::Owned(format!("ERR invalid expire time in '{command}' command"))
+}
+
+/// An option that EXPIRE does not know.
+pub fn unsupported_option(option: &[u8]) -> Error {
+    Error::Owned(format!("ERR Unsupported option {}", String::from_utf8_lossy(option)))
 }
 
 /// The log cannot be written.

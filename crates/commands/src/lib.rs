@@ -26,7 +26,13 @@ mod client_admin;
 mod command_admin;
 mod config;
 mod connection;
+mod expire;
+mod generic;
+mod help;
 mod info;
+mod keyspace_admin;
+mod object;
+mod scan;
 mod string;
 
 /// The Redis version whose commands and behaviour clients can rely on here; reported by HELLO and INFO.
@@ -34,5 +40,16 @@ pub const REDIS_VERSION: &str = "7.2.4";
 
 /// Returns the families of commands in the order of the reference pages.
 pub fn families() -> Vec<command::Family> {
-    vec![command_admin::FAMILY, config::FAMILY, connection::FAMILY, info::FAMILY, string::FAMILY, transaction::FAMILY]
+    vec![
+        generic::FAMILY,
+        expire::FAMILY,
+        object::FAMILY,
+        string::FAMILY,
+        transaction::FAMILY,
+        connection::FAMILY,
+        command_admin::FAMILY,
+        config::FAMILY,
+        info::FAMILY,
+        keyspace_admin::FAMILY,
+    ]
 }

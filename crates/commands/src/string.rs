@@ -95,18 +95,21 @@ fn getex(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let mut persist = false;
     let mut at = 2;
     while at < args.len() {
-        if args.is(at, "PERSIST") && expiry.is_none() && !persist {
+        if args.is(at, "PERSIST") && expiry.is_none() {
             persist = true;
             at += 1;
-        } else if let Some(option) = ExpiryOption::of(args.at(at)).filter(|_| expiry.is_none() && !persist) {
+        } else if let Some(option) = ExpiryOption::of(args.at(at)).filter(|new| !persist && may_follow(*new, expiry)) {
             expiry = Some((option, args.optional(at + 1).ok_or(SYNTAX)?));
             at += 2;
         } else {
             return Err(SYNTAX);
         }
     }
-    let deadline = expiry.map(|(option, amount)| option.deadline(amount, cx.now(), "getex")).transpose()?;
     reply_text(cx, key)?;
+    if !cx.db.contains(key) {
+        return Ok(());
+    }
+    let deadline = expiry.map(|(option, amount)| option.deadline(amount, cx.now(), "getex")).transpose()?;
     if let Some(deadline) = deadline {
         if deadline <= cx.now() {
             if cx.db.remove(key).is_some() {
@@ -332,7 +335,7 @@ impl<'a> SetOptions<'a> {
         let mut options = SetOptions::default();
         let mut at = 3;
         while at < args.len() {
-            let no_expiry = options.expiry.is_none() && !options.keep_ttl;
+            let fits = |new: &ExpiryOption| !options.keep_ttl && may_follow(*new, options.expiry);
             if args.is(at, "NX") && options.condition != Some(Condition::Present) {
                 options.condition = Some(Condition::Absent);
             } else if args.is(at, "XX") && options.condition != Some(Condition::Absent) {
@@ -341,7 +344,7 @@ impl<'a> SetOptions<'a> {
                 options.get = true;
             } else if args.is(at, "KEEPTTL") && options.expiry.is_none() {
                 options.keep_ttl = true;
-            } else if let Some(option) = ExpiryOption::of(args.at(at)).filter(|_| no_expiry) {
+            } else if let Some(option) = ExpiryOption::of(args.at(at)).filter(fits) {
                 at += 1;
                 options.expiry = Some((option, args.optional(at).ok_or(SYNTAX)?));
             } else {
@@ -351,6 +354,11 @@ impl<'a> SetOptions<'a> {
         }
         Ok(options)
     }
+}
+
+/// Tells whether an option about time may stand behind what was read so far: one kind only, of which the last counts.
+fn may_follow(new: ExpiryOption, read: Option<(ExpiryOption, &[u8])>) -> bool {
+    read.is_none_or(|(option, _)| option == new)
 }
 
 /// Replies with the string at a key, or null.

@@ -68,10 +68,23 @@ pub(crate) fn text(entry: &Entry) -> Option<Text<'_>> {
 
 /// Returns the kind of an entry's value.
 #[inline]
-pub(crate) fn kind(entry: &Entry) -> Kind {
+pub fn kind(entry: &Entry) -> Kind {
     match entry.payload() {
         Payload::Int(_) | Payload::Bytes(_) => Kind::String,
         Payload::Object(object) => object.kind(),
+    }
+}
+
+/// Longest string that OBJECT ENCODING calls `embstr`, bytes.
+const EMBEDDED_MAX: usize = 44;
+
+/// Returns the name of the encoding of an entry's value, as OBJECT ENCODING tells it.
+pub fn encoding(entry: &Entry) -> &'static str {
+    match entry.payload() {
+        Payload::Int(_) => "int",
+        Payload::Bytes(bytes) if bytes.len() <= EMBEDDED_MAX && !entry.mark() => "embstr",
+        Payload::Bytes(_) => "raw",
+        Payload::Object(object) => object.encoding(),
     }
 }
 
@@ -120,7 +133,7 @@ pub(crate) fn is_expired(entry: &Entry, now: Millis) -> bool {
 }
 
 /// Returns the bytes an entry holds on the heap.
-pub(crate) fn heap_size(entry: &Entry) -> usize {
+pub fn heap_size(entry: &Entry) -> usize {
     entry.heap_size() + entry.object().map_or(0, Object::heap_size)
 }
 

@@ -32,6 +32,14 @@ impl Hash {
         }
     }
 
+    /// Returns the name of the encoding, as OBJECT ENCODING tells it.
+    pub fn encoding(&self) -> &'static str {
+        match self {
+            Hash::Packed(_) => "listpack",
+            Hash::Table(_) => "hashtable",
+        }
+    }
+
     pub(crate) fn heap_size(&self) -> usize {
         match self {
             Hash::Packed(packed) => packed.heap_size(),

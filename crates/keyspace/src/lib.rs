@@ -30,7 +30,7 @@ mod view_whole;
 mod watch;
 
 pub use effects::{Change, Effects, Event, EventClass, EventClasses};
-pub use entry::{Entry, Stamping, Text, lfu_counter, lru_idle_seconds};
+pub use entry::{Entry, Stamping, Text, encoding, heap_size, kind, lfu_counter, lru_idle_seconds};
 pub use hash::Hash;
 pub use keyspace::{DATABASES_DEFAULT, Gate, Held, Keyspace, SHARDS, ShardIndex};
 pub use limits::Limits;

@@ -26,6 +26,14 @@ impl List {
         }
     }
 
+    /// Returns the name of the encoding, as OBJECT ENCODING tells it.
+    pub fn encoding(&self) -> &'static str {
+        match self {
+            List::Packed(_) => "listpack",
+            List::Chunked(_) => "quicklist",
+        }
+    }
+
     pub(crate) fn heap_size(&self) -> usize {
         match self {
             List::Packed(packed) => packed.heap_size(),

@@ -64,6 +64,17 @@ impl Object {
         }
     }
 
+    /// Returns the name of the encoding, as OBJECT ENCODING tells it.
+    pub fn encoding(&self) -> &'static str {
+        match self {
+            Object::Bytes(_) => "raw",
+            Object::List(list) => list.encoding(),
+            Object::Set(set) => set.encoding(),
+            Object::Hash(hash) => hash.encoding(),
+            Object::SortedSet(set) => set.encoding(),
+        }
+    }
+
     /// Returns the bytes the value holds on the heap, apart from the record it stands in.
     pub fn heap_size(&self) -> usize {
         match self {

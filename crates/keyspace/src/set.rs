@@ -36,6 +36,15 @@ impl Set {
         }
     }
 
+    /// Returns the name of the encoding, as OBJECT ENCODING tells it.
+    pub fn encoding(&self) -> &'static str {
+        match self {
+            Set::Ints(_) => "intset",
+            Set::Packed(_) => "listpack",
+            Set::Table(_) => "hashtable",
+        }
+    }
+
     pub(crate) fn heap_size(&self) -> usize {
         match self {
             Set::Ints(ints) => ints.heap_size(),

@@ -26,6 +26,14 @@ impl SortedSet {
         }
     }
 
+    /// Returns the name of the encoding, as OBJECT ENCODING tells it.
+    pub fn encoding(&self) -> &'static str {
+        match self {
+            SortedSet::Packed(_) => "listpack",
+            SortedSet::Ranked(_) => "skiplist",
+        }
+    }
+
     pub(crate) fn heap_size(&self) -> usize {
         match self {
             SortedSet::Packed(packed) => packed.heap_size(),

@@ -106,7 +106,19 @@ impl<'g> View<'g> {
     /// Finds a key for reading: counts hit or miss and stamps the access.
     #[inline]
     pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
-        let (hash, db, touches, stamping) = (self.hash(key), self.db, self.touches, self.stamping);
+        let stamping = self.touches.then_some(self.stamping);
+        self.read_stamped(key, stamping)
+    }
+
+    /// Finds a key for learning about it, not for its value (TTL, TYPE): counts hit or miss but stamps no access.
+    #[inline]
+    pub fn look(&mut self, key: &[u8]) -> Option<&Entry> {
+        self.read_stamped(key, None)
+    }
+
+    #[inline]
+    fn read_stamped(&mut self, key: &[u8], stamping: Option<Stamping>) -> Option<&Entry> {
+        let (hash, db) = (self.hash(key), self.db);
         self.expire_if_due(hash, key);
         let shard = self.held.shard(key);
         let Some(entry) = shard.databases[db].find(hash, key) else {
@@ -115,7 +127,7 @@ impl<'g> View<'g> {
             return None;
         };
         shard.counters.hits += 1;
-        if touches {
+        if let Some(stamping) = stamping {
             touch(entry, stamping);
         }
         Some(entry)

@@ -73,6 +73,7 @@ impl View<'_> {
     /// Visits some live entries from a cursor on, about `count`, and returns the cursor to go on from; zero begins and zero ends.
     ///
     /// An entry that exists from the first call to the last is visited at least once, whatever is added or removed meanwhile.
+    /// Shards without entries count for nothing, so a database with fewer entries than `count` is scanned in one call.
     pub fn scan(&mut self, cursor: u64, count: usize, mut visit: impl FnMut(&Entry)) -> u64 {
         let (db, now) = (self.db, self.now);
         let (mut index, mut bucket) = ((cursor & (SHARDS as u64 - 1)) as ShardIndex, cursor >> SHARD_BITS);
@@ -80,6 +81,10 @@ impl View<'_> {
         loop {
             self.held.with_shard(index, |shard| {
                 let table = &shard.databases[db].table;
+                if table.is_empty() {
+                    bucket = 0;
+                    return;
+                }
                 while seen < count && buckets > 0 {
                     buckets -= 1;
                     bucket = table.scan(bucket, |entry| {

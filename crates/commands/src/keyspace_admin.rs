@@ -1,0 +1,176 @@
+//! The data set as a whole: counting it, emptying it, swapping databases, measuring its memory.
+//!
+//! Memory is our own accounting, the heap bytes of entries and tables, and not what an allocator says: the store may share its process with anything.
+//! So MEMORY answers what is known and leaves out what is not (fragmentation, allocator statistics).
+
+use redpoll_keyspace::heap_size;
+
+use crate::args::Args;
+use crate::command::{Command, EXCLUSIVE, FAST, Family, LOADING, READONLY, STALE, WHOLE, WRITE, cmd, container};
+use crate::cx::Cx;
+use crate::error::{DB_INDEX, Error, FIRST_DB_INDEX, SECOND_DB_INDEX, SYNTAX};
+use crate::help;
+use crate::settings::Setting;
+
+#[rustfmt::skip]
+const COMMANDS: &[Command] = &[
+    cmd("DBSIZE", dbsize, READONLY | FAST | WHOLE, "1.0.0", "O(1)", "Returns the number of keys in the database.").categories(&["keyspace"]),
+    cmd("FLUSHALL [ASYNC | SYNC]", flushall, WRITE | EXCLUSIVE, "1.0.0", "O(N) where N is the total number of keys in all databases", "Removes all keys from all databases.").categories(&["keyspace", "dangerous"]),
+    cmd("FLUSHDB [ASYNC | SYNC]", flushdb, WRITE | EXCLUSIVE, "1.0.0", "O(N) where N is the number of keys in the selected database", "Remove all keys from the current database.").categories(&["keyspace", "dangerous"]),
+    cmd("MEMORY", container, 0, "4.0.0", "Depends on subcommand.", "A container for memory diagnostics commands.").subcommands(MEMORY),
+    cmd("SWAPDB index1 index2", swapdb, WRITE | FAST | EXCLUSIVE, "4.0.0", "O(N) where N is the count of clients watching or blocking on keys from both databases.", "Swaps two Redis databases.").categories(&["keyspace", "dangerous"]),
+    cmd("TIME", time, LOADING | STALE | FAST, "2.6.0", "O(1)", "Returns the server time."),
+];
+
+#[rustfmt::skip]
+const MEMORY: &[Command] = &[
+    cmd("MEMORY DOCTOR", memory_doctor, WHOLE, "4.0.0", "O(1)", "Outputs a memory problems report."),
+    cmd("MEMORY HELP", memory_help, LOADING | STALE, "4.0.0", "O(1)", "Returns helpful text about the different subcommands."),
+    cmd("MEMORY MALLOC-STATS", memory_malloc_stats, 0, "4.0.0", "Depends on how much memory is allocated, could be slow", "Returns the allocator statistics."),
+    cmd("MEMORY PURGE", memory_purge, 0, "4.0.0", "Depends on how much memory is allocated, could be slow", "Asks the allocator to release memory."),
+    cmd("MEMORY STATS", memory_stats, WHOLE, "4.0.0", "O(1)", "Returns details about memory usage."),
+    cmd("MEMORY USAGE key [SAMPLES count]", memory_usage, READONLY, "4.0.0", "O(N) where N is the number of samples.", "Estimates the memory usage of a key."),
+];
+
+/// The data set as a whole.
+pub(crate) const FAMILY: Family = Family { group: "server", commands: COMMANDS };
+
+const MEMORY_HELP: &[&str] = &[
+    "DOCTOR",
+    "    Return memory problems reports.",
+    "MALLOC-STATS",
+    "    Return internal statistics report from the memory allocator.",
+    "PURGE",
+    "    Attempt to purge dirty pages for reclamation by the allocator.",
+    "STATS",
+    "    Return information about the memory usage of the server.",
+    "USAGE <key> [SAMPLES <count>]",
+    "    Return memory in bytes used by <key> and its value. Nested values are",
+    "    sampled up to <count> times (default: 5, 0 means sample all).",
+];
+
+/// DBSIZE
+fn dbsize(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    let db = cx.db.db();
+    let keys = cx.db.size(db).keys;
+    cx.out.int(keys as i64);
+    Ok(())
+}
+
+/// FLUSHALL [ASYNC | SYNC]
+fn flushall(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    check_flush_mode(args)?;
+    for db in 0..cx.db.databases() {
+        cx.db.flush(db);
+    }
+    cx.out.ok();
+    Ok(())
+}
+
+/// FLUSHDB [ASYNC | SYNC]
+fn flushdb(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    check_flush_mode(args)?;
+    let db = cx.db.db();
+    cx.db.flush(db);
+    cx.out.ok();
+    Ok(())
+}
+
+/// SWAPDB index1 index2
+fn swapdb(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    let index = |at, error| args.int(at).ok().and_then(|index| i32::try_from(index).ok()).ok_or(error);
+    let (one, other) = (index(1, FIRST_DB_INDEX)?, index(2, SECOND_DB_INDEX)?);
+    let existing = |index| usize::try_from(index).ok().filter(|db| *db < cx.db.databases()).ok_or(DB_INDEX);
+    let (one, other) = (existing(one)?, existing(other)?);
+    cx.db.swap(one, other);
+    cx.out.ok();
+    Ok(())
+}
+
+/// TIME
+fn time(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    let micros = cx.engine.clock.micros();
+    cx.out.array(2);
+    cx.out.bulk_int((micros / 1_000_000) as i64);
+    cx.out.bulk_int((micros % 1_000_000) as i64);
+    Ok(())
+}
+
+/// MEMORY DOCTOR
+fn memory_doctor(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    /// The share of `maxmemory` from which on the data set is worth a warning.
+    const NEARLY_FULL_PERCENT: usize = 90;
+    let (_, used) = cx.db.totals();
+    let limit = cx.engine.settings.size(Setting::Maxmemory);
+    let finding = match limit {
+        0 => "There is no limit (maxmemory); what it takes is only bounded by the machine.".to_owned(),
+        _ if used > limit => {
+            format!("That is more than maxmemory, {limit} bytes: commands that need memory are refused.")
+        }
+        _ if used / NEARLY_FULL_PERCENT >= limit / 100 => format!("That is close to maxmemory, {limit} bytes."),
+        _ => format!("That is well below maxmemory, {limit} bytes."),
+    };
+    cx.out.verbatim("txt", format!("The data set takes {used} bytes. {finding}\n").as_bytes());
+    Ok(())
+}
+
+/// MEMORY HELP
+fn memory_help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    help::reply(cx.out, "MEMORY", MEMORY_HELP);
+    Ok(())
+}
+
+/// MEMORY MALLOC-STATS
+fn memory_malloc_stats(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    cx.out.bulk(b"Stats not supported for the current allocator");
+    Ok(())
+}
+
+/// MEMORY PURGE
+fn memory_purge(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    // Nothing is held back that could be given to the allocator.
+    cx.out.ok();
+    Ok(())
+}
+
+/// MEMORY STATS
+fn memory_stats(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    let (_, used) = cx.db.totals();
+    let keys: usize = (0..cx.db.databases()).map(|db| cx.db.size(db).keys).sum();
+    let rows = [
+        ("total.allocated", used),
+        ("keys.count", keys),
+        ("keys.bytes-per-key", used.checked_div(keys).unwrap_or(0)),
+        ("dataset.bytes", used),
+    ];
+    cx.out.map(rows.len());
+    for (name, value) in rows {
+        cx.out.bulk(name.as_bytes());
+        cx.out.int(value as i64);
+    }
+    Ok(())
+}
+
+/// MEMORY USAGE key [SAMPLES count]
+fn memory_usage(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    // Sizes are kept up to date and need no sampling; the option is only checked.
+    for at in (3..args.len()).step_by(2) {
+        let count = if args.is(at, "SAMPLES") && at + 1 < args.len() { args.int(at + 1)? } else { -1 };
+        if count < 0 {
+            return Err(SYNTAX);
+        }
+    }
+    match cx.db.peek(args.at(2)).map(heap_size) {
+        Some(bytes) => cx.out.int(bytes as i64),
+        None => cx.out.null(),
+    }
+    Ok(())
+}
+
+fn check_flush_mode(args: Args<'_>) -> Result<(), Error> {
+    match args.len() {
+        1 => Ok(()),
+        2 if args.is(1, "ASYNC") || args.is(1, "SYNC") => Ok(()),
+        _ => Err(SYNTAX),
+    }
+}
