@@ -33,6 +33,7 @@ mod info;
 mod keyspace_admin;
 mod object;
 mod scan;
+mod scripting;
 mod string;
 
 /// The Redis version whose commands and behaviour clients can rely on here; reported by HELLO and INFO.
@@ -44,6 +45,7 @@ pub fn families() -> Vec<command::Family> {
         generic::FAMILY,
         expire::FAMILY,
         object::FAMILY,
+        scripting::FAMILY,
         string::FAMILY,
         transaction::FAMILY,
         connection::FAMILY,

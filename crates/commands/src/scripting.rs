@@ -1,0 +1,127 @@
+//! Scripts: EVAL and its relatives. The language itself lives behind [`crate::engine::Scripting`].
+//!
+//! A script may reach any key, so it runs with the gate exclusive; what it calls is logged command by command.
+
+use crate::args::Args;
+use crate::command::{
+    ALLOW_BUSY, Command, EXCLUSIVE, Family, Keys, MAY_REPLICATE, NOSCRIPT, READONLY, SKIP_MONITOR, STALE, cmd, container,
+};
+use crate::cx::Cx;
+use crate::engine::{ScriptCall, ScriptName, Scripting};
+use crate::error::Error;
+
+const RUNS: u32 = NOSCRIPT | STALE | SKIP_MONITOR | MAY_REPLICATE | EXCLUSIVE;
+const RUNS_READ_ONLY: u32 = NOSCRIPT | READONLY | STALE | SKIP_MONITOR | EXCLUSIVE;
+const KEYS: Keys = Keys::Counted { destination: 0, count: 2 };
+
+#[rustfmt::skip]
+const COMMANDS: &[Command] = &[
+    cmd("EVAL script numkeys [key [key ...]] [arg [arg ...]]", eval, RUNS, "2.6.0", "Depends on the script that is executed.", "Executes a server-side Lua script.").keys(KEYS),
+    cmd("EVALSHA sha1 numkeys [key [key ...]] [arg [arg ...]]", evalsha, RUNS, "2.6.0", "Depends on the script that is executed.", "Executes a server-side Lua script by SHA1 digest.").keys(KEYS),
+    cmd("EVALSHA_RO sha1 numkeys [key [key ...]] [arg [arg ...]]", evalsha_ro, RUNS_READ_ONLY, "7.0.0", "Depends on the script that is executed.", "Executes a read-only server-side Lua script by SHA1 digest.").keys(KEYS),
+    cmd("EVAL_RO script numkeys [key [key ...]] [arg [arg ...]]", eval_ro, RUNS_READ_ONLY, "7.0.0", "Depends on the script that is executed.", "Executes a read-only server-side Lua script.").keys(KEYS),
+    cmd("SCRIPT", container, 0, "2.6.0", "Depends on subcommand.", "A container for Lua scripts management commands.").subcommands(&[
+        cmd("SCRIPT EXISTS sha1 [sha1 ...]", exists, NOSCRIPT, "2.6.0", "O(N) with N being the number of scripts to check (so checking a single script is an O(1) operation).", "Determines whether server-side Lua scripts exist in the script cache."),
+        cmd("SCRIPT FLUSH [ASYNC | SYNC]", flush, NOSCRIPT, "2.6.0", "O(N) with N being the number of scripts in cache", "Removes all server-side Lua scripts from the script cache."),
+        cmd("SCRIPT HELP", help, 0, "5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
+        cmd("SCRIPT KILL", kill, NOSCRIPT | ALLOW_BUSY, "2.6.0", "O(1)", "Terminates a server-side Lua script during execution."),
+        cmd("SCRIPT LOAD script", load, NOSCRIPT | STALE, "2.6.0", "O(N) with N being the length in bytes of the script body.", "Loads a server-side Lua script to the script cache."),
+    ]),
+];
+
+/// Scripts.
+pub(crate) const FAMILY: Family = Family { group: "scripting", commands: COMMANDS };
+
+const HELP: &[&str] = &[
+    "SCRIPT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "EXISTS <sha1> [<sha1> ...]",
+    "    Return information about the existence of the scripts in the script cache.",
+    "FLUSH [ASYNC|SYNC]",
+    "    Flush the Lua scripts cache. Very dangerous on replicas.",
+    "KILL",
+    "    Kill the currently executing Lua script.",
+    "LOAD <script>",
+    "    Load a script into the scripts cache without executing it.",
+    "HELP",
+    "    Print this help.",
+];
+
+/// EVAL script numkeys [key [key ...]] [arg [arg ...]]
+fn eval(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    run(cx, args, ScriptName::Body(args.at(1)), false)
+}
+
+/// EVALSHA sha1 numkeys [key [key ...]] [arg [arg ...]]
+fn evalsha(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    run(cx, args, ScriptName::Sha(args.at(1)), false)
+}
+
+/// EVALSHA_RO sha1 numkeys [key [key ...]] [arg [arg ...]]
+fn evalsha_ro(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    run(cx, args, ScriptName::Sha(args.at(1)), true)
+}
+
+/// EVAL_RO script numkeys [key [key ...]] [arg [arg ...]]
+fn eval_ro(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    run(cx, args, ScriptName::Body(args.at(1)), true)
+}
+
+/// SCRIPT EXISTS sha1 [sha1 ...]
+fn exists(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    let scripting = scripting(cx)?;
+    cx.out.array(args.len() - 2);
+    args.from(2).iter().for_each(|sha| cx.out.int(i64::from(scripting.exists(sha))));
+    Ok(())
+}
+
+/// SCRIPT FLUSH [ASYNC | SYNC]
+fn flush(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    let known = args.len() == 2 || (args.len() == 3 && (args.is(2, "ASYNC") || args.is(2, "SYNC")));
+    if !known {
+        return Err(Error::Text("ERR SCRIPT FLUSH only support SYNC|ASYNC option"));
+    }
+    scripting(cx)?.flush();
+    cx.out.ok();
+    Ok(())
+}
+
+/// SCRIPT HELP
+fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    cx.out.array(HELP.len());
+    HELP.iter().for_each(|line| cx.out.simple(line));
+    Ok(())
+}
+
+/// SCRIPT KILL
+fn kill(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    scripting(cx)?.kill()?;
+    cx.out.ok();
+    Ok(())
+}
+
+/// SCRIPT LOAD script
+fn load(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    let sha = scripting(cx)?.load(args.at(2))?;
+    cx.out.bulk(sha.as_bytes());
+    Ok(())
+}
+
+fn run(cx: &mut Cx<'_, '_>, args: Args<'_>, script: ScriptName<'_>, read_only: bool) -> Result<(), Error> {
+    let count = args.int(2)?;
+    let rest = args.from(3);
+    let count = usize::try_from(count).map_err(|_| Error::Text("ERR Number of keys can't be negative"))?;
+    if count > rest.len() {
+        return Err(Error::Text("ERR Number of keys can't be greater than number of args"));
+    }
+    let (keys, script_args) = rest.split_at(count);
+    let result = scripting(cx)?.run(cx, &ScriptCall { script, keys, args: script_args, read_only });
+    // What the script called is logged by itself, also when the script failed afterwards.
+    cx.journal.nothing();
+    result
+}
+
+fn scripting<'e>(cx: &Cx<'e, '_>) -> Result<&'e dyn Scripting, Error> {
+    let engine: &'e crate::engine::Engine = cx.engine;
+    engine.scripting.get().map(AsRef::as_ref).ok_or(Error::Text("ERR This store was opened without scripts"))
+}
+
