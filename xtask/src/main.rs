@@ -1,2 +1,53 @@
-//! Automation.
-fn main() {}
+//! Everything that is done to the project rather than by it: `cargo xtask <command>`.
+//!
+//! One file per command. `ci` runs what a change must pass, and every one of its steps can be run alone. Nothing here
+//! is needed to build or use Redpoll, and nothing is configured elsewhere: what CI does is what this program does.
+
+mod bench;
+mod ci;
+mod codegen;
+mod differential;
+mod fuzz;
+mod oracle;
+mod tidy;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+/// Automation of the Redpoll workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs everything a change must pass and prints how much passed.
+    Ci(ci::Args),
+    /// Checks the rules of docs/style.md that a machine can check.
+    Tidy(tidy::Args),
+    /// Writes the files that are generated from the program's tables.
+    Codegen(codegen::Args),
+    /// Runs transcripts against a real redis-server, or against our own.
+    Oracle(oracle::Args),
+    /// Sends the same random commands to our server and to redis-server.
+    Differential(differential::Args),
+    /// Measures workloads beside redis-server.
+    Bench(bench::Args),
+    /// Runs the fuzz targets.
+    Fuzz(fuzz::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Ci(args) => ci::run(&args),
+        Command::Tidy(args) => tidy::run(&args),
+        Command::Codegen(args) => codegen::run(&args),
+        Command::Oracle(args) => oracle::run(&args),
+        Command::Differential(args) => differential::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
+    }
+}

@@ -1,0 +1,103 @@
+//! `cargo xtask differential`: the same random commands to our server (left) and to redis-server (right).
+//!
+//! A difference is printed with its seed and round; `--seed S --round R` shows it again. `--on redis` compares
+//! redis-server with itself, which must never differ: it is the test of the test.
+
+use crate::oracle::Server;
+use crate::workspace::{Profile, build_redpoll};
+use anyhow::{Result, bail};
+use redpoll_testkit::differential::{self, Divergence, Family, Plan, Thresholds};
+use redpoll_testkit::{Launch, RedisServer, Target};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Arguments of `cargo xtask differential`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How many commands.
+    #[arg(long, default_value_t = 1_000_000)]
+    commands: usize,
+    /// The seed; drawn from the clock when none is given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Runs this round of the stream only.
+    #[arg(long)]
+    round: Option<usize>,
+    /// Families to draw from, such as `strings,hashes`; all when none is named.
+    #[arg(long, value_delimiter = ',')]
+    families: Vec<String>,
+    /// Leaves the encoding thresholds alone.
+    #[arg(long)]
+    keep_thresholds: bool,
+    /// The left server.
+    #[arg(long, value_enum, default_value_t = Server::Redpoll)]
+    on: Server,
+}
+
+/// Where our server means to differ from redis-server 7.0.
+const DIVERGENCES: &[Divergence] = &[];
+
+/// Runs the comparison.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let seed = args.seed.unwrap_or_else(clock_seed);
+    let thresholds = if args.keep_thresholds { Thresholds::Keep } else { Thresholds::Vary };
+    let divergences = DIVERGENCES.to_vec();
+    let plan = Plan { families: families(&args.families)?, thresholds, divergences, ..Plan::new(seed, args.commands) };
+    compare(&plan, args.round, args.on)
+}
+
+/// Runs a short stream, for `ci`.
+pub(crate) fn smoke() -> Result<()> {
+    let divergences = DIVERGENCES.to_vec();
+    compare(&Plan { divergences, ..Plan::new(clock_seed(), 200_000) }, None, Server::Redpoll)
+}
+
+fn compare(plan: &Plan, round: Option<usize>, on: Server) -> Result<()> {
+    println!("seed {}", plan.seed);
+    let right = RedisServer::start()?;
+    match on {
+        Server::Redis => {
+            let left = RedisServer::start()?;
+            report(plan, round, &mut left.client()?, &mut right.client()?)
+        }
+        Server::Redpoll => {
+            let binary = Some(build_redpoll(Profile::Debug)?);
+            let left = Launch { binary, ..Launch::default() }.start()?;
+            report(plan, round, &mut left.client()?, &mut right.client()?)
+        }
+    }
+}
+
+fn report(plan: &Plan, round: Option<usize>, left: &mut dyn Target, right: &mut dyn Target) -> Result<()> {
+    let start = Instant::now();
+    let result = match round {
+        Some(round) => differential::rerun(plan, round, left, right),
+        None => differential::run(plan, left, right),
+    };
+    match result {
+        Ok(summary) => {
+            let (seconds, accepted) = (start.elapsed().as_secs(), summary.diverged);
+            println!(
+                "{} commands equal ({} errors among them, {accepted} accepted differences), {} keys equal, {seconds} s",
+                summary.commands, summary.errors, summary.keys
+            );
+            Ok(())
+        }
+        Err(failure) => bail!("{failure}"),
+    }
+}
+
+fn families(names: &[String]) -> Result<Vec<Family>> {
+    let all = Family::ALL;
+    if names.is_empty() {
+        return Ok(all.to_vec());
+    }
+    let find = |name: &String| match all.into_iter().find(|family| family.name() == name) {
+        Some(family) => Ok(family),
+        None => bail!("no family {name}; there are {}", all.map(Family::name).join(", ")),
+    };
+    names.iter().map(find).collect()
+}
+
+fn clock_seed() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}

@@ -1,0 +1,69 @@
+//! The workspace as the commands see it: its root, cargo, and programs run from the root.
+
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Gives the root of the workspace.
+pub(crate) fn root() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().expect("xtask is a folder of the workspace").to_owned()
+}
+
+/// Prepares cargo, the one that runs us, in the root of the workspace.
+pub(crate) fn cargo(args: &[&str]) -> Command {
+    let mut command = program(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    command.args(args);
+    command
+}
+
+/// Prepares a program in the root of the workspace.
+pub(crate) fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command.current_dir(root());
+    command
+}
+
+/// Runs a command to its end, its output being ours.
+pub(crate) fn execute(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot run {}", show(command)))?;
+    ensure!(status.success(), "{} failed: {status}", show(command));
+    Ok(())
+}
+
+/// Runs a command to its end and gives its standard output.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let done = command.output().with_context(|| format!("cannot run {}", show(command)))?;
+    let errors = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "{} failed: {}\n{errors}", show(command), done.status);
+    String::from_utf8(done.stdout).with_context(|| format!("{} printed what is no text", show(command)))
+}
+
+fn show(command: &Command) -> String {
+    let name = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let words = std::iter::once(name).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+/// Builds the program and gives the path of its binary.
+pub(crate) fn build_redpoll(profile: Profile) -> Result<PathBuf> {
+    let mut build = cargo(&["build", "--package", "redpoll", "--message-format", "json-render-diagnostics"]);
+    if profile == Profile::Release {
+        build.arg("--release");
+    }
+    build.stderr(std::process::Stdio::inherit());
+    let messages = output(&mut build)?;
+    let executable = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "redpoll")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from));
+    executable.context("cargo build of the package redpoll gave no executable")
+}
+
+/// How to build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Debug,
+    Release,
+}
