@@ -90,6 +90,12 @@ impl<'g> View<'g> {
         self.keyspace.hash(bytes)
     }
 
+    /// Returns the secret from which hash tables inside values seed their hash functions.
+    #[inline]
+    pub fn hash_seed(&self) -> u64 {
+        self.keyspace.hash(b"members")
+    }
+
     /// Makes reads leave no access stamps (CLIENT NO-TOUCH, OBJECT, DEBUG).
     pub fn stop_touching(&mut self) {
         self.touches = false;
