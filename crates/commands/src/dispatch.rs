@@ -7,13 +7,13 @@
 //!
 //! Bookkeeping that must follow a command happens here or in the view, never in a handler.
 
-use redpoll_keyspace::{Effects, Gate, Millis, ShardIndex, View};
+use redpoll_keyspace::{Effects, Gate, Held, Millis, ShardIndex, View};
 use redpoll_resp::Writer;
 use smallvec::SmallVec;
 use std::sync::atomic::Ordering;
 
 use crate::args::Args;
-use crate::command::{DENYOOM, EXCLUSIVE, Keys, MAY_REPLICATE, NO_AUTH, NOSCRIPT, NOT_QUEUED, TRANSACTION, WRITE};
+use crate::command::{DENYOOM, EXCLUSIVE, Keys, MAY_REPLICATE, NO_AUTH, NOSCRIPT, NOT_QUEUED, TRANSACTION, WHOLE, WRITE};
 use crate::cx::{Cx, Origin};
 use crate::engine::Engine;
 use crate::error::{Error, NO_AUTH as NOT_LOGGED_IN, NOT_IN_SCRIPT, OUT_OF_MEMORY, log_failing, wrong_arity};
@@ -92,17 +92,13 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>) -> Result<&'
 
 /// Locks what the command needs, runs it and settles its effects while still holding the locks.
 fn execute(engine: &Engine, session: &mut Session, resolved: &Resolved, args: Args<'_>, out: &mut Writer, now: Millis) {
-    let mut gate =
-        if needs_all(engine, session, resolved) { engine.keyspace.enter_exclusive() } else { engine.keyspace.enter() };
-    let held = match resolved.keys {
-        _ if resolved.has(TRANSACTION) => transaction::lock(engine, session, &mut gate),
-        Keys::Range { first, last, .. } if last == first as isize => gate.lock(std::iter::once(args.at(first))),
-        Keys::None => gate.lock(std::iter::empty()),
-        _ => {
-            let mut positions = Vec::new();
-            resolved.key_positions(args, &mut positions);
-            gate.lock(positions.into_iter().map(|at| args.at(at)))
-        }
+    let mut gate;
+    let held = if matches!(resolved.keys, Keys::None) && !resolved.has(WHOLE | EXCLUSIVE | TRANSACTION) {
+        Held::Nothing
+    } else {
+        let exclusive = needs_all(engine, session, resolved);
+        gate = if exclusive { engine.keyspace.enter_exclusive() } else { engine.keyspace.enter() };
+        lock(engine, session, resolved, args, &mut gate)
     };
     let effects = Effects { wanted: engine.wanted_events(), ..Effects::default() };
     let mut view = View::new(&engine.keyspace, held, session.db, now, engine.stamping(now), effects);
@@ -116,6 +112,26 @@ fn execute(engine: &Engine, session: &mut Session, resolved: &Resolved, args: Ar
         && let Some(log) = engine.log.get()
     {
         session.log_offset = log.append(&journal);
+    }
+}
+
+/// Locks the shards of a command's keys.
+fn lock<'g>(
+    engine: &Engine,
+    session: &Session,
+    resolved: &Resolved,
+    args: Args<'_>,
+    gate: &'g mut Gate<'_>,
+) -> Held<'g> {
+    match resolved.keys {
+        _ if resolved.has(TRANSACTION) => transaction::lock(engine, session, gate),
+        Keys::Range { first, last, .. } if last == first as isize => gate.lock(std::iter::once(args.at(first))),
+        Keys::None => gate.lock(std::iter::empty()),
+        _ => {
+            let mut positions = Vec::new();
+            resolved.key_positions(args, &mut positions);
+            gate.lock(positions.into_iter().map(|at| args.at(at)))
+        }
     }
 }
 

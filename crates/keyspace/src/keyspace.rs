@@ -115,6 +115,8 @@ impl<'k> Gate<'k> {
 
 /// The shards a caller holds.
 pub enum Held<'g> {
+    /// Nothing, not even the gate: the caller touches no key and must not wait for those who do.
+    Nothing,
     /// None: a whole-keyspace operation visits the shards one after the other.
     None(&'g [CachePadded<Mutex<Shard>>]),
     /// The one shard that all keys of the caller belong to.
@@ -140,7 +142,7 @@ impl Held<'_> {
                 &mut shards[at].1
             }
             Held::All(shards) => shards[Keyspace::shard_of(key) as usize],
-            Held::None(_) => panic!("a key is used although no shard is locked"),
+            Held::None(_) | Held::Nothing => panic!("a key is used although no shard is locked"),
         }
     }
 
@@ -157,7 +159,7 @@ impl Held<'_> {
                 &shards[at].1
             }
             Held::All(shards) => shards[Keyspace::shard_of(key) as usize],
-            Held::None(_) => panic!("a key is used although no shard is locked"),
+            Held::None(_) | Held::Nothing => panic!("a key is used although no shard is locked"),
         }
     }
 
@@ -167,7 +169,7 @@ impl Held<'_> {
         match self {
             Held::None(shards) => visit(&mut shards[index as usize].lock()),
             Held::All(shards) => visit(shards[index as usize]),
-            Held::One(_) | Held::Some(_) => panic!("a whole-keyspace operation runs with some shards locked"),
+            Held::One(_) | Held::Some(_) | Held::Nothing => panic!("a whole-keyspace operation runs under other locks"),
         }
     }
 
@@ -176,7 +178,7 @@ impl Held<'_> {
         match self {
             Held::One(shard) => visit(shard),
             Held::All(shards) => visit(shards[index as usize]),
-            Held::None(_) | Held::Some(_) => panic!("the shard is not locked by number"),
+            Held::None(_) | Held::Some(_) | Held::Nothing => panic!("the shard is not locked by number"),
         }
     }
 }

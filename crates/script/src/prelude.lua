@@ -1,0 +1,243 @@
+-- The part of the sandbox that is easier to say in Lua. Runs once per state, before any script.
+--
+-- IN   native: functions and tables built in Rust (settle, handler, raise, and one table per library)
+-- OUT  enter(slot, call, pcall, keys, argv): runs the script kept in that slot of native.scripts
+--      adopt(script, slot): puts a compiled script there and makes its globals ours
+--
+-- Every table a script can reach by a global name is an empty proxy in front of the real one, so that nothing a script does
+-- outlives it. The functions that would write into a proxy past its metatable (rawset, table.insert, table.sort) look it up in
+-- `frozen` first.
+
+local native = ...
+
+local assert, error, getmetatable, ipairs, next, pairs = assert, error, getmetatable, ipairs, next, pairs
+local rawequal, rawget, rawset, select, setfenv, setmetatable = rawequal, rawget, rawset, select, setfenv, setmetatable
+local tonumber, tostring, type, unpack = tonumber, tostring, type, unpack
+local raw_pcall, raw_xpcall = pcall, xpcall
+-- Lua's error messages show these names.
+local insert, sort = table.insert, table.sort
+local settle, killed, handler, raise = native.settle, native.killed, native.handler, native.raise
+
+local READONLY = "Attempt to modify a readonly table"
+-- The most values one call returns on Lua's stack.
+local MAX_UNPACKED = 7999
+-- Positions below this make table.insert shift through empty slots without end.
+local MIN_INSERT_POSITION = -65536
+local MAX_INT = 2147483647
+-- Tables longer than this are sorted by a comparison written in Lua, so that sorting them can be interrupted.
+local MAX_UNINTERRUPTED_SORT = 1000
+
+local function readonly()
+  error(READONLY, 2)
+end
+
+-- Proxy -> real table.
+local frozen = {}
+local function freeze(real)
+  local proxy = setmetatable({}, { __index = real, __newindex = readonly, __metatable = false })
+  frozen[proxy] = real
+  return proxy
+end
+
+local function check_writable(t)
+  if frozen[t] then
+    error(READONLY, 0)
+  end
+end
+
+local function check_table(value, name, count)
+  if type(value) ~= "table" then
+    local found = count == 0 and "no value" or type(value)
+    error("bad argument #1 to '" .. name .. "' (table expected, got " .. found .. ")", 3)
+  end
+end
+
+-- What a failed protected call hands to the script. Errors raised by library functions arrive as opaque objects; a kill is
+-- raised again by settle. As in Redis, pcall shows an error table by its text.
+local function caught(ok, ...)
+  if ok then
+    return ok, ...
+  end
+  local value = ...
+  local kind = type(value)
+  if kind == "userdata" then
+    value = settle(value)
+    kind = type(value)
+  end
+  if kind == "table" then
+    local text = rawget(value, "err")
+    local text_kind = type(text)
+    if text_kind == "string" or text_kind == "number" then
+      value = text
+    end
+  end
+  return false, value
+end
+
+local function caught_by_handler(ok, ...)
+  if ok then
+    return ok, ...
+  end
+  local value = ...
+  if type(value) == "userdata" then
+    value = settle(value)
+  end
+  return false, value
+end
+
+local G = {
+  assert = assert,
+  error = error,
+  getmetatable = getmetatable,
+  ipairs = ipairs,
+  next = next,
+  pairs = pairs,
+  rawequal = rawequal,
+  select = select,
+  setmetatable = setmetatable,
+  tonumber = tonumber,
+  tostring = tostring,
+  type = type,
+  _VERSION = _VERSION,
+}
+
+function G.pcall(...)
+  return caught(raw_pcall(...))
+end
+
+-- The script's handler must not see a kill: it runs while the instruction hook is off.
+function G.xpcall(f, script_handler)
+  return caught_by_handler(raw_xpcall(f, function(value)
+    if type(value) == "userdata" then
+      if killed(value) then
+        return value
+      end
+      value = settle(value)
+    end
+    return script_handler(value)
+  end))
+end
+
+function G.rawget(t, key)
+  return rawget(t ~= nil and frozen[t] or t, key)
+end
+
+function G.rawset(t, key, value)
+  if type(t) == "table" then
+    check_writable(t)
+  end
+  return rawset(t, key, value)
+end
+
+-- Refuses ranges whose length overflows a C int before Lua's own check sees them.
+function G.unpack(...)
+  local list, first, last = ...
+  check_table(list, "unpack", select("#", ...))
+  if first ~= nil or last ~= nil then
+    first = first == nil and 1 or tonumber(first)
+    last = last == nil and #list or tonumber(last)
+    if first and last then
+      if first <= last and not (last - first < MAX_UNPACKED) then
+        error("too many results to unpack", 2)
+      end
+      if not (first >= -MAX_INT and last <= MAX_INT) then
+        if first > last then
+          return
+        end
+        error("too many results to unpack", 2)
+      end
+    end
+    return unpack(list, first, last)
+  end
+  return unpack(list)
+end
+
+local table_library = native.table
+
+function table_library.insert(t, ...)
+  local count = select("#", ...)
+  check_table(t, "insert", t == nil and count == 0 and 0 or 1)
+  check_writable(t)
+  if count == 2 then
+    local position = tonumber((...))
+    if position and not (position > MIN_INSERT_POSITION and position <= MAX_INT) then
+      error("bad argument #2 to 'insert' (position out of bounds)", 2)
+    end
+  end
+  return insert(t, ...)
+end
+
+local function less(a, b)
+  return a < b
+end
+
+function table_library.sort(...)
+  local t, comparison = ...
+  check_table(t, "sort", select("#", ...))
+  check_writable(t)
+  if comparison == nil and #t > MAX_UNINTERRUPTED_SORT then
+    comparison = less
+  end
+  return sort(t, comparison)
+end
+
+local string_library = native.libraries.string
+local gmatch_step = string_library.gmatch_step
+string_library.gmatch_step = nil
+
+local function check_string(value, name, index)
+  local kind = type(value)
+  if kind ~= "string" and kind ~= "number" then
+    error("bad argument #" .. index .. " to '" .. name .. "' (string expected, got " .. kind .. ")", 3)
+  end
+end
+
+function string_library.gmatch(subject, pattern)
+  check_string(subject, "gmatch", 1)
+  check_string(pattern, "gmatch", 2)
+  local at = 0
+  local function advance(next_at, ...)
+    at = next_at
+    return ...
+  end
+  return function()
+    if at then
+      return advance(gmatch_step(subject, pattern, at))
+    end
+  end
+end
+string_library.gfind = string_library.gmatch
+
+for name, real in next, native.libraries do
+  G[name] = freeze(real)
+end
+
+local string_metatable = getmetatable("")
+string_metatable.__index = string_library
+string_metatable.__metatable = freeze({ __index = G.string })
+
+setmetatable(G, {
+  __index = function(_, name)
+    error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
+  end,
+})
+
+-- The one environment of all scripts. KEYS and ARGV stand behind it, out of reach of assignments.
+local environment = freeze(G)
+G._G = environment
+
+local redis, scripts = native.libraries.redis, native.scripts
+
+local function adopt(script, slot)
+  scripts[slot] = setfenv(script, environment)
+end
+
+local function enter(slot, call, protected_call, keys, argv)
+  redis.call, redis.pcall = call, protected_call
+  G.KEYS, G.ARGV = keys, argv
+  local ok, value = raw_xpcall(scripts[slot], handler)
+  G.KEYS, G.ARGV = nil, nil
+  return ok, value
+end
+
+return enter, adopt
