@@ -31,7 +31,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         // The variable that pins the toolchain for us would win over `+nightly`.
         fuzz.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
         fuzz.args(["+nightly", "fuzz", "run", target, "--", &format!("-max_total_time={}", args.seconds)]);
-        let dictionary = root().join("fuzz").join(format!("{target}.dict"));
+        // `resp_request` and `resp_value` share the dictionary `resp.dict`.
+        let family = target.split('_').next().unwrap_or(target);
+        let dictionary = root().join("fuzz").join(format!("{family}.dict"));
         if dictionary.is_file() {
             fuzz.arg(format!("-dict={}", dictionary.display()));
         }
