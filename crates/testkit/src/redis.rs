@@ -22,7 +22,7 @@ const SLOTS: usize = 16_384;
 #[derive(Debug)]
 pub struct RedisServer {
     // The order matters: the process ends before its directory goes.
-    _process: Guarded,
+    process: Guarded,
     _scratch: Scratch,
     address: SocketAddr,
 }
@@ -79,7 +79,12 @@ impl RedisServer {
             return Ok(None);
         }
         ensure!(up && !exited, "redis-server did not start: {}", tail(&log));
-        Ok(Some(Self { _process: process, _scratch: scratch, address }))
+        Ok(Some(Self { process, _scratch: scratch, address }))
+    }
+
+    /// Gives the number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Gives the address it listens on.
