@@ -5,9 +5,10 @@
 
 use crate::oracle::Server;
 use crate::workspace::{Profile, build_redpoll};
-use anyhow::{Result, bail};
-use redpoll_testkit::differential::{self, Divergence, Family, Plan, Thresholds};
+use anyhow::{Result, bail, ensure};
+use redpoll_testkit::differential::{self, Divergence, Family, Plan, ROUND, Thresholds};
 use redpoll_testkit::{Launch, RedisServer, Target};
+use std::collections::BTreeSet;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Arguments of `cargo xtask differential`.
@@ -25,6 +26,12 @@ pub(crate) struct Args {
     /// Families to draw from, such as `strings,hashes`; all when none is named.
     #[arg(long, value_delimiter = ',')]
     families: Vec<String>,
+    /// Leaves out these commands, such as `LCS,OBJECT`.
+    #[arg(long, value_delimiter = ',')]
+    without: Vec<String>,
+    /// Goes on after a difference and shows the first one of each command.
+    #[arg(long, conflicts_with = "round")]
+    survey: bool,
     /// Leaves the encoding thresholds alone.
     #[arg(long)]
     keep_thresholds: bool,
@@ -40,38 +47,54 @@ const DIVERGENCES: &[Divergence] = &[];
 pub(crate) fn run(args: &Args) -> Result<()> {
     let seed = args.seed.unwrap_or_else(clock_seed);
     let thresholds = if args.keep_thresholds { Thresholds::Keep } else { Thresholds::Vary };
+    let without = args.without.iter().map(|name| name.to_ascii_uppercase()).collect();
+    let families = families(&args.families)?;
     let divergences = DIVERGENCES.to_vec();
-    let plan = Plan { families: families(&args.families)?, thresholds, divergences, ..Plan::new(seed, args.commands) };
-    compare(&plan, args.round, args.on)
+    let plan = Plan { families, without, thresholds, divergences, ..Plan::new(seed, args.commands) };
+    let extent = match args.round {
+        Some(round) => Extent::Round(round),
+        None if args.survey => Extent::Survey,
+        None => Extent::UntilDifference,
+    };
+    compare(&plan, extent, args.on)
 }
 
 /// Runs a short stream, for `ci`.
 pub(crate) fn smoke() -> Result<()> {
     let divergences = DIVERGENCES.to_vec();
-    compare(&Plan { divergences, ..Plan::new(clock_seed(), 200_000) }, None, Server::Redpoll)
+    compare(&Plan { divergences, ..Plan::new(clock_seed(), 200_000) }, Extent::UntilDifference, Server::Redpoll)
 }
 
-fn compare(plan: &Plan, round: Option<usize>, on: Server) -> Result<()> {
+/// How much of a plan is run.
+#[derive(Clone, Copy, Debug)]
+enum Extent {
+    UntilDifference,
+    Round(usize),
+    Survey,
+}
+
+fn compare(plan: &Plan, extent: Extent, on: Server) -> Result<()> {
     println!("seed {}", plan.seed);
     let right = RedisServer::start()?;
     match on {
         Server::Redis => {
             let left = RedisServer::start()?;
-            report(plan, round, &mut left.client()?, &mut right.client()?)
+            report(plan, extent, &mut left.client()?, &mut right.client()?)
         }
         Server::Redpoll => {
             let binary = Some(build_redpoll(Profile::Debug)?);
             let left = Launch { binary, ..Launch::default() }.start()?;
-            report(plan, round, &mut left.client()?, &mut right.client()?)
+            report(plan, extent, &mut left.client()?, &mut right.client()?)
         }
     }
 }
 
-fn report(plan: &Plan, round: Option<usize>, left: &mut dyn Target, right: &mut dyn Target) -> Result<()> {
+fn report(plan: &Plan, extent: Extent, left: &mut dyn Target, right: &mut dyn Target) -> Result<()> {
     let start = Instant::now();
-    let result = match round {
-        Some(round) => differential::rerun(plan, round, left, right),
-        None => differential::run(plan, left, right),
+    let result = match extent {
+        Extent::Survey => return survey(plan, left, right),
+        Extent::Round(round) => differential::rerun(plan, round, left, right),
+        Extent::UntilDifference => differential::run(plan, left, right),
     };
     match result {
         Ok(summary) => {
@@ -84,6 +107,21 @@ fn report(plan: &Plan, round: Option<usize>, left: &mut dyn Target, right: &mut 
         }
         Err(failure) => bail!("{failure}"),
     }
+}
+
+/// Runs every round and prints the first difference of each command.
+fn survey(plan: &Plan, left: &mut dyn Target, right: &mut dyn Target) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    let rounds = plan.commands.div_ceil(ROUND);
+    for round in 0..rounds {
+        let Err(failure) = differential::rerun(plan, round, left, right) else { continue };
+        if seen.insert(failure.command_name()) {
+            println!("{failure}");
+        }
+    }
+    let names: Vec<String> = seen.into_iter().collect();
+    ensure!(names.is_empty(), "{} commands differ in {rounds} rounds: {}", names.len(), names.join(", "));
+    Ok(())
 }
 
 fn families(names: &[String]) -> Result<Vec<Family>> {

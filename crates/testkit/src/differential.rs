@@ -48,6 +48,8 @@ pub struct Plan {
     pub commands: usize,
     /// Families to draw from.
     pub families: Vec<Family>,
+    /// Upper-case names of commands that are not drawn, for a target that lacks them.
+    pub without: Vec<String>,
     /// Which encoding thresholds to use.
     pub thresholds: Thresholds,
     /// Differences that are meant to be, each with its reason.
@@ -57,8 +59,8 @@ pub struct Plan {
 impl Plan {
     /// A plan over all families.
     pub fn new(seed: u64, commands: usize) -> Self {
-        let (families, divergences) = (Family::ALL.to_vec(), Vec::new());
-        Self { seed, commands, families, thresholds: Thresholds::Vary, divergences }
+        let families = Family::ALL.to_vec();
+        Self { seed, commands, families, without: Vec::new(), thresholds: Thresholds::Vary, divergences: Vec::new() }
     }
 }
 
@@ -99,6 +101,14 @@ pub struct Failure {
     pub setup: Vec<Command>,
     /// What differed.
     pub mismatch: Mismatch,
+}
+
+impl Failure {
+    /// Gives the name of the command whose replies differed; `CONTENTS` when the final contents did.
+    pub fn command_name(&self) -> String {
+        let name = self.commands.get(self.mismatch.at).and_then(|args| args.first());
+        name.map_or("CONTENTS".to_owned(), |name| String::from_utf8_lossy(name).to_ascii_uppercase())
+    }
 }
 
 /// Two answers that should be equal.
@@ -163,7 +173,7 @@ pub fn rerun(
 
 fn run_round(plan: &Plan, round: usize, pair: &mut Pair<'_>, summary: &mut Summary) -> Result<(), Box<Failure>> {
     let settings = Settings::of(plan, round);
-    let mut generator = Generator::new(Random::new(plan.seed).fork(round as u64), &plan.families);
+    let mut generator = Generator::new(Random::new(plan.seed).fork(round as u64), &plan.families, &plan.without);
     let commands: Vec<Command> = (0..ROUND).map(|_| generator.next()).collect();
     let Err(mismatch) = pair.replay(&settings, &commands, summary) else { return Ok(()) };
     let (commands, mismatch) =

@@ -70,8 +70,7 @@ impl<'a> Comparer<'a> {
     pub(super) fn new(divergences: &'a [Divergence]) -> Self {
         let mut rules: HashMap<Vec<u8>, Vec<&'static Row>> = HashMap::new();
         for row in Family::ALL.iter().flat_map(|family| family.rows()) {
-            let name = row.template.split(' ').next().unwrap_or_default();
-            rules.entry(name.as_bytes().to_vec()).or_default().push(row);
+            rules.entry(row.name().as_bytes().to_vec()).or_default().push(row);
         }
         Self { rules, divergences, queued: None, diverged: 0 }
     }

@@ -45,6 +45,13 @@ pub(super) enum Damage {
     None,
 }
 
+impl Row {
+    /// The name of the command.
+    pub(super) fn name(&self) -> &'static str {
+        self.template.split(' ').next().unwrap_or_default()
+    }
+}
+
 const fn row(template: &'static str, rule: Rule) -> Row {
     Row { template, rule, damage: Damage::Any }
 }

@@ -74,13 +74,16 @@ struct Parsed {
 }
 
 impl Generator {
-    pub(super) fn new(random: Random, families: &[Family]) -> Self {
+    pub(super) fn new(random: Random, families: &[Family], without: &[String]) -> Self {
         assert!(!families.is_empty(), "nothing to draw from");
         let parse = |row: &'static Row| {
             let nodes = grammar::parse(row.template);
             Parsed { row, has_time: grammar::has_time(&nodes), nodes }
         };
-        let families = families.iter().map(|family| (*family, family.rows().iter().map(parse).collect())).collect();
+        let wanted = |row: &&'static Row| !without.iter().any(|name| row.name() == name);
+        let rows = |family: &Family| family.rows().iter().filter(wanted).map(parse).collect::<Vec<_>>();
+        let families: Vec<_> = families.iter().map(|family| (*family, rows(family))).collect();
+        assert!(families.iter().all(|(_, rows)| !rows.is_empty()), "a family has no command left");
         Self { random, families, in_transaction: false }
     }
 
@@ -269,21 +272,27 @@ mod tests {
 
     #[test]
     fn every_row_of_every_family_is_drawn() {
-        let mut generator = Generator::new(Random::new(1), &Family::ALL);
+        let mut generator = Generator::new(Random::new(1), &Family::ALL, &[]);
         let mut names: std::collections::BTreeSet<Vec<u8>> = std::collections::BTreeSet::new();
         for _ in 0..50_000 {
             names.insert(generator.next()[0].to_ascii_uppercase());
         }
         for row in Family::ALL.iter().flat_map(|family| family.rows()) {
-            let name = row.template.split(' ').next().unwrap();
-            assert!(names.contains(name.as_bytes()), "{name} was never drawn");
+            assert!(names.contains(row.name().as_bytes()), "{} was never drawn", row.name());
         }
+    }
+
+    #[test]
+    fn commands_can_be_left_out() {
+        let mut generator = Generator::new(Random::new(1), &[Family::Strings], &["GET".to_owned()]);
+        let drawn = (0..5_000).filter(|_| generator.next()[0].eq_ignore_ascii_case(b"GET")).count();
+        assert_eq!(drawn, 0);
     }
 
     #[test]
     fn the_stream_belongs_to_the_seed() {
         let draw = |seed| {
-            let mut generator = Generator::new(Random::new(seed), &Family::ALL);
+            let mut generator = Generator::new(Random::new(seed), &Family::ALL, &[]);
             (0..100).map(|_| generator.next()).collect::<Vec<_>>()
         };
         assert_eq!(draw(5), draw(5));
