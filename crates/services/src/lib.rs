@@ -12,14 +12,17 @@
 //! The rules they share stand in the modules below and nowhere else: keys in [`keys`], lifetimes in [`ttl`], atomic
 //! steps in [`script`], errors in [`error`], counters in [`metrics`], rows in [`operation`], the store in [`backend`].
 //!
-//! What is not here: sockets, HTTP types, and any state of its own. Two processes with the same backend are one service.
+//! What is not here: sockets, HTTP types, and any state of its own that outlives a call. Two processes
+//! with the same backend are one service.
 
 pub mod backend;
+pub mod cache;
 pub mod error;
 pub mod keys;
 pub mod metrics;
 pub mod operation;
 mod random;
+pub mod ratelimit;
 pub mod script;
 pub mod settings;
 pub mod ttl;
@@ -35,19 +38,30 @@ pub use settings::Settings;
 pub use ttl::Ttl;
 
 /// Every service.
-pub const SERVICES: &[Service] = &[];
+pub const SERVICES: &[Service] = &[cache::SERVICE, ratelimit::SERVICE];
 
 /// A backend and the settings; handles for the services derive from it. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Services {
     backend: Backend,
     settings: Arc<Settings>,
+    flights: Arc<cache::Flights>,
 }
 
 impl Services {
     /// Puts the services upon a backend.
     pub fn new(backend: Backend, settings: Settings) -> Self {
-        Self { backend, settings: Arc::new(settings) }
+        Self { backend, settings: Arc::new(settings), flights: Arc::default() }
+    }
+
+    /// Returns a tenant's cache.
+    pub fn cache(&self, tenant: &Tenant) -> cache::Cache {
+        cache::Cache::new(self.clone(), tenant.clone())
+    }
+
+    /// Returns a tenant's rate limiter.
+    pub fn rate_limit(&self, tenant: &Tenant) -> ratelimit::RateLimit {
+        ratelimit::RateLimit::new(self.clone(), tenant.clone())
     }
 
     /// Returns the backend.
@@ -58,6 +72,11 @@ impl Services {
     /// Returns the settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Returns the loads under way in this process.
+    pub(crate) fn flights(&self) -> &Arc<cache::Flights> {
+        &self.flights
     }
 
     /// Returns the counters.

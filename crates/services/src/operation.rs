@@ -23,6 +23,7 @@ use serde_json::Value as Json;
 
 use crate::Services;
 use crate::error::{Error, Result};
+use crate::keys::Tenant;
 
 /// A future on the heap.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -125,6 +126,11 @@ macro_rules! operation {
     };
 }
 pub(crate) use operation;
+
+/// Names the tenant of inputs that name none.
+pub(crate) fn default_tenant() -> String {
+    Tenant::default().name().to_owned()
+}
 
 /// Reads the input, runs the function and writes its result.
 pub(crate) async fn dispatch<I, O, F>(services: Services, input: Json, function: fn(Services, I) -> F) -> Result<Json>

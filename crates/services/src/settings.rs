@@ -2,29 +2,44 @@
 //!
 //! Built in code, or from the environment under the names that existing deployments use.
 
-use crate::backend::config::first;
+use crate::backend::config::{first, unreadable};
+use crate::cache::CacheSettings;
 use crate::error::Result;
 use crate::keys::Keyring;
+use crate::ratelimit::RateLimitSettings;
+use crate::ttl::Ttl;
 
 /// Settings of all services.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// First part of every key. Default `rp`.
     pub keyring: Keyring,
+    /// The cache's.
+    pub cache: CacheSettings,
+    /// The rate limiter's.
+    pub rate_limit: RateLimitSettings,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { keyring: Keyring::new("rp").expect("the default prefix is valid") }
+        Self {
+            keyring: Keyring::new("rp").expect("the default prefix is valid"),
+            cache: CacheSettings::default(),
+            rate_limit: RateLimitSettings::default(),
+        }
     }
 }
 
 impl Settings {
-    /// Reads `REDIS_KEY_PREFIX`.
+    /// Reads `REDIS_KEY_PREFIX` and, in seconds, `CACHE_DEFAULT_TTL`, `REDIS_CACHE_TTL` or `REDIS_DEFAULT_TTL`.
     pub fn from_environment(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let mut settings = Self::default();
         if let Some((_, prefix)) = first(lookup, &["REDIS_KEY_PREFIX"]) {
             settings.keyring = Keyring::new(&prefix)?;
+        }
+        if let Some((name, text)) = first(lookup, &["CACHE_DEFAULT_TTL", "REDIS_CACHE_TTL", "REDIS_DEFAULT_TTL"]) {
+            let seconds: i64 = text.parse().map_err(|_| unreadable(name, &text))?;
+            settings.cache.ttl = Ttl::seconds(seconds)?;
         }
         Ok(settings)
     }

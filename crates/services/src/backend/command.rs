@@ -97,7 +97,7 @@ impl Command {
 }
 
 /// What can be an argument.
-pub trait ToArg {
+pub trait ToArg: Send + Sync {
     /// Returns the bytes to send; numbers in decimal.
     fn to_arg(&self) -> Vec<u8>;
 }

@@ -46,7 +46,7 @@ pub(super) fn checked(value: Value) -> Result<Value, Failure> {
 fn failure_of_line(line: String) -> Failure {
     let code = line.split(' ').next().unwrap_or_default();
     match code {
-        "LOADING" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "READONLY" | "BUSY" | "NOREPLICAS" => {
+        "LOADING" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "READONLY" | "BUSY" | "NOREPLICAS" | "OOM" => {
             Failure::new(Error::Unavailable(line), Sent::No)
         }
         "NOSCRIPT" => Failure { no_script: true, ..Failure::new(Error::Backend(line), Sent::No) },

@@ -1,0 +1,23 @@
+-- Decides who loads: takes the lease of a key, unless its value is there or another caller holds the lease.
+--
+-- KEYS[1..5]  the partition
+-- KEYS[6]     entry
+-- KEYS[7]     lease
+-- ARGV[1]     unique text of this attempt
+-- ARGV[2]     length of the lease in ms
+-- ARGV[3]     remaining lifetime in ms of the value the caller wants replaced, -2 if it saw none
+-- returns     {'hit', value, remaining ms} | {'lead', token} | {'wait', remaining ms of the lease}
+local epoch = redis.call('GET', EPOCH)
+if is_live(KEYS[6], epoch) then
+  local remaining = redis.call('PTTL', KEYS[6])
+  -- A longer lifetime than the one seen means that somebody has refreshed it meanwhile.
+  local seen = tonumber(ARGV[3])
+  if seen == -2 or remaining == -1 or remaining > seen then
+    return {'hit', redis.call('GET', KEYS[6]), remaining}
+  end
+end
+local token = text(next_stamp(now_ms())) .. ':' .. ARGV[1]
+if redis.call('SET', KEYS[7], token, 'NX', 'PX', ARGV[2]) then
+  return {'lead', token}
+end
+return {'wait', redis.call('PTTL', KEYS[7])}

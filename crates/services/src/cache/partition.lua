@@ -1,0 +1,118 @@
+-- Shared by the steps of the cache: one partition of a namespace and its index.
+--
+-- KEYS[1]  epoch    string: entries of another epoch do not exist
+-- KEYS[2]  expiry   sorted set: entry's key, scored by the millisecond it expires at (+inf for never)
+-- KEYS[3]  tags     hash: entry's key -> its tags joined by ':'; the field '' counts the elements of members
+-- KEYS[4]  members  sorted set, all scores 0: 'tag:key', so that a tag's entries are a range
+-- KEYS[5]  stamps   sorted set: tag -> stamp of its last invalidation; ':' stands for the whole partition
+local EPOCH, EXPIRY, TAGS, MEMBERS, STAMPS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+
+-- How long stamps are kept: no loader may run longer (MAX_LOAD_MS in settings.rs).
+local STAMP_KEPT_MS = 600000
+-- How long an index without entries is kept.
+local EMPTY_KEPT_MS = 60000
+-- How many expired entries a step removes from the index besides its own work.
+local PRUNE_STEP = 8
+
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- Begins a new epoch with an empty index.
+local function begin_epoch()
+  local time = redis.call('TIME')
+  local epoch = time[1] .. '.' .. time[2]
+  redis.call('UNLINK', EXPIRY, TAGS, MEMBERS)
+  redis.call('SET', EPOCH, epoch, 'PX', EMPTY_KEPT_MS)
+  redis.call('HSET', TAGS, '', 0)
+  redis.call('PEXPIRE', TAGS, EMPTY_KEPT_MS)
+  return epoch
+end
+
+-- Returns the epoch. If the store evicted part of the index, entries could no longer be found by tag, so all of them
+-- cease to exist by a new epoch.
+local function open()
+  local epoch = redis.call('GET', EPOCH)
+  local fields = redis.call('HLEN', TAGS)
+  if epoch and fields > 0
+    and redis.call('ZCARD', EXPIRY) == fields - 1
+    and redis.call('ZCARD', MEMBERS) == tonumber(redis.call('HGET', TAGS, '') or -1) then
+    return epoch
+  end
+  return begin_epoch()
+end
+
+local function is_live(entry, epoch)
+  return epoch and string.match(redis.call('GETRANGE', entry, 0, 63), '^1;%a;([^;]*);') == epoch
+end
+
+local function forget_tags(key, tags)
+  local removed = 0
+  for tag in string.gmatch(tags, '[^:]+') do
+    removed = removed + redis.call('ZREM', MEMBERS, tag .. ':' .. key)
+  end
+  if removed > 0 then
+    redis.call('HINCRBY', TAGS, '', -removed)
+  end
+end
+
+-- Removes an entry from the index.
+local function forget(key)
+  local tags = redis.call('HGET', TAGS, key)
+  if tags then
+    forget_tags(key, tags)
+    redis.call('HDEL', TAGS, key)
+    redis.call('ZREM', EXPIRY, key)
+  end
+end
+
+-- Lets an index without entries expire soon.
+local function settle()
+  if redis.call('HLEN', TAGS) == 1 then
+    redis.call('PEXPIRE', EPOCH, EMPTY_KEPT_MS)
+    redis.call('PEXPIRE', TAGS, EMPTY_KEPT_MS)
+  end
+end
+
+-- Removes a few entries from the index that have expired.
+local function prune(now)
+  for _, key in ipairs(redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', '(' .. text(now), 'LIMIT', 0, PRUNE_STEP)) do
+    forget(key)
+  end
+end
+
+-- Makes the index live as long as its longest entry; expire_at is 0 for never.
+local function cover(expire_at, now)
+  local horizon = redis.call('PEXPIRETIME', EPOCH)
+  if expire_at == 0 then
+    for index = 1, 4 do
+      redis.call('PERSIST', KEYS[index])
+    end
+  elseif horizon ~= -1 then
+    -- A margin, so that a stream of equal lifetimes does not extend the index each time.
+    local target = expire_at > horizon and expire_at + math.floor((expire_at - now) / 8) or horizon
+    if target ~= horizon or redis.call('PTTL', EXPIRY) == -1 or redis.call('PTTL', MEMBERS) == -1 then
+      for index = 1, 4 do
+        redis.call('PEXPIREAT', KEYS[index], text(target))
+      end
+    end
+  end
+end
+
+-- Returns a stamp above all stamps given so far, whatever the clock does.
+local function next_stamp(now)
+  local last = redis.call('ZRANGE', STAMPS, -1, -1, 'WITHSCORES')[2]
+  return math.max(now, last and tonumber(last) + 1 or 0)
+end
+
+-- Notes an invalidation: fills that began before it and carry the tag will be refused.
+local function stamp(tag, now)
+  redis.call('ZADD', STAMPS, text(next_stamp(now)), tag)
+  redis.call('ZREMRANGEBYSCORE', STAMPS, '-inf', text(now - STAMP_KEPT_MS))
+  redis.call('PEXPIRE', STAMPS, STAMP_KEPT_MS)
+end

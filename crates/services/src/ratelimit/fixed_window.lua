@@ -1,0 +1,24 @@
+-- Fixed window: opened by the first request, it admits `limit` until it ends. See decide.lua for KEYS, ARGV, returns.
+--
+-- State: hash of start (ms) and count.
+local now = now_ms()
+local state = redis.call('HMGET', STATE, 'start', 'count')
+local start, count = tonumber(state[1] or now), tonumber(state[2] or 0)
+if start - now > WINDOW then
+  -- The clock went back by more than a window: what it said before is void.
+  start, count = now, 0
+end
+-- A clock that went back a little stands still until it has caught up.
+local at = math.max(now, start)
+if at - start >= WINDOW then
+  start, count = at, 0
+end
+
+local allowed = count + COST <= LIMIT
+local ends = start + WINDOW
+if allowed and TAKE then
+  count = count + COST
+  redis.call('HSET', STATE, 'start', text(start), 'count', text(count))
+  redis.call('PEXPIRE', STATE, text(ends - now))
+end
+return decision(allowed, LIMIT - count, count > 0 and ends or now, ends - now, now)

@@ -1,0 +1,40 @@
+-- Token bucket, which is GCRA: `burst` at once, `limit` per `window` in the long run. See decide.lua for KEYS, ARGV,
+-- returns.
+--
+-- State: hash of window (ms), level (what is used, multiplied by the window) and at (ms of the last change). The level
+-- drains by `limit` each ms; a unit weighs `window`. Integers throughout: nothing drifts.
+local BURST = tonumber(ARGV[5])
+local now = now_ms()
+local state = redis.call('HMGET', STATE, 'window', 'level', 'at')
+local capacity = BURST * WINDOW
+local level, at = 0, now
+if state[1] then
+  local window = tonumber(state[1])
+  level = tonumber(state[2])
+  local last = tonumber(state[3])
+  if last - now > WINDOW then
+    -- The clock went back by more than a window: what it said before is void.
+    level, last = 0, now
+  end
+  -- A clock that went back a little stands still until it has caught up.
+  at = math.max(now, last)
+  if window ~= WINDOW then
+    -- The window was reconfigured: the units used stay used.
+    level = math.ceil(level / window * WINDOW)
+  end
+  -- Never fuller than full, so that a lowered burst does not lock anyone out for longer than it takes to drain.
+  level = math.min(capacity, math.max(0, level - (at - last) * LIMIT))
+end
+
+local allowed = level + COST * WINDOW <= capacity
+if allowed and TAKE then
+  level = level + COST * WINDOW
+  redis.call('HSET', STATE, 'window', text(WINDOW), 'level', text(level), 'at', text(at))
+  redis.call('PEXPIRE', STATE, text(math.ceil(level / LIMIT) + at - now))
+end
+
+local retry_after = 0
+if not allowed then
+  retry_after = math.ceil((level + COST * WINDOW - capacity) / LIMIT) + at - now
+end
+return decision(allowed, math.floor((capacity - level) / WINDOW), at + math.ceil(level / LIMIT), retry_after, now)
