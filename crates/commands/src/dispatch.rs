@@ -13,7 +13,9 @@ use smallvec::SmallVec;
 use std::sync::atomic::Ordering;
 
 use crate::args::Args;
-use crate::command::{DENYOOM, EXCLUSIVE, Keys, MAY_REPLICATE, NO_AUTH, NOSCRIPT, NOT_QUEUED, TRANSACTION, WHOLE, WRITE};
+use crate::command::{
+    DENYOOM, EXCLUSIVE, Keys, MAY_REPLICATE, NO_AUTH, NOSCRIPT, NOT_QUEUED, TRANSACTION, WHOLE, WRITE,
+};
 use crate::cx::{Cx, Origin};
 use crate::engine::Engine;
 use crate::error::{Error, NO_AUTH as NOT_LOGGED_IN, NOT_IN_SCRIPT, OUT_OF_MEMORY, log_failing, wrong_arity};
@@ -36,15 +38,16 @@ pub enum Outcome {
 pub fn dispatch(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Writer, now: Millis) -> Outcome {
     let reply_start = out.len();
     match admit(engine, session, args) {
-        Err(error) => {
-            if let Some(transaction) = &mut session.transaction {
+        Err(mut error) => {
+            if args.is(0, "EXEC") {
+                error = transaction::refuse(engine, session, &error);
+            } else if let Some(transaction) = &mut session.transaction {
                 transaction.aborted = true;
             }
             reject(engine, &error, out);
         }
         Ok(resolved) => {
-            let writes = resolved.has(WRITE | MAY_REPLICATE)
-                || (resolved.has(TRANSACTION) && transaction::writes(engine, session));
+            let writes = transaction::flags(session, resolved) & (WRITE | MAY_REPLICATE) != 0;
             if let Some(until) = engine.pause.holds(writes, now)
                 && resolved.name != "client|unpause"
             {
@@ -78,10 +81,11 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>) -> Result<&'
     if !session.authenticated && !resolved.has(NO_AUTH) {
         return refuse(NOT_LOGGED_IN);
     }
-    if resolved.has(DENYOOM) && engine.memory_full.load(Ordering::Relaxed) {
+    let flags = transaction::flags(session, resolved);
+    if flags & DENYOOM != 0 && engine.memory_full.load(Ordering::Relaxed) {
         return refuse(OUT_OF_MEMORY);
     }
-    if resolved.has(WRITE)
+    if flags & WRITE != 0
         && engine.log.get().is_some()
         && let Some(failure) = &*engine.log_failure.lock()
     {
@@ -96,7 +100,7 @@ fn execute(engine: &Engine, session: &mut Session, resolved: &Resolved, args: Ar
     let held = if matches!(resolved.keys, Keys::None) && !resolved.has(WHOLE | EXCLUSIVE | TRANSACTION) {
         Held::Nothing
     } else {
-        let exclusive = needs_all(engine, session, resolved);
+        let exclusive = needs_all(session, resolved);
         gate = if exclusive { engine.keyspace.enter_exclusive() } else { engine.keyspace.enter() };
         lock(engine, session, resolved, args, &mut gate)
     };
@@ -136,8 +140,8 @@ fn lock<'g>(
 }
 
 /// Tells whether a command needs the gate exclusive.
-fn needs_all(engine: &Engine, session: &Session, resolved: &Resolved) -> bool {
-    resolved.has(EXCLUSIVE) || (resolved.has(TRANSACTION) && transaction::needs_all(engine, session))
+fn needs_all(session: &Session, resolved: &Resolved) -> bool {
+    resolved.has(EXCLUSIVE) || (resolved.has(TRANSACTION) && transaction::needs_all(session))
 }
 
 /// Runs a handler under locks already held, turns its error into a reply, counts it and records its changes.

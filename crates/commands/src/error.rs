@@ -149,6 +149,13 @@ pub fn invalid_expire(command: &str) -> Error {
     Error::Owned(format!("ERR invalid expire time in '{command}' command"))
 }
 
+/// EXEC could not run, for this reason.
+pub fn exec_refused(reason: &Error) -> Error {
+    let reason = reason.text();
+    let reason = reason.strip_prefix("ERR ").unwrap_or(reason);
+    Error::Owned(format!("EXECABORT Transaction discarded because of: {reason}"))
+}
+
 /// An option that EXPIRE does not know.
 pub fn unsupported_option(option: &[u8]) -> Error {
     Error::Owned(format!("ERR Unsupported option {}", String::from_utf8_lossy(option)))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use redpoll_keyspace::WatchFlag;
 
 use crate::client::Client;
+use crate::command::Flags;
 
 /// A command waiting for EXEC.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct Transaction {
     pub(crate) queued: Vec<Queued>,
     /// Bytes of all queued arguments.
     pub(crate) bytes: usize,
+    /// The flags of all queued commands together.
+    pub(crate) flags: Flags,
     /// A command could not be queued: EXEC will refuse.
     pub(crate) aborted: bool,
 }

@@ -11,13 +11,15 @@ use smallvec::SmallVec;
 
 use crate::args::Args;
 use crate::command::{
-    ALLOW_BUSY, Command, EXCLUSIVE, FAST, Family, LOADING, MAY_REPLICATE, NO_MULTI, NOSCRIPT, NOT_QUEUED, SKIP_SLOWLOG,
-    STALE, TRANSACTION, WHOLE, WRITE, cmd,
+    ALLOW_BUSY, Command, EXCLUSIVE, FAST, Family, Flags, LOADING, NO_MULTI, NOSCRIPT, NOT_QUEUED, SKIP_SLOWLOG, STALE,
+    TRANSACTION, WHOLE, cmd,
 };
 use crate::cx::{Cx, Origin};
 use crate::dispatch::{call_keys, run};
 use crate::engine::Engine;
-use crate::error::{DISCARD_WITHOUT_MULTI, EXEC_ABORT, EXEC_WITHOUT_MULTI, Error, NESTED_MULTI, WATCH_IN_MULTI};
+use crate::error::{
+    DISCARD_WITHOUT_MULTI, EXEC_ABORT, EXEC_WITHOUT_MULTI, Error, NESTED_MULTI, WATCH_IN_MULTI, exec_refused,
+};
 use crate::registry::Resolved;
 use crate::session::{Queued, Session, Transaction, Watching};
 
@@ -49,22 +51,32 @@ pub(crate) fn queue(session: &mut Session, resolved: &Resolved, args: Args<'_>, 
         return out.error("ERR transaction too large");
     }
     transaction.bytes += bytes;
+    transaction.flags |= resolved.flags;
     let args = args.0.iter().map(|arg| Box::from(*arg)).collect();
     transaction.queued.push(Queued { id: resolved.id, args });
     session.client.queued.store(transaction.queued.len(), Ordering::Relaxed);
     out.simple("QUEUED");
 }
 
-/// Tells whether one of the queued commands needs more than the shards of its keys.
-pub(crate) fn needs_all(engine: &Engine, session: &Session) -> bool {
-    let queued = session.transaction.iter().flat_map(|transaction| &transaction.queued);
-    queued.map(|queued| &engine.registry.all()[queued.id]).any(|resolved| resolved.has(EXCLUSIVE | WHOLE))
+/// Returns the properties that decide whether a command may run now: its own, for EXEC also those of everything queued.
+#[inline]
+pub(crate) fn flags(session: &Session, resolved: &Resolved) -> Flags {
+    match &session.transaction {
+        Some(transaction) if resolved.name == "exec" => resolved.flags | transaction.flags,
+        _ => resolved.flags,
+    }
 }
 
-/// Tells whether one of the queued commands writes.
-pub(crate) fn writes(engine: &Engine, session: &Session) -> bool {
-    let queued = session.transaction.iter().flat_map(|transaction| &transaction.queued);
-    queued.map(|queued| &engine.registry.all()[queued.id]).any(|resolved| resolved.has(WRITE | MAY_REPLICATE))
+/// Tells whether one of the queued commands needs more than the shards of its keys.
+pub(crate) fn needs_all(session: &Session) -> bool {
+    session.transaction.as_ref().is_some_and(|transaction| transaction.flags & (EXCLUSIVE | WHOLE) != 0)
+}
+
+/// Ends the transaction because EXEC itself was refused, and says so.
+#[cold]
+pub(crate) fn refuse(engine: &Engine, session: &mut Session, error: &Error) -> Error {
+    abandon(engine, session);
+    exec_refused(error)
 }
 
 /// Locks the shards of all queued commands and of all watched keys.

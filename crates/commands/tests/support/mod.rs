@@ -11,8 +11,12 @@ use redpoll_commands::engine::{Clock, Engine};
 use redpoll_commands::registry::Registry;
 use redpoll_commands::session::Session;
 use redpoll_commands::settings::Settings;
+use redpoll_commands::transaction;
 use redpoll_resp::{Protocol as Wire, Writer};
 use redpoll_testkit::{Protocol, Reply, Target};
+
+/// The client that a fresh or reset target uses.
+const MAIN: &str = "main";
 
 /// 2024-01-01, in microseconds.
 const EPOCH_MICROS: u64 = 1_704_067_200_000_000;
@@ -35,7 +39,7 @@ impl Clock for TestClock {
 }
 
 /// An engine in this process.
-pub struct InProcess {
+pub(crate) struct InProcess {
     engine: Engine,
     micros: Arc<AtomicU64>,
     clients: HashMap<String, (Session, Writer)>,
@@ -44,20 +48,27 @@ pub struct InProcess {
 
 impl InProcess {
     /// Makes an empty engine.
-    pub fn new() -> InProcess {
+    pub(crate) fn new() -> InProcess {
         let micros = Arc::new(AtomicU64::new(EPOCH_MICROS));
         let clock = Box::new(TestClock(Arc::clone(&micros)));
         let registry = Registry::new(redpoll_commands::families());
         let engine = Engine::new(registry, Settings::default(), clock, 0x5eed);
-        let mut target = InProcess { engine, micros, clients: HashMap::new(), current: String::new() };
+        let mut target = InProcess { engine, micros, clients: HashMap::new(), current: MAIN.to_owned() };
         target.set_protocol(Protocol::Resp2);
         target
     }
 
     fn connect(&mut self, protocol: Wire) {
         let session = self.engine.session(Arrival::embedded());
-        self.clients.insert(self.current.clone(), (session, Writer::new(protocol)));
+        let replaced = self.clients.insert(self.current.clone(), (session, Writer::new(protocol)));
+        replaced.into_iter().for_each(|(session, _)| leave(&self.engine, session));
     }
+}
+
+/// Does what the store does when a client goes.
+fn leave(engine: &Engine, mut session: Session) {
+    transaction::abandon(engine, &mut session);
+    engine.clients.leave(session.client.id);
 }
 
 impl Target for InProcess {
@@ -78,8 +89,8 @@ impl Target for InProcess {
     }
 
     fn reset(&mut self) {
-        self.clients.clear();
-        self.current.clear();
+        self.clients.drain().for_each(|(_, (session, _))| leave(&self.engine, session));
+        MAIN.clone_into(&mut self.current);
         self.set_protocol(Protocol::Resp2);
     }
 
