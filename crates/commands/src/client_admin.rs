@@ -8,7 +8,7 @@ use redpoll_keyspace::Millis;
 
 use crate::args::{Args, int};
 use crate::client::{Client, Transport};
-use crate::command::{ADMIN, ALLOW_BUSY, Command, LOADING, NOSCRIPT, STALE, cmd};
+use crate::command::{ADMIN, Command, LOADING, NOSCRIPT, STALE, cmd};
 use crate::connection::{client_name, printable};
 use crate::cx::Cx;
 use crate::engine::Engine;
@@ -31,7 +31,7 @@ pub(crate) const CLIENT: &[Command] = &[
     cmd("CLIENT REPLY <ON | OFF | SKIP>", reply, ANY, "3.2.0", "O(1)", "Instructs the server whether to reply to commands."),
     cmd("CLIENT SETINFO <LIB-NAME libname | LIB-VER libver>", setinfo, ANY, "7.2.0", "O(1)", "Sets information specific to the client or connection."),
     cmd("CLIENT SETNAME connection-name", setname, ANY, "2.6.9", "O(1)", "Sets the connection name."),
-    cmd("CLIENT UNPAUSE", unpause, ANY | ADMIN | ALLOW_BUSY, "6.2.0", "O(N) Where N is the number of paused clients", "Resumes processing commands from paused clients."),
+    cmd("CLIENT UNPAUSE", unpause, ANY | ADMIN, "6.2.0", "O(N) Where N is the number of paused clients", "Resumes processing commands from paused clients."),
 ];
 
 const HELP: &[&str] = &[

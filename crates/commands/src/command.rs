@@ -49,7 +49,7 @@ flags! {
     /// Allowed before AUTH.
     NO_AUTH = 12, "no_auth";
     /// May be logged although it is no write (EVAL).
-    MAY_REPLICATE = 13, "may_replicate";
+    MAY_REPLICATE = 13, "";
     /// Not inside MULTI.
     NO_MULTI = 14, "no_multi";
     /// Key positions depend on the arguments.

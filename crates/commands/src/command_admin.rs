@@ -9,16 +9,19 @@ use crate::engine::Engine;
 use crate::error::{Error, SYNTAX};
 use crate::registry::Resolved;
 
+/// Asking for the table is part of setting up a connection.
+const CATEGORIES: &[&str] = &["connection"];
+
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
     cmd("COMMAND", command, LOADING | STALE, "2.8.13", "O(N) where N is the total number of Redis commands", "Returns detailed information about all commands.").arity(-1).subcommands(&[
-        cmd("COMMAND COUNT", count, LOADING | STALE, "2.8.13", "O(1)", "Returns a count of commands."),
-        cmd("COMMAND DOCS [command-name [command-name ...]]", docs, LOADING | STALE, "7.0.0", "O(N) where N is the number of commands to look up", "Returns documentary information about one, multiple or all commands."),
-        cmd("COMMAND GETKEYS command [arg [arg ...]]", getkeys, LOADING | STALE, "2.8.13", "O(N) where N is the number of arguments to the command", "Extracts the key names from an arbitrary command."),
-        cmd("COMMAND HELP", help, LOADING | STALE, "5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
-        cmd("COMMAND INFO [command-name [command-name ...]]", info, LOADING | STALE, "2.8.13", "O(N) where N is the number of commands to look up", "Returns information about one, multiple or all commands."),
-        cmd("COMMAND LIST [FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]", list, LOADING | STALE, "7.0.0", "O(N) where N is the total number of Redis commands", "Returns a list of command names."),
-    ]),
+        cmd("COMMAND COUNT", count, LOADING | STALE, "2.8.13", "O(1)", "Returns a count of commands.").categories(CATEGORIES),
+        cmd("COMMAND DOCS [command-name [command-name ...]]", docs, LOADING | STALE, "7.0.0", "O(N) where N is the number of commands to look up", "Returns documentary information about one, multiple or all commands.").categories(CATEGORIES),
+        cmd("COMMAND GETKEYS command [arg [arg ...]]", getkeys, LOADING | STALE, "2.8.13", "O(N) where N is the number of arguments to the command", "Extracts the key names from an arbitrary command.").categories(CATEGORIES),
+        cmd("COMMAND HELP", help, LOADING | STALE, "5.0.0", "O(1)", "Returns helpful text about the different subcommands.").categories(CATEGORIES),
+        cmd("COMMAND INFO [command-name [command-name ...]]", info, LOADING | STALE, "2.8.13", "O(N) where N is the number of commands to look up", "Returns information about one, multiple or all commands.").categories(CATEGORIES),
+        cmd("COMMAND LIST [FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]", list, LOADING | STALE, "7.0.0", "O(N) where N is the total number of Redis commands", "Returns a list of command names.").categories(CATEGORIES),
+    ]).categories(CATEGORIES),
 ];
 
 /// The command table.
@@ -209,7 +212,7 @@ pub(crate) fn categories(resolved: &Resolved) -> Vec<&'static str> {
     let mut categories = Vec::new();
     let implied: &[(bool, &'static str)] = &[
         (resolved.has(WRITE), "write"),
-        (resolved.has(READONLY), "read"),
+        (resolved.has(READONLY) && resolved.group != "scripting", "read"),
         (resolved.has(ADMIN), "admin"),
         (resolved.has(ADMIN), "dangerous"),
         (resolved.has(PUBSUB), "pubsub"),
@@ -219,6 +222,7 @@ pub(crate) fn categories(resolved: &Resolved) -> Vec<&'static str> {
     ];
     categories.extend(implied.iter().filter(|(holds, _)| *holds).map(|(_, name)| *name));
     categories.extend(match resolved.group {
+        _ if resolved.is_container() => None,
         "generic" => Some("keyspace"),
         "string" => Some("string"),
         "hash" => Some("hash"),

@@ -3,7 +3,7 @@
 //! A deadline is a point in time in milliseconds, however it was said. It is logged as such (PEXPIREAT), so replaying the log later means the same; one
 //! that has already come removes the key at once and is logged as the removal it is.
 
-use redpoll_keyspace::{EventClass, Millis};
+use redpoll_keyspace::{Entry, EventClass, Millis};
 
 use crate::args::Args;
 use crate::command::{Command, FAST, Family, READONLY, WRITE, cmd};
@@ -151,7 +151,7 @@ fn set_deadline(cx: &mut Cx<'_, '_>, args: Args<'_>, option: ExpiryOption, comma
 
 /// Replies with a view of a key's deadline; -1 if it has none, -2 if there is no such key.
 fn reply_deadline(cx: &mut Cx<'_, '_>, args: Args<'_>, shown: impl FnOnce(Millis) -> Millis) -> Result<(), Error> {
-    let reply = match cx.db.look(args.at(1)).map(|entry| entry.deadline()) {
+    let reply = match cx.db.look(args.at(1)).map(Entry::deadline) {
         None => -2,
         Some(None) => -1,
         Some(Some(deadline)) => i64::try_from(shown(deadline)).unwrap_or(i64::MAX),

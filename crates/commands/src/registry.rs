@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::args::Args;
-use crate::command::{Command, FLAG_NAMES, Family, Flags, Keys, MOVABLE_KEYS};
+use crate::command::{Command, FLAG_NAMES, Family, Flags, Handler, Keys, MOVABLE_KEYS, container};
 use crate::error::{Error, unknown_command, unknown_subcommand};
 use crate::syntax;
 
@@ -68,6 +68,12 @@ impl Resolved {
     /// Tells whether it is a subcommand of another command.
     pub fn is_subcommand(&self) -> bool {
         self.name.contains('|')
+    }
+
+    /// Tells whether it does nothing itself, only its subcommands do.
+    pub fn is_container(&self) -> bool {
+        let does_nothing: Handler = container;
+        std::ptr::fn_addr_eq(self.command.handler, does_nothing)
     }
 
     /// Returns the names of its flags, as COMMAND INFO lists them.

@@ -4,7 +4,8 @@
 
 use crate::args::Args;
 use crate::command::{
-    ALLOW_BUSY, Command, EXCLUSIVE, Family, Keys, MAY_REPLICATE, NOSCRIPT, READONLY, SKIP_MONITOR, STALE, cmd, container,
+    ALLOW_BUSY, Command, EXCLUSIVE, Family, Keys, LOADING, MAY_REPLICATE, NOSCRIPT, READONLY, SKIP_MONITOR, STALE, cmd,
+    container,
 };
 use crate::cx::Cx;
 use crate::engine::{ScriptCall, ScriptName, Scripting};
@@ -23,7 +24,7 @@ const COMMANDS: &[Command] = &[
     cmd("SCRIPT", container, 0, "2.6.0", "Depends on subcommand.", "A container for Lua scripts management commands.").subcommands(&[
         cmd("SCRIPT EXISTS sha1 [sha1 ...]", exists, NOSCRIPT, "2.6.0", "O(N) with N being the number of scripts to check (so checking a single script is an O(1) operation).", "Determines whether server-side Lua scripts exist in the script cache."),
         cmd("SCRIPT FLUSH [ASYNC | SYNC]", flush, NOSCRIPT, "2.6.0", "O(N) with N being the number of scripts in cache", "Removes all server-side Lua scripts from the script cache."),
-        cmd("SCRIPT HELP", help, 0, "5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
+        cmd("SCRIPT HELP", help, LOADING | STALE, "5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
         cmd("SCRIPT KILL", kill, NOSCRIPT | ALLOW_BUSY, "2.6.0", "O(1)", "Terminates a server-side Lua script during execution."),
         cmd("SCRIPT LOAD script", load, NOSCRIPT | STALE, "2.6.0", "O(N) with N being the length in bytes of the script body.", "Loads a server-side Lua script to the script cache."),
     ]),
@@ -124,4 +125,3 @@ fn scripting<'e>(cx: &Cx<'e, '_>) -> Result<&'e dyn Scripting, Error> {
     let engine: &'e crate::engine::Engine = cx.engine;
     engine.scripting.get().map(AsRef::as_ref).ok_or(Error::Text("ERR This store was opened without scripts"))
 }
-

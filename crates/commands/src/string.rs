@@ -208,7 +208,7 @@ fn mset(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// MSETNX key value [key value ...]
 fn msetnx(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    if args.len() % 2 == 0 {
+    if args.len().is_multiple_of(2) {
         return Err(wrong_arity("msetnx"));
     }
     if args.from(1).iter().step_by(2).any(|key| cx.db.contains(key)) {
@@ -408,7 +408,7 @@ fn set_until(cx: &mut Cx<'_, '_>, key: &[u8], value: &[u8], deadline: u64) {
 }
 
 fn set_pairs(cx: &mut Cx<'_, '_>, args: Args<'_>, command: &str) -> Result<(), Error> {
-    if args.len() % 2 == 0 {
+    if args.len().is_multiple_of(2) {
         return Err(wrong_arity(command));
     }
     for pair in args.from(1).chunks_exact(2) {
