@@ -56,6 +56,12 @@ impl<'a> Args<'a> {
         if bounds.contains(&value) { Ok(value) } else { Err(error) }
     }
 
+    /// Reads a number of things, at least `min`; anything else is the given error, only a missing argument is a syntax error.
+    pub fn size_from(self, index: usize, min: usize, error: Error) -> Result<usize, Error> {
+        let number = self.optional(index).ok_or(SYNTAX).map(decimal::parse_i64)?;
+        number.and_then(|number| usize::try_from(number).ok()).filter(|size| *size >= min).ok_or(error)
+    }
+
     /// Reads a float.
     pub fn float(self, index: usize) -> Result<f64, Error> {
         self.optional(index).ok_or(SYNTAX).and_then(|arg| decimal::parse_f64(arg).ok_or(NOT_A_FLOAT))

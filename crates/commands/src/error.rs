@@ -111,6 +111,24 @@ texts! {
     FREQUENCY_NOT_TRACKED = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
     /// OBJECT IDLETIME under an LFU policy.
     IDLE_TIME_NOT_TRACKED = "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
+    /// HINCRBY of a field that holds no integer.
+    HASH_NOT_AN_INTEGER = "ERR hash value is not an integer";
+    /// HINCRBYFLOAT of a field that holds no float.
+    HASH_NOT_A_FLOAT = "ERR hash value is not a float";
+    /// HINCRBYFLOAT by infinity.
+    INFINITE_INCREMENT = "ERR value is NaN or Infinity";
+    /// A count or size that is too large.
+    VALUE_OUT_OF_RANGE = "ERR value is out of range";
+    /// An integer that has no positive counterpart.
+    OUT_OF_LONG_RANGE = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
+    /// COUNT of LMPOP and its kin.
+    COUNT_NOT_POSITIVE = "ERR count should be greater than 0";
+    /// LPOS with RANK 0.
+    RANK_ZERO = "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list";
+    /// LPOS with a negative COUNT.
+    COUNT_NEGATIVE = "ERR COUNT can't be negative";
+    /// LPOS with a negative MAXLEN.
+    MAXLEN_NEGATIVE = "ERR MAXLEN can't be negative";
 }
 
 /// The command does not exist; the first arguments are quoted as Redis does.

@@ -2,7 +2,7 @@
 
 use redpoll_keyspace::{EventClass, kind};
 use redpoll_resp::Writer;
-use redpoll_structures::{decimal, glob};
+use redpoll_structures::glob;
 
 use crate::args::Args;
 use crate::command::{Command, DENYOOM, FAST, Family, READONLY, WHOLE, WRITE, cmd};
@@ -178,10 +178,7 @@ fn scan_keys(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         }
     });
     found.end_array(mark, count);
-    let mut buf = [0; decimal::I64_TEXT_MAX];
-    cx.out.array(2);
-    cx.out.bulk(decimal::format_u64(next, &mut buf));
-    cx.out.raw(found.as_slice());
+    scan::reply(cx.out, next, &found);
     Ok(())
 }
 

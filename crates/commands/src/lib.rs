@@ -28,10 +28,13 @@ mod config;
 mod connection;
 mod expire;
 mod generic;
+mod hash;
 mod help;
 mod info;
 mod keyspace_admin;
+mod list;
 mod object;
+mod reply;
 mod scan;
 mod scripting;
 mod string;
@@ -47,6 +50,8 @@ pub fn families() -> Vec<command::Family> {
         object::FAMILY,
         scripting::FAMILY,
         string::FAMILY,
+        hash::FAMILY,
+        list::FAMILY,
         transaction::FAMILY,
         connection::FAMILY,
         command_admin::FAMILY,

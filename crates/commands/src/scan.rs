@@ -3,7 +3,8 @@
 //! A cursor is whatever number the server gave last; zero begins. Clients send it back as text, and what Redis takes for a number there is more than
 //! digits (a sign, an empty text), so it is read here in one place. The options come in any order and the last of a kind counts.
 
-use redpoll_structures::glob;
+use redpoll_resp::Writer;
+use redpoll_structures::{decimal, glob};
 
 use crate::args::Args;
 use crate::error::{Error, INVALID_CURSOR, SYNTAX};
@@ -18,6 +19,8 @@ pub(crate) enum Scanned {
     Keys,
     /// The members of a value.
     Members,
+    /// The fields of a hash: NOVALUES leaves out their values.
+    Fields,
 }
 
 /// The options of a scan.
@@ -29,14 +32,21 @@ pub(crate) struct ScanOptions<'a> {
     pub(crate) count: usize,
     /// TYPE, in any case.
     pub(crate) type_name: Option<&'a [u8]>,
+    /// NOVALUES was not given.
+    pub(crate) values: bool,
 }
 
 impl<'a> ScanOptions<'a> {
-    /// Reads `[MATCH pattern] [COUNT count] [TYPE type]` from an argument on.
+    /// Reads `[MATCH pattern] [COUNT count] [TYPE type] [NOVALUES]` from an argument on.
     pub(crate) fn parse(args: Args<'a>, from: usize, scanned: Scanned) -> Result<ScanOptions<'a>, Error> {
-        let mut options = ScanOptions { pattern: None, count: COUNT_DEFAULT, type_name: None };
+        let mut options = ScanOptions { pattern: None, count: COUNT_DEFAULT, type_name: None, values: true };
         let mut at = from;
         while at < args.len() {
+            if args.is(at, "NOVALUES") && scanned == Scanned::Fields {
+                options.values = false;
+                at += 1;
+                continue;
+            }
             let value = args.optional(at + 1).ok_or(SYNTAX)?;
             if args.is(at, "MATCH") {
                 options.pattern = (value != b"*").then_some(value);
@@ -77,6 +87,13 @@ pub(crate) fn cursor(arg: &[u8]) -> Result<u64, Error> {
     Ok(if negative { value.wrapping_neg() } else { value })
 }
 
+/// Replies with the cursor to go on from and with what was found: an array that is written already, because only then the cursor is known.
+pub(crate) fn reply(out: &mut Writer, next: u64, found: &Writer) {
+    out.array(2);
+    out.bulk(decimal::format_u64(next, &mut [0; decimal::I64_TEXT_MAX]));
+    out.raw(found.as_slice());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +115,15 @@ mod tests {
         let options = ScanOptions::parse(Args(&words), 2, Scanned::Members).expect("the options are right");
         assert_eq!(options.count, 7);
         assert!(options.admits(b"bc") && !options.admits(b"ac"));
+    }
+
+    #[test]
+    fn only_hashes_can_leave_out_values() {
+        let words: [&[u8]; 5] = [b"HSCAN", b"0", b"NOVALUES", b"COUNT", b"3"];
+        let options = ScanOptions::parse(Args(&words), 2, Scanned::Fields).expect("the options are right");
+        assert_eq!((options.values, options.count), (false, 3));
+        assert!(ScanOptions::parse(Args(&words[..2]), 2, Scanned::Fields).expect("none are right, too").values);
+        assert_eq!(ScanOptions::parse(Args(&words), 2, Scanned::Members).expect_err("sets have no values"), SYNTAX);
     }
 
     #[test]

@@ -34,6 +34,15 @@ impl Hash {
         }
     }
 
+    /// Tells whether there are no fields.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Hash::Packed(packed) => packed.is_empty(),
+            Hash::Table(table) => table.is_empty(),
+        }
+    }
+
     /// Returns the name of the encoding, as OBJECT ENCODING tells it.
     pub fn encoding(&self) -> &'static str {
         match self {

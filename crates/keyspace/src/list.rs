@@ -51,6 +51,15 @@ impl List {
         }
     }
 
+    /// Tells whether there are no elements.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        match self {
+            List::Packed(packed) => packed.is_empty(),
+            List::Chunked(list) => list.is_empty(),
+        }
+    }
+
     /// Returns the name of the encoding, as OBJECT ENCODING tells it.
     pub fn encoding(&self) -> &'static str {
         match self {
