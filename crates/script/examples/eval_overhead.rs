@@ -44,8 +44,9 @@ fn main() {
         args: &[b"first argument", b"2", b"third", b"1700000000000"],
         protocol: Protocol::Resp2,
     };
+    let only = std::env::args().nth(1);
     let mut reply = Vec::new();
-    for (name, script) in SCRIPTS {
+    for (name, script) in SCRIPTS.iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)) {
         let sha = engine.load(script.as_bytes(), Origin::Load).expect("the scripts above compile");
         const RUNS: u32 = 100_000;
         for _ in 0..RUNS / 10 {

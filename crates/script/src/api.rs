@@ -67,7 +67,7 @@ fn sha1hex(lua: &Lua, values: MultiValue) -> mlua::Result<String> {
     if values.len() != 1 {
         return Err(errors::reply("ERR wrong number of arguments"));
     }
-    let args = Arguments::new(lua, values);
+    let mut args = Arguments::first(lua, values, 1);
     // Like the C function, takes whatever is not a string for an empty one.
     let digest = match args.string(1) {
         Ok(text) => sha1_hex(&text.as_bytes()),
@@ -146,7 +146,7 @@ fn add_settings(lua: &Lua, redis: &Table, shared: &Arc<Shared>) -> mlua::Result<
 
 /// The only argument as an integer, 0 where it is none: `lua_tonumber` does not complain.
 fn lossy_integer(lua: &Lua, values: MultiValue) -> i64 {
-    Arguments::new(lua, values).integer(1).unwrap_or(0)
+    Arguments::first(lua, values, 1).integer(1).unwrap_or(0)
 }
 
 fn add_log(lua: &Lua, redis: &Table, shared: &Arc<Shared>) -> mlua::Result<()> {
@@ -154,7 +154,7 @@ fn add_log(lua: &Lua, redis: &Table, shared: &Arc<Shared>) -> mlua::Result<()> {
     redis.raw_set(
         "log",
         lua.create_function(move |lua, values: MultiValue| {
-            let args = Arguments::new(lua, values);
+            let mut args = Arguments::new(lua, values)?;
             if args.count() < 2 {
                 return Err(errors::reply("ERR redis.log() requires two arguments or more."));
             }
@@ -221,7 +221,7 @@ const MAX_KEPT_REPLY_BYTES: usize = 64 * 1024;
 
 impl Caller<'_> {
     /// Serves a request left behind for the bridge, or else runs the command named by the arguments.
-    pub(crate) fn invoke(&self, lua: &Lua, values: &MultiValue, on_error: OnError) -> mlua::Result<Value> {
+    pub(crate) fn invoke(&self, lua: &Lua, values: MultiValue, on_error: OnError) -> mlua::Result<Value> {
         if values.is_empty()
             && let Some(request) = self.shared.take_request()
         {
@@ -241,13 +241,15 @@ impl Caller<'_> {
         }
     }
 
-    fn command(&self, lua: &Lua, unlimited: &Unlimited<'_>, values: &MultiValue) -> mlua::Result<Outcome> {
+    fn command(&self, lua: &Lua, unlimited: &Unlimited<'_>, values: MultiValue) -> mlua::Result<Outcome> {
         if values.is_empty() {
             return Ok(Outcome::refused("ERR Please specify at least one argument for this redis lib call"));
         }
-        let Ok(args) = collect(values) else {
+        let Ok(args) = collect(&values) else {
             return Ok(Outcome::refused("ERR Lua redis lib command arguments must be strings or integers"));
         };
+        // Gives back the references for the reply to use.
+        drop(values);
         let mut reply = self.reply.take();
         reply.clear();
         let protocol = self.shared.protocol();

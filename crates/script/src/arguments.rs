@@ -7,6 +7,11 @@ use mlua::{Lua, LuaString, MultiValue, Value};
 
 use crate::errors;
 
+/// The most arguments a library function takes; `redis.call` alone takes what fits Lua's stack.
+///
+/// The binding keeps a reference for every argument and has room for about 8,000; the rest is for what the function creates.
+const MAX_ARGUMENTS: usize = 7000;
+
 /// The arguments of one call of a library function.
 pub(crate) struct Arguments<'a> {
     lua: &'a Lua,
@@ -14,7 +19,16 @@ pub(crate) struct Arguments<'a> {
 }
 
 impl<'a> Arguments<'a> {
-    pub(crate) fn new(lua: &'a Lua, values: MultiValue) -> Arguments<'a> {
+    pub(crate) fn new(lua: &'a Lua, values: MultiValue) -> mlua::Result<Arguments<'a>> {
+        if values.len() > MAX_ARGUMENTS {
+            return Err(errors::text(lua, "too many arguments"));
+        }
+        Ok(Arguments { lua, values })
+    }
+
+    /// Lets go of the arguments behind the first `count`, for functions that ignore them.
+    pub(crate) fn first(lua: &'a Lua, mut values: MultiValue, count: usize) -> Arguments<'a> {
+        values.truncate(count);
         Arguments { lua, values }
     }
 
@@ -31,10 +45,18 @@ impl<'a> Arguments<'a> {
         matches!(self.value(index), Value::Nil)
     }
 
-    /// A string, or a number as its text.
-    pub(crate) fn string(&self, index: usize) -> mlua::Result<LuaString> {
+    /// Takes the argument out, leaving nil.
+    pub(crate) fn take(&mut self, index: usize) -> Value {
+        self.values.get_mut(index - 1).map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Takes a string out, or a number as its text.
+    pub(crate) fn string(&mut self, index: usize) -> mlua::Result<LuaString> {
         match self.value(index) {
-            Value::String(text) => Ok(text.clone()),
+            Value::String(_) => match self.take(index) {
+                Value::String(text) => Ok(text),
+                _ => Err(self.wrong_type(index, "string")),
+            },
             value @ (Value::Integer(_) | Value::Number(_)) => {
                 self.lua.coerce_string(value.clone())?.ok_or_else(|| self.wrong_type(index, "string"))
             }

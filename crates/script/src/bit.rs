@@ -36,7 +36,7 @@ pub(crate) fn library(lua: &Lua) -> mlua::Result<Table> {
         table.raw_set(
             name,
             lua.create_function(move |lua, values: MultiValue| {
-                let args = Arguments::new(lua, values);
+                let args = Arguments::new(lua, values)?;
                 Ok(operation(bits(&args, 1)?) as i32)
             })?,
         )?;
@@ -45,7 +45,7 @@ pub(crate) fn library(lua: &Lua) -> mlua::Result<Table> {
         table.raw_set(
             name,
             lua.create_function(move |lua, values: MultiValue| {
-                let args = Arguments::new(lua, values);
+                let args = Arguments::new(lua, values)?;
                 let mut result = bits(&args, 1)?;
                 for index in 2..=args.count() {
                     result = operation(result, bits(&args, index)?);
@@ -58,7 +58,7 @@ pub(crate) fn library(lua: &Lua) -> mlua::Result<Table> {
         table.raw_set(
             name,
             lua.create_function(move |lua, values: MultiValue| {
-                let args = Arguments::new(lua, values);
+                let args = Arguments::new(lua, values)?;
                 let value = bits(&args, 1)?;
                 Ok(operation(value, bits(&args, 2)? & 31) as i32)
             })?,
@@ -74,7 +74,7 @@ fn bits(args: &Arguments<'_>, index: usize) -> mlua::Result<u32> {
 
 /// `tohex(x [, digits])`: a negative number of digits asks for capitals.
 fn to_hex(lua: &Lua, values: MultiValue) -> mlua::Result<String> {
-    let args = Arguments::new(lua, values);
+    let args = Arguments::new(lua, values)?;
     let value = bits(&args, 1)?;
     let digits = if args.count() < 2 { MAX_HEX_DIGITS } else { bits(&args, 2)? as i32 };
     let all = if digits < 0 { format!("{value:08X}") } else { format!("{value:08x}") };

@@ -107,7 +107,7 @@ const NEW_LIBRARY_BYTES: usize = 8 * 1024;
 fn encode_function(lua: &Lua, shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) -> mlua::Result<Function> {
     let (shared, settings) = (shared.clone(), settings.clone());
     lua.create_function(move |lua, values: MultiValue| -> mlua::Result<LuaString> {
-        let args = Arguments::new(lua, values);
+        let args = Arguments::new(lua, values)?;
         if args.count() != 1 {
             return Err(args.bad(1, "expected 1 argument"));
         }
@@ -122,7 +122,7 @@ fn encode_function(lua: &Lua, shared: &Arc<Shared>, settings: &Arc<Mutex<Setting
 fn decode_function(lua: &Lua, shared: &Arc<Shared>, settings: &Arc<Mutex<Settings>>) -> mlua::Result<Function> {
     let (shared, settings) = (shared.clone(), settings.clone());
     lua.create_function(move |lua, values: MultiValue| {
-        let args = Arguments::new(lua, values);
+        let mut args = Arguments::new(lua, values)?;
         if args.count() != 1 {
             return Err(args.bad(1, "expected 1 argument"));
         }
@@ -137,7 +137,7 @@ fn decode_function(lua: &Lua, shared: &Arc<Shared>, settings: &Arc<Mutex<Setting
 struct Setting {
     name: &'static str,
     max_arguments: usize,
-    apply: fn(&Arguments<'_>, &mut Settings) -> mlua::Result<MultiValue>,
+    apply: fn(&mut Arguments<'_>, &mut Settings) -> mlua::Result<MultiValue>,
 }
 
 #[rustfmt::skip]
@@ -154,11 +154,11 @@ const SETTINGS: &[Setting] = &[
 fn setting_function(lua: &Lua, setting: &'static Setting, settings: &Arc<Mutex<Settings>>) -> mlua::Result<Function> {
     let settings = settings.clone();
     lua.create_function(move |lua, values: MultiValue| {
-        let args = Arguments::new(lua, values);
+        let mut args = Arguments::new(lua, values)?;
         if args.count() > setting.max_arguments {
             return Err(args.bad(setting.max_arguments + 1, "found too many arguments"));
         }
-        (setting.apply)(&args, &mut settings.lock())
+        (setting.apply)(&mut args, &mut settings.lock())
     })
 }
 
@@ -166,18 +166,18 @@ fn one(value: Value) -> MultiValue {
     MultiValue::from_iter([value])
 }
 
-fn sparse_array(args: &Arguments<'_>, settings: &mut Settings) -> mlua::Result<MultiValue> {
+fn sparse_array(args: &mut Arguments<'_>, settings: &mut Settings) -> mlua::Result<MultiValue> {
     let convert = flag(args, 1, &mut settings.sparse_convert)?;
     let ratio = integer(args, 2, 0, &mut settings.sparse_ratio)?;
     let safe = integer(args, 3, 0, &mut settings.sparse_safe)?;
     Ok(MultiValue::from_iter([convert, ratio, safe]))
 }
 
-fn precision(args: &Arguments<'_>, settings: &mut Settings) -> mlua::Result<MultiValue> {
+fn precision(args: &mut Arguments<'_>, settings: &mut Settings) -> mlua::Result<MultiValue> {
     bounded(args, 1, 1, MAX_PRECISION, &mut settings.number_precision).map(one)
 }
 
-fn encode_invalid_numbers(args: &Arguments<'_>, settings: &mut Settings) -> mlua::Result<MultiValue> {
+fn encode_invalid_numbers(args: &mut Arguments<'_>, settings: &mut Settings) -> mlua::Result<MultiValue> {
     if !args.is_none_or_nil(1) {
         settings.encode_invalid_numbers = match option(args, 1, &["off", "on", "null"])? {
             0 => InvalidNumbers::Refuse,
@@ -208,7 +208,7 @@ fn bounded(args: &Arguments<'_>, index: usize, min: i32, max: i32, setting: &mut
     Ok(Value::Integer(i64::from(*setting)))
 }
 
-fn flag(args: &Arguments<'_>, index: usize, setting: &mut bool) -> mlua::Result<Value> {
+fn flag(args: &mut Arguments<'_>, index: usize, setting: &mut bool) -> mlua::Result<Value> {
     if !args.is_none_or_nil(index) {
         *setting = option(args, index, &["off", "on"])? == 1;
     }
@@ -216,7 +216,7 @@ fn flag(args: &Arguments<'_>, index: usize, setting: &mut bool) -> mlua::Result<
 }
 
 /// A boolean, or one of the words; answers the word's position.
-fn option(args: &Arguments<'_>, index: usize, words: &[&str]) -> mlua::Result<usize> {
+fn option(args: &mut Arguments<'_>, index: usize, words: &[&str]) -> mlua::Result<usize> {
     if let Value::Boolean(value) = args.value(index) {
         return Ok(usize::from(*value));
     }

@@ -37,40 +37,41 @@ pub(crate) fn library(lua: &Lua, shared: &Arc<Shared>) -> mlua::Result<Table> {
     table.raw_set(
         "unpack",
         lua.create_function(move |lua, values: MultiValue| {
-            let args = Arguments::new(lua, values);
-            unpack(lua, &state, &args, 0, 0)
+            let mut args = Arguments::first(lua, values, 3);
+            unpack(lua, &state, &mut args, 0, 0)
         })?,
     )?;
     let state = shared.clone();
     table.raw_set(
         "unpack_one",
         lua.create_function(move |lua, values: MultiValue| {
-            let args = Arguments::new(lua, values);
+            let mut args = Arguments::first(lua, values, 3);
             let offset = args.optional_integer(2, 0)?;
-            unpack(lua, &state, &args, 1, offset)
+            unpack(lua, &state, &mut args, 1, offset)
         })?,
     )?;
     let state = shared.clone();
     table.raw_set(
         "unpack_limit",
         lua.create_function(move |lua, values: MultiValue| {
-            let args = Arguments::new(lua, values);
+            let mut args = Arguments::first(lua, values, 3);
             let limit = args.integer(2)?;
             let offset = args.optional_integer(3, 0)?;
-            unpack(lua, &state, &args, limit, offset)
+            unpack(lua, &state, &mut args, limit, offset)
         })?,
     )?;
     Ok(table)
 }
 
 fn pack(lua: &Lua, shared: &Shared, values: MultiValue) -> mlua::Result<LuaString> {
-    if values.is_empty() {
-        return Err(Arguments::new(lua, values).bad(0, "MessagePack pack needs input."));
+    let args = Arguments::new(lua, values)?;
+    if args.count() == 0 {
+        return Err(args.bad(0, "MessagePack pack needs input."));
     }
     let unlimited = Unlimited::enter(lua, shared);
     let mut packer = Packer { lua, shared, unlimited: &unlimited, out: Vec::new(), until_check: ELEMENTS_PER_CHECK };
-    for value in &values {
-        packer.value(value, 0)?;
+    for index in 1..=args.count() {
+        packer.value(args.value(index), 0)?;
     }
     unlimited.check(packer.out.len())?;
     lua.create_string(&packer.out)
@@ -186,7 +187,7 @@ impl Packer<'_> {
 
 /// Reads up to `limit` values (0: all) from `offset` on. With a limit, the first result is the offset of the next value, -1 at
 /// the end.
-fn unpack(lua: &Lua, shared: &Shared, args: &Arguments<'_>, limit: i64, offset: i64) -> mlua::Result<MultiValue> {
+fn unpack(lua: &Lua, shared: &Shared, args: &mut Arguments<'_>, limit: i64, offset: i64) -> mlua::Result<MultiValue> {
     let input = args.string(1)?;
     let input = input.as_bytes();
     let (limit, offset) = (limit as i32, offset as i32);

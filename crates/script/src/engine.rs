@@ -282,9 +282,9 @@ impl Engine {
         let writer_limit = self.config.memory_limit;
         let result = lua.scope(|scope| {
             let unlimited = Unlimited::enter(lua, shared);
-            let call = scope.create_function(|lua, values: MultiValue| caller.invoke(lua, &values, OnError::Raise))?;
+            let call = scope.create_function(|lua, values: MultiValue| caller.invoke(lua, values, OnError::Raise))?;
             let protected_call =
-                scope.create_function(|lua, values: MultiValue| caller.invoke(lua, &values, OnError::Return))?;
+                scope.create_function(|lua, values: MultiValue| caller.invoke(lua, values, OnError::Return))?;
             let bytes: usize = invocation.keys.iter().chain(invocation.args).map(|text| text.len() + 64).sum();
             unlimited.check(bytes)?;
             let keys = lua.create_sequence_from(invocation.keys.iter().map(|text| BytesArgument(text)))?;

@@ -156,7 +156,8 @@ impl Failure {
             Value::Nil => coded(b"nil"),
             other => coded(other.type_name().as_bytes()),
         };
-        let cause = if message.ends_with(NOT_ENOUGH_MEMORY.as_bytes()) { Cause::OutOfMemory } else { Cause::Error };
+        let is_memory = matches!(value, Value::String(text) if text.as_bytes() == NOT_ENOUGH_MEMORY.as_bytes());
+        let cause = if is_memory { Cause::OutOfMemory } else { Cause::Error };
         Failure { message, line, cause }
     }
 

@@ -128,7 +128,9 @@ impl Shared {
 
     /// Puts a request to the host of the current run.
     pub(crate) fn ask(&self, lua: &Lua, request: Request) -> mlua::Result<Answer> {
-        let Some(bridge) = self.bridge.lock().clone() else {
+        // Not cloned: a clone takes a reference, of which a script can use up all.
+        let bridge = self.bridge.lock();
+        let Some(bridge) = bridge.as_ref() else {
             return Err(errors::bare_text("no script is running"));
         };
         *self.request.lock() = Some(request);

@@ -11,6 +11,9 @@ use crate::errors;
 use crate::limits::{Shared, Unlimited};
 use crate::matcher::{Capture, MatchError, Matcher, has_specials};
 
+/// None of the functions takes more.
+const MAX_ARGUMENTS: usize = 4;
+
 /// Adds the functions to the string library; the step of `gmatch` goes by the name `gmatch_step` until the prelude takes it.
 pub(crate) fn install(lua: &Lua, string: &Table, shared: &Arc<Shared>) -> mlua::Result<()> {
     type Implementation = fn(&Lua, &Shared, Arguments<'_>) -> mlua::Result<MultiValue>;
@@ -18,8 +21,9 @@ pub(crate) fn install(lua: &Lua, string: &Table, shared: &Arc<Shared>) -> mlua::
         [("find", find), ("match", first_match), ("gmatch_step", gmatch_step), ("gsub", gsub), ("rep", rep)];
     for (name, implementation) in functions {
         let state = shared.clone();
-        let function = lua
-            .create_function(move |lua, values: MultiValue| implementation(lua, &state, Arguments::new(lua, values)))?;
+        let function = lua.create_function(move |lua, values: MultiValue| {
+            implementation(lua, &state, Arguments::first(lua, values, MAX_ARGUMENTS))
+        })?;
         string.raw_set(name, function)?;
     }
     Ok(())
@@ -32,15 +36,15 @@ enum Answer {
     Captures,
 }
 
-fn find(lua: &Lua, shared: &Shared, args: Arguments<'_>) -> mlua::Result<MultiValue> {
-    search(lua, shared, &args, Answer::Offsets)
+fn find(lua: &Lua, shared: &Shared, mut args: Arguments<'_>) -> mlua::Result<MultiValue> {
+    search(lua, shared, &mut args, Answer::Offsets)
 }
 
-fn first_match(lua: &Lua, shared: &Shared, args: Arguments<'_>) -> mlua::Result<MultiValue> {
-    search(lua, shared, &args, Answer::Captures)
+fn first_match(lua: &Lua, shared: &Shared, mut args: Arguments<'_>) -> mlua::Result<MultiValue> {
+    search(lua, shared, &mut args, Answer::Captures)
 }
 
-fn search(lua: &Lua, shared: &Shared, args: &Arguments<'_>, answer: Answer) -> mlua::Result<MultiValue> {
+fn search(lua: &Lua, shared: &Shared, args: &mut Arguments<'_>, answer: Answer) -> mlua::Result<MultiValue> {
     let (subject, pattern) = (args.string(1)?, args.string(2)?);
     let (subject, pattern) = (subject.as_bytes(), pattern.as_bytes());
     let start = start_offset(args.optional_integer(3, 1)?, subject.len());
@@ -78,7 +82,7 @@ fn search(lua: &Lua, shared: &Shared, args: &Arguments<'_>, answer: Answer) -> m
 }
 
 /// `gmatch_step(subject, pattern, start)`: where to go on, then the captures; nothing at the end.
-fn gmatch_step(lua: &Lua, shared: &Shared, args: Arguments<'_>) -> mlua::Result<MultiValue> {
+fn gmatch_step(lua: &Lua, shared: &Shared, mut args: Arguments<'_>) -> mlua::Result<MultiValue> {
     let (subject, pattern) = (args.string(1)?, args.string(2)?);
     let (subject, pattern) = (subject.as_bytes(), pattern.as_bytes());
     let start = usize::try_from(args.integer(3)?).unwrap_or(usize::MAX);
@@ -105,14 +109,16 @@ enum Replacement {
     Function(Function),
 }
 
-fn gsub(lua: &Lua, shared: &Shared, args: Arguments<'_>) -> mlua::Result<MultiValue> {
+fn gsub(lua: &Lua, shared: &Shared, mut args: Arguments<'_>) -> mlua::Result<MultiValue> {
     let (subject, pattern) = (args.string(1)?, args.string(2)?);
     let (subject, pattern) = (subject.as_bytes(), pattern.as_bytes());
     let replacement = match args.value(3) {
         Value::String(_) | Value::Integer(_) | Value::Number(_) => Replacement::Text(args.string(3)?),
-        Value::Table(table) => Replacement::Table(table.clone()),
-        Value::Function(function) => Replacement::Function(function.clone()),
-        _ => return Err(args.bad(3, "string/function/table expected")),
+        _ => match args.take(3) {
+            Value::Table(table) => Replacement::Table(table),
+            Value::Function(function) => Replacement::Function(function),
+            _ => return Err(args.bad(3, "string/function/table expected")),
+        },
     };
     let max = args.optional_integer(4, subject.len() as i64 + 1)?;
     let meter = || shared.interrupted(lua);
@@ -220,7 +226,7 @@ fn expand(
     Ok(())
 }
 
-fn rep(lua: &Lua, shared: &Shared, args: Arguments<'_>) -> mlua::Result<MultiValue> {
+fn rep(lua: &Lua, shared: &Shared, mut args: Arguments<'_>) -> mlua::Result<MultiValue> {
     let text = args.string(1)?;
     let text = text.as_bytes();
     let count = usize::try_from(args.int(2)?).unwrap_or(0);

@@ -155,10 +155,11 @@ end
 local table_library = native.table
 
 function table_library.insert(t, ...)
-  local count = select("#", ...)
-  check_table(t, "insert", t == nil and count == 0 and 0 or 1)
-  check_writable(t)
-  if count == 2 then
+  if type(t) ~= "table" or frozen[t] then
+    check_table(t, "insert", t == nil and select("#", ...) == 0 and 0 or 1)
+    check_writable(t)
+  end
+  if select("#", ...) == 2 then
     local position = tonumber((...))
     if position and not (position > MIN_INSERT_POSITION and position <= MAX_INT) then
       error("bad argument #2 to 'insert' (position out of bounds)", 2)

@@ -64,7 +64,7 @@ pub(crate) fn install(lua: &Lua, math: &Table, generator: &Arc<Mutex<Generator>>
         "random",
         lua.create_function(move |lua, values: MultiValue| {
             let fraction = shared.lock().fraction();
-            let args = Arguments::new(lua, values);
+            let args = Arguments::first(lua, values, 3);
             match args.count() {
                 0 => Ok(fraction),
                 1 => {
@@ -90,7 +90,7 @@ pub(crate) fn install(lua: &Lua, math: &Table, generator: &Arc<Mutex<Generator>>
     math.raw_set(
         "randomseed",
         lua.create_function(move |lua, values: MultiValue| {
-            let args = Arguments::new(lua, values);
+            let args = Arguments::first(lua, values, 3);
             shared.lock().seed(args.int(1)?);
             Ok(())
         })?,

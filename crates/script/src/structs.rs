@@ -32,19 +32,22 @@ pub(crate) fn library(lua: &Lua, shared: &Arc<Shared>) -> mlua::Result<Table> {
     table.raw_set(
         "pack",
         lua.create_function(move |lua, values: MultiValue| {
-            let args = Arguments::new(lua, values);
-            pack(lua, &Unlimited::enter(lua, &state), &args)
+            let mut args = Arguments::new(lua, values)?;
+            pack(lua, &Unlimited::enter(lua, &state), &mut args)
         })?,
     )?;
     let state = shared.clone();
     table.raw_set(
         "unpack",
         lua.create_function(move |lua, values: MultiValue| {
-            let args = Arguments::new(lua, values);
-            unpack(lua, &Unlimited::enter(lua, &state), &args)
+            let mut args = Arguments::new(lua, values)?;
+            unpack(lua, &Unlimited::enter(lua, &state), &mut args)
         })?,
     )?;
-    table.raw_set("size", lua.create_function(|lua, values: MultiValue| size(lua, &Arguments::new(lua, values)))?)?;
+    table.raw_set(
+        "size",
+        lua.create_function(|lua, values: MultiValue| size(lua, &mut Arguments::first(lua, values, 1)))?,
+    )?;
     Ok(table)
 }
 
@@ -129,7 +132,7 @@ impl<'a> Format<'a> {
     }
 }
 
-fn pack(lua: &Lua, unlimited: &Unlimited<'_>, args: &Arguments<'_>) -> mlua::Result<LuaString> {
+fn pack(lua: &Lua, unlimited: &Unlimited<'_>, args: &mut Arguments<'_>) -> mlua::Result<LuaString> {
     let format = args.string(1)?;
     let text = format.as_bytes();
     let mut format = Format::new(lua, &text);
@@ -205,7 +208,7 @@ fn write_float(out: &mut Vec<u8>, little_endian: &[u8], big_endian: bool) {
     }
 }
 
-fn unpack(lua: &Lua, unlimited: &Unlimited<'_>, args: &Arguments<'_>) -> mlua::Result<MultiValue> {
+fn unpack(lua: &Lua, unlimited: &Unlimited<'_>, args: &mut Arguments<'_>) -> mlua::Result<MultiValue> {
     const TOO_SHORT: &str = "data string too short";
     let format = args.string(1)?;
     let text = format.as_bytes();
@@ -297,7 +300,7 @@ fn read_float<const N: usize>(field: &[u8], big_endian: bool) -> [u8; N] {
     bytes
 }
 
-fn size(lua: &Lua, args: &Arguments<'_>) -> mlua::Result<f64> {
+fn size(lua: &Lua, args: &mut Arguments<'_>) -> mlua::Result<f64> {
     let text = args.string(1)?;
     let text = text.as_bytes();
     let mut format = Format::new(lua, &text);

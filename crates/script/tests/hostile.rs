@@ -466,3 +466,101 @@ fn an_engine_can_be_shared_between_threads() {
     assert_eq!(&sha1_hex(b""), b"da39a3ee5e6b4b0d3255bfef95601890afd80709");
     assert_eq!(Interrupt::Continue, Interrupt::Continue.clone());
 }
+
+#[test]
+fn as_many_arguments_as_fit_the_stack_do_no_harm() {
+    let functions = [
+        "redis.call",
+        "redis.pcall",
+        "redis.log",
+        "redis.sha1hex",
+        "redis.error_reply",
+        "redis.setresp",
+        "redis.acl_check_cmd",
+        "string.find",
+        "string.match",
+        "string.gmatch",
+        "string.gsub",
+        "string.rep",
+        "string.format",
+        "string.char",
+        "cjson.encode",
+        "cjson.decode",
+        "cjson.encode_max_depth",
+        "cmsgpack.pack",
+        "cmsgpack.unpack",
+        "cmsgpack.unpack_limit",
+        "struct.pack",
+        "struct.unpack",
+        "struct.size",
+        "bit.band",
+        "bit.tohex",
+        "math.random",
+        "math.randomseed",
+        "math.max",
+        "select",
+        "pcall",
+        "xpcall",
+        "unpack",
+        "rawget",
+        "table.insert",
+        "table.sort",
+        "error",
+    ];
+    let mut engine = engine();
+    for function in functions {
+        for filler in ["'del'", "{1, {2}}", "7", "function() return cjson.encode({{}, {a = {}}}) end"] {
+            for count in [255, 6999, 7000, 7001, 7960, 7975, 7980, 7985, 7990, 7995, 7999] {
+                let script = format!(
+                    "local t = {{}} for i = 1, {count} do t[i] = {filler} end
+                    pcall({function}, unpack(t)) pcall({function}, 'a', unpack(t)) pcall({function}, 'a', '.', unpack(t)) return 'alive'"
+                );
+                let reply = run(&mut engine, &script);
+                assert!(
+                    reply == r"$5\r\nalive\r\n"
+                        || reply.contains("too many results")
+                        || reply.contains("stack overflow"),
+                    "{function} with {count} times {filler}: {reply}"
+                );
+            }
+        }
+    }
+    let reply =
+        run(&mut engine, "local t = {} for i = 1, 7900 do t[i] = 'k' end return redis.call('rpush', unpack(t))");
+    assert_eq!(reply, r":7899\r\n");
+}
+
+#[test]
+fn a_library_call_inside_a_callback_is_interrupted_whatever_is_on_the_stack() {
+    check_killed(
+        "local t = {} for i = 1, 7900 do t[i] = {} end
+        local function spin() while true do end end
+        pcall(string.gsub, 'x', '.', spin, nil, unpack(t)) pcall(cmsgpack.pack, unpack(t)) return 'survived'",
+    );
+    check_killed(
+        "local t = {} for i = 1, 7900 do t[i] = 'x' end
+        local function spin(...) while true do redis.pcall('ping', ...) end end
+        spin(unpack(t))",
+    );
+}
+
+#[test]
+fn deep_recursion_of_every_kind_fits_a_small_stack() {
+    let script = "
+        local deep = {} for i = 1, 990 do deep = {deep} end
+        local function nest(n)
+            if n == 0 then
+                cjson.encode(deep) cjson.decode(('['):rep(990) .. (']'):rep(990)) ('a'):rep(990):find(('a?'):rep(900))
+                return '.'
+            end
+            return (('x'):gsub('.', function() return nest(n - 1) end))
+        end
+        for n = 1, 250 do pcall(nest, n) end
+        return deep";
+    let result = std::thread::Builder::new()
+        .stack_size(2 * 1024 * 1024)
+        .spawn(move || run(&mut engine(), script))
+        .expect("a thread can be started")
+        .join();
+    assert!(result.expect("the script ends").starts_with(r"*1\r\n*1\r\n"));
+}

@@ -47,7 +47,7 @@ impl Encoder<'_> {
             Value::Nil => self.out.extend_from_slice(b"null"),
             Value::LightUserData(pointer) if pointer.0.is_null() => self.out.extend_from_slice(b"null"),
             Value::Table(table) => self.table(table, depth + 1)?,
-            other => return Err(self.unsupported(other, "type not supported")),
+            other => return Err(self.unsupported(type_name(other), "type not supported")),
         }
         Ok(())
     }
@@ -67,7 +67,7 @@ impl Encoder<'_> {
         if !value.is_finite() {
             match self.settings.encode_invalid_numbers {
                 InvalidNumbers::Refuse => {
-                    return Err(self.unsupported(&Value::Number(value), "must not be NaN or Inf"));
+                    return Err(self.unsupported("number", "must not be NaN or Inf"));
                 }
                 InvalidNumbers::Null => {
                     self.out.extend_from_slice(b"null");
@@ -119,8 +119,7 @@ impl Encoder<'_> {
         let ratio = i64::from(self.settings.sparse_ratio);
         if ratio > 0 && max > items.saturating_mul(ratio) && max > i64::from(self.settings.sparse_safe) {
             if !self.settings.sparse_convert {
-                let value = Value::Table(table.clone());
-                return Err(self.unsupported(&value, "excessively sparse array"));
+                return Err(self.unsupported("table", "excessively sparse array"));
             }
             return Ok(None);
         }
@@ -152,7 +151,7 @@ impl Encoder<'_> {
                 Value::String(text) => write_string(&mut self.out, &text.as_bytes()),
                 Value::Integer(number) => self.number_key(*number as f64)?,
                 Value::Number(number) => self.number_key(*number)?,
-                other => return Err(self.unsupported(other, "table key must be a number or string")),
+                other => return Err(self.unsupported(type_name(other), "table key must be a number or string")),
             }
             self.out.push(b':');
             self.value(&value, depth)?;
@@ -168,8 +167,8 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn unsupported(&self, value: &Value, reason: &str) -> mlua::Error {
-        failure(self.lua, format!("Cannot serialise {}: {reason}", type_name(value)))
+    fn unsupported(&self, kind: &str, reason: &str) -> mlua::Error {
+        failure(self.lua, format!("Cannot serialise {kind}: {reason}"))
     }
 }
 
