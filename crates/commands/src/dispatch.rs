@@ -35,7 +35,30 @@ pub enum Outcome {
 }
 
 /// Runs one command of a client and writes its reply.
+#[inline]
 pub fn dispatch(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Writer, now: Millis) -> Outcome {
+    serve(engine, session, args, out, Call { now, stamped: now, origin: Origin::Client })
+}
+
+/// Runs one command of the log and writes its reply.
+///
+/// While a log is replayed time stands still at zero and nothing expires: a key that has expired by now may have been read, kept or renamed by what
+/// the log says next. What is left over with its time long gone is found expired afterwards. Accesses are stamped with the real time.
+pub fn replay(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Writer) -> Outcome {
+    serve(engine, session, args, out, Call { now: 0, stamped: engine.clock.now(), origin: Origin::Replay })
+}
+
+/// When and by whom a command is called.
+#[derive(Clone, Copy)]
+struct Call {
+    /// The time by which keys expire.
+    now: Millis,
+    /// The time by which accesses are stamped.
+    stamped: Millis,
+    origin: Origin,
+}
+
+fn serve(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Writer, call: Call) -> Outcome {
     let reply_start = out.len();
     match admit(engine, session, args) {
         Err(mut error) => {
@@ -48,17 +71,17 @@ pub fn dispatch(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mu
         }
         Ok(resolved) => {
             let writes = transaction::flags(session, resolved) & (WRITE | MAY_REPLICATE) != 0;
-            if let Some(until) = engine.pause.holds(writes, now)
+            if let Some(until) = engine.pause.holds(writes, call.now)
                 && resolved.name != "client|unpause"
             {
                 return Outcome::Paused(until);
             }
-            session.client.last_active.store(now, Ordering::Relaxed);
+            session.client.last_active.store(call.now, Ordering::Relaxed);
             session.client.last_command.store(resolved.id, Ordering::Relaxed);
             if session.transaction.is_some() && !resolved.has(NOT_QUEUED) {
                 transaction::queue(session, resolved, args, out);
             } else {
-                execute(engine, session, resolved, args, out, now);
+                execute(engine, session, resolved, args, out, call);
             }
         }
     }
@@ -95,7 +118,7 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>) -> Result<&'
 }
 
 /// Locks what the command needs, runs it and settles its effects while still holding the locks.
-fn execute(engine: &Engine, session: &mut Session, resolved: &Resolved, args: Args<'_>, out: &mut Writer, now: Millis) {
+fn execute(engine: &Engine, session: &mut Session, resolved: &Resolved, args: Args<'_>, out: &mut Writer, call: Call) {
     let mut gate;
     let held = if matches!(resolved.keys, Keys::None) && !resolved.has(WHOLE | EXCLUSIVE | TRANSACTION) {
         Held::Nothing
@@ -105,12 +128,12 @@ fn execute(engine: &Engine, session: &mut Session, resolved: &Resolved, args: Ar
         lock(engine, session, resolved, args, &mut gate)
     };
     let effects = Effects { wanted: engine.wanted_events(), ..Effects::default() };
-    let mut view = View::new(&engine.keyspace, held, session.db, now, engine.stamping(now), effects);
+    let mut view = View::new(&engine.keyspace, held, session.db, call.now, engine.stamping(call.stamped), effects);
     if session.no_touch {
         view.stop_touching();
     }
     let mut journal = Journal::new(engine.log.get().is_some());
-    let mut cx = Cx { db: &mut view, out, session, engine, journal: &mut journal, origin: Origin::Client };
+    let mut cx = Cx { db: &mut view, out, session, engine, journal: &mut journal, origin: call.origin };
     run(&mut cx, resolved, args);
     if !journal.is_empty()
         && let Some(log) = engine.log.get()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use redpoll_commands::args::Args;
 use redpoll_commands::client::Arrival;
-use redpoll_commands::dispatch::{Outcome, dispatch};
+use redpoll_commands::dispatch::{self, Outcome};
 use redpoll_commands::engine::{Engine, Log};
 use redpoll_commands::journal::Journal;
 use redpoll_commands::settings::Setting;
@@ -85,7 +85,7 @@ fn replay_into(engine: &Engine, files: &LogFiles) -> Result<(), Error> {
     let mut out = Writer::new(Protocol::Resp2);
     let replayed = replay(files, &Limits::default(), &mut |args| {
         out.clear();
-        match dispatch(engine, &mut session, Args(args), &mut out, engine.clock.now()) {
+        match dispatch::replay(engine, &mut session, Args(args), &mut out) {
             Outcome::Done if out.as_slice().starts_with(b"-") => {
                 Err(String::from_utf8_lossy(out.as_slice()[1..].trim_ascii()).into_owned())
             }

@@ -49,7 +49,11 @@ impl Store {
         let settings = config.settings;
         let log_wanted = settings.is_on(Setting::Appendonly);
         let engine = Engine::new(registry, settings, clock, u64::from_le_bytes(seed));
-        engine.scripting.set(redpoll_script::scripting(&engine.settings)).ok().expect("a new engine has no scripts yet");
+        engine
+            .scripting
+            .set(redpoll_script::scripting(&engine.settings))
+            .ok()
+            .expect("a new engine has no scripts yet");
         let log = log_wanted.then(|| StoreLog::recover(&engine)).transpose()?;
         if let Some(log) = &log {
             engine.log.set(Box::new(SharedLog(Arc::clone(log)))).ok().expect("a new engine has no log yet");

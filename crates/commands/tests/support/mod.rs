@@ -40,7 +40,7 @@ impl Clock for TestClock {
 
 /// An engine in this process.
 pub(crate) struct InProcess {
-    engine: Engine,
+    pub(crate) engine: Engine,
     micros: Arc<AtomicU64>,
     clients: HashMap<String, (Session, Writer)>,
     current: String,

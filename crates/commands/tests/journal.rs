@@ -1,0 +1,168 @@
+//! What commands are logged as: replayed at any later time, the log must make the same data.
+//!
+//! Time stands at 2024-01-01 (1704067200000 ms) in every case. Each case also replays what was logged on a second engine, a day later, and compares
+//! the data.
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+
+use redpoll_commands::args::Args;
+use redpoll_commands::client::Arrival;
+use redpoll_commands::dispatch::{self, Outcome};
+use redpoll_commands::engine::{Engine, Log};
+use redpoll_commands::journal::Journal;
+use redpoll_resp::Writer;
+use redpoll_testkit::{Reply, Target, command};
+
+/// A log in memory: database and command of every record, and where units end.
+#[derive(Clone, Default)]
+struct Records(Arc<Mutex<Vec<(usize, Vec<Vec<u8>>)>>>);
+
+impl Log for Records {
+    fn append(&self, journal: &Journal) -> u64 {
+        let mut records = self.0.lock().unwrap();
+        records.extend(journal.records().map(|(db, bytes)| {
+            let (reply, _) = Reply::decode(bytes).unwrap();
+            let args = reply.as_slice().unwrap().iter().map(|arg| arg.as_bytes().unwrap().to_vec());
+            (db, args.collect())
+        }));
+        records.len() as u64
+    }
+}
+
+impl Records {
+    /// One record a line, with the number of the database where it is not 0.
+    fn print(&self) -> Vec<String> {
+        let line = |(db, args): &(usize, Vec<Vec<u8>>)| {
+            let words: Vec<_> = args.iter().map(|arg| String::from_utf8_lossy(arg)).collect();
+            if *db == 0 { words.join(" ") } else { format!("{db}: {}", words.join(" ")) }
+        };
+        self.0.lock().unwrap().iter().map(line).collect()
+    }
+}
+
+/// Runs commands (`+20` lets that many milliseconds pass, `!` before a command expects an error) and compares what was logged from the last `---` on.
+#[track_caller]
+fn check(commands: &[&str], expected: &[&str]) {
+    let (mut target, records) = (support::InProcess::new(), Records::default());
+    assert!(target.engine.log.set(Box::new(records.clone())).is_ok());
+    let mut skipped = 0;
+    for line in commands {
+        if let Some(ms) = line.strip_prefix('+') {
+            target.advance(ms.parse().unwrap());
+        } else if *line == "---" {
+            skipped = records.print().len();
+        } else {
+            let fails = line.starts_with('!');
+            let reply = target.call(&command(line.trim_start_matches('!')));
+            assert_eq!(matches!(reply, Reply::Error(_)), fails, "{line} was answered by {}", reply.print());
+        }
+    }
+    assert_eq!(records.print()[skipped..], *expected);
+    let mut replayed = support::InProcess::new();
+    replayed.advance(1000 * 3600 * 24);
+    replay(&replayed.engine, &records);
+    target.advance(1000 * 3600 * 24);
+    assert_eq!(contents(&mut replayed), contents(&mut target));
+}
+
+/// Does what the store does with a log at start.
+fn replay(engine: &Engine, records: &Records) {
+    let mut session = engine.session(Arrival::embedded());
+    let mut out = Writer::default();
+    for (db, args) in records.0.lock().unwrap().iter() {
+        let select = command(&format!("SELECT {db}"));
+        for args in [&select, args] {
+            let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+            assert_eq!(dispatch::replay(engine, &mut session, Args(&args), &mut out), Outcome::Done);
+            assert!(!out.as_slice().starts_with(b"-"), "replaying failed: {}", out.as_slice().escape_ascii());
+            out.clear();
+        }
+    }
+}
+
+/// Every string of the first two databases with its deadline.
+fn contents(target: &mut support::InProcess) -> Vec<(usize, String, String, String)> {
+    let mut contents = Vec::new();
+    for db in 0..2 {
+        target.call(&command(&format!("SELECT {db}")));
+        let keys = target.call(&command("KEYS *"));
+        for key in keys.as_slice().unwrap() {
+            let mut ask = |name: &str| target.call(&[name.into(), key.as_bytes().unwrap().to_vec()]).print();
+            let (value, deadline) = (ask("GET"), ask("PEXPIRETIME"));
+            contents.push((db, key.print(), value, deadline));
+        }
+    }
+    contents.sort();
+    contents
+}
+
+#[test]
+fn most_commands_are_logged_as_they_came() {
+    check(&["set Key value"], &["set Key value"]);
+    check(&["MSET a 1 b 2", "INCR a", "DECRBY b 5"], &["MSET a 1 b 2", "INCR a", "DECRBY b 5"]);
+    check(&["APPEND a x", "SETRANGE a 3 y"], &["APPEND a x", "SETRANGE a 3 y"]);
+    check(&["SELECT 1", "SET a x"], &["1: SET a x"]);
+    check(&["MSET a 1 b 2", "---", "DEL a b c", "SETNX a 3"], &["DEL a b c", "SETNX a 3"]);
+    check(&["SET a x EX 9", "---", "PERSIST a", "RENAME a b"], &["PERSIST a", "RENAME a b"]);
+    check(&["SET a x", "---", "COPY a b", "MOVE a 1", "COPY b b DB 1"], &["COPY a b", "MOVE a 1", "COPY b b DB 1"]);
+    check(&["SET a x", "---", "SWAPDB 0 1", "SET b y", "FLUSHDB"], &["SWAPDB 0 1", "SET b y", "FLUSHDB"]);
+    check(&["SET a x", "---", "FLUSHALL ASYNC"], &["FLUSHALL ASYNC"]);
+}
+
+#[test]
+fn what_changes_nothing_is_not_logged() {
+    check(&["GET a", "DEL a", "SET a x XX", "EXPIRE a 10", "PERSIST a", "COPY a b", "MOVE a 1", "!RENAME a b"], &[]);
+    check(&["SET a x", "---", "SETNX a y", "EXPIRE a 10 XX", "SET a y NX", "GETEX a", "RENAME a a"], &[]);
+    check(&["SET a x", "---", "!INCR a", "!SETRANGE a -1 x", "!SET a x EX 0", "TOUCH a"], &[]);
+    check(&["FLUSHALL", "KEYS *", "SCAN 0", "DBSIZE", "OBJECT ENCODING a"], &[]);
+}
+
+#[test]
+fn relative_times_are_logged_as_absolute_ones() {
+    check(&["SET a x EX 100"], &["SET a x PXAT 1704067300000"]);
+    check(&["SET a x PX 5"], &["SET a x PXAT 1704067200005"]);
+    check(&["SET a x EXAT 1800000000"], &["SET a x PXAT 1800000000000"]);
+    check(&["SETEX a 100 x", "PSETEX b 7 y"], &["SET a x PXAT 1704067300000", "SET b y PXAT 1704067200007"]);
+    check(&["SET a x EX 100", "---", "SET a y KEEPTTL XX GET"], &["SET a y KEEPTTL"]);
+    check(&["SET a x", "---", "EXPIRE a 100 NX"], &["PEXPIREAT a 1704067300000"]);
+    check(
+        &["SET a x", "---", "PEXPIRE a 100", "EXPIREAT a 1800000000"],
+        &["PEXPIREAT a 1704067200100", "PEXPIREAT a 1800000000000"],
+    );
+    check(&["SET a x", "---", "GETEX a EX 100", "GETEX a PERSIST"], &["PEXPIREAT a 1704067300000", "PERSIST a"]);
+}
+
+#[test]
+fn a_deadline_in_the_past_is_logged_as_a_removal() {
+    check(&["SET a x", "---", "EXPIRE a -1"], &["DEL a"]);
+    check(&["SET a x", "---", "PEXPIREAT a 5 LT"], &["DEL a"]);
+    check(&["SET a x", "---", "GETEX a PXAT 5"], &["UNLINK a"]);
+}
+
+#[test]
+fn a_key_that_expired_is_logged_as_removed_before_the_command() {
+    check(&["SET a x PX 10", "---", "+20", "GET a"], &["DEL a"]);
+    check(&["SET a x PX 10", "---", "+20", "APPEND a y"], &["DEL a", "APPEND a y"]);
+    check(&["SET a x PX 10", "SET b y", "---", "+20", "RENAMENX b a"], &["DEL a", "RENAMENX b a"]);
+    check(&["SET a x PX 10", "SET b y", "---", "+20", "COPY b a"], &["DEL a", "COPY b a"]);
+}
+
+#[test]
+fn results_that_depend_on_the_machine_are_logged_as_values() {
+    check(&["INCRBYFLOAT a 0.1", "INCRBYFLOAT a 0.2"], &["SET a 0.1 KEEPTTL", "SET a 0.3 KEEPTTL"]);
+    check(&["SET a x", "---", "GETDEL a"], &["DEL a"]);
+    check(&["SET a x EX 100", "---", "GETSET a y"], &["SET a y"]);
+}
+
+#[test]
+fn a_transaction_is_logged_command_by_command() {
+    check(
+        &["MULTI", "SET a 1", "GET a", "INCRBYFLOAT a 1.5", "EXPIRE a 100", "EXEC"],
+        &["SET a 1", "SET a 2.5 KEEPTTL", "PEXPIREAT a 1704067300000"],
+    );
+    check(&["MULTI", "SET a 1", "SELECT 1", "SET a 2", "EXEC"], &["SET a 1", "1: SET a 2"]);
+    check(&["MULTI", "SET a 1", "!SET a", "!EXEC", "MULTI", "SET a 1", "DISCARD"], &[]);
+    check(&["SET a x", "---", "MULTI", "INCR a", "SET b 1", "EXEC"], &["SET b 1"]);
+}
