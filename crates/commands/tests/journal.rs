@@ -15,30 +15,42 @@ use redpoll_commands::journal::Journal;
 use redpoll_resp::Writer;
 use redpoll_testkit::{Reply, Target, command};
 
-/// A log in memory: database and command of every record, and where units end.
+/// A log in memory.
 #[derive(Clone, Default)]
-struct Records(Arc<Mutex<Vec<(usize, Vec<Vec<u8>>)>>>);
+struct Records(Arc<Mutex<Vec<Record>>>);
+
+/// A logged command and its database.
+#[derive(Clone)]
+struct Record {
+    db: usize,
+    args: Vec<Vec<u8>>,
+}
 
 impl Log for Records {
     fn append(&self, journal: &Journal) -> u64 {
-        let mut records = self.0.lock().unwrap();
+        let mut records = self.0.lock().expect("no test panics while it holds the lock");
         records.extend(journal.records().map(|(db, bytes)| {
-            let (reply, _) = Reply::decode(bytes).unwrap();
-            let args = reply.as_slice().unwrap().iter().map(|arg| arg.as_bytes().unwrap().to_vec());
-            (db, args.collect())
+            let (reply, _) = Reply::decode(bytes).expect("a record is a whole command");
+            let args = reply.as_slice().expect("a command is an array").iter();
+            let args = args.map(|arg| arg.as_bytes().expect("of bulk strings").to_vec()).collect();
+            Record { db, args }
         }));
         records.len() as u64
     }
 }
 
 impl Records {
+    fn all(&self) -> Vec<Record> {
+        self.0.lock().expect("no test panics while it holds the lock").clone()
+    }
+
     /// One record a line, with the number of the database where it is not 0.
     fn print(&self) -> Vec<String> {
-        let line = |(db, args): &(usize, Vec<Vec<u8>>)| {
+        let line = |Record { db, args }: Record| {
             let words: Vec<_> = args.iter().map(|arg| String::from_utf8_lossy(arg)).collect();
-            if *db == 0 { words.join(" ") } else { format!("{db}: {}", words.join(" ")) }
+            if db == 0 { words.join(" ") } else { format!("{db}: {}", words.join(" ")) }
         };
-        self.0.lock().unwrap().iter().map(line).collect()
+        self.all().into_iter().map(line).collect()
     }
 }
 
@@ -50,7 +62,7 @@ fn check(commands: &[&str], expected: &[&str]) {
     let mut skipped = 0;
     for line in commands {
         if let Some(ms) = line.strip_prefix('+') {
-            target.advance(ms.parse().unwrap());
+            target.advance(ms.parse().expect("milliseconds"));
         } else if *line == "---" {
             skipped = records.print().len();
         } else {
@@ -71,9 +83,9 @@ fn check(commands: &[&str], expected: &[&str]) {
 fn replay(engine: &Engine, records: &Records) {
     let mut session = engine.session(Arrival::embedded());
     let mut out = Writer::default();
-    for (db, args) in records.0.lock().unwrap().iter() {
+    for Record { db, args } in records.all() {
         let select = command(&format!("SELECT {db}"));
-        for args in [&select, args] {
+        for args in [select, args] {
             let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
             assert_eq!(dispatch::replay(engine, &mut session, Args(&args), &mut out), Outcome::Done);
             assert!(!out.as_slice().starts_with(b"-"), "replaying failed: {}", out.as_slice().escape_ascii());
@@ -88,8 +100,8 @@ fn contents(target: &mut support::InProcess) -> Vec<(usize, String, String, Stri
     for db in 0..2 {
         target.call(&command(&format!("SELECT {db}")));
         let keys = target.call(&command("KEYS *"));
-        for key in keys.as_slice().unwrap() {
-            let mut ask = |name: &str| target.call(&[name.into(), key.as_bytes().unwrap().to_vec()]).print();
+        for key in keys.as_slice().expect("KEYS answers an array") {
+            let mut ask = |name: &str| target.call(&[name.into(), key.as_bytes().expect("of keys").to_vec()]).print();
             let (value, deadline) = (ask("GET"), ask("PEXPIRETIME"));
             contents.push((db, key.print(), value, deadline));
         }

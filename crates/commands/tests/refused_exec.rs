@@ -1,0 +1,69 @@
+//! EXEC is judged by what it has queued: a transaction that began while there was memory does not write when there is none any more.
+
+mod support;
+
+use std::sync::atomic::Ordering;
+
+use redpoll_testkit::{Target, command};
+
+const OUT_OF_MEMORY: &str = "(error) OOM command not allowed when used memory > 'maxmemory'.";
+
+/// Runs commands while memory is full or not (`full`, `free`) and compares the replies.
+#[track_caller]
+fn check(steps: &[(&str, &str)]) {
+    let mut target = support::InProcess::new();
+    for (line, expected) in steps {
+        match *line {
+            "full" | "free" => target.engine.memory_full.store(*line == "full", Ordering::Relaxed),
+            line => assert_eq!(target.call(&command(line)).print(), *expected, "{line}"),
+        }
+    }
+}
+
+#[test]
+fn memory_runs_out_between_multi_and_exec() {
+    check(&[
+        ("MULTI", "OK"),
+        ("SET a 1", "QUEUED"),
+        ("full", ""),
+        (
+            "EXEC",
+            "(error) EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.",
+        ),
+        ("EXEC", "(error) ERR EXEC without MULTI"),
+        ("EXISTS a", "(integer) 0"),
+        ("SET a 1", OUT_OF_MEMORY),
+        ("free", ""),
+        ("SET a 1", "OK"),
+    ]);
+}
+
+#[test]
+fn memory_is_full_while_queueing() {
+    check(&[
+        ("MULTI", "OK"),
+        ("full", ""),
+        ("SET a 1", OUT_OF_MEMORY),
+        ("free", ""),
+        ("EXEC", "(error) EXECABORT Transaction discarded because of previous errors."),
+        ("EXISTS a", "(integer) 0"),
+    ]);
+}
+
+#[test]
+fn what_needs_no_memory_runs() {
+    check(&[
+        ("SET a 1", "OK"),
+        ("full", ""),
+        ("MULTI", "OK"),
+        ("GET a", "QUEUED"),
+        ("DEL a", "QUEUED"),
+        ("EXEC", "1) \"1\"\n2) (integer) 1"),
+        ("free", ""),
+        ("MULTI", "OK"),
+        ("SET a 1", "QUEUED"),
+        ("full", ""),
+        ("DISCARD", "OK"),
+        ("GET a", "(nil)"),
+    ]);
+}
