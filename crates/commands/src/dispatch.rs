@@ -17,7 +17,7 @@ use crate::command::{
     DENYOOM, EXCLUSIVE, Keys, MAY_REPLICATE, NO_AUTH, NOSCRIPT, NOT_QUEUED, TRANSACTION, WHOLE, WRITE,
 };
 use crate::cx::{Cx, Origin};
-use crate::engine::Engine;
+use crate::engine::{Engine, Moment};
 use crate::error::{Error, NO_AUTH as NOT_LOGGED_IN, NOT_IN_SCRIPT, OUT_OF_MEMORY, log_failing, wrong_arity};
 use crate::journal::Journal;
 use crate::registry::Resolved;
@@ -35,9 +35,21 @@ pub enum Outcome {
 }
 
 /// Runs one command of a client and writes its reply.
+///
+/// `moment` is when the command begins and becomes when it has ended: the commands of a batch share one wall time, and each is timed with a single look
+/// at the clock.
 #[inline]
-pub fn dispatch(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Writer, now: Millis) -> Outcome {
-    serve(engine, session, args, out, Call { now, stamped: now, origin: Origin::Client })
+pub fn dispatch(
+    engine: &Engine,
+    session: &mut Session,
+    args: Args<'_>,
+    out: &mut Writer,
+    moment: &mut Moment,
+) -> Outcome {
+    let mut call = Call { now: moment.now, stamped: moment.now, ticks: moment.ticks, origin: Origin::Client };
+    let outcome = serve(engine, session, args, out, &mut call);
+    moment.ticks = call.ticks;
+    outcome
 }
 
 /// Runs one command of the log and writes its reply.
@@ -45,20 +57,22 @@ pub fn dispatch(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mu
 /// While a log is replayed time stands still at zero and nothing expires: a key that has expired by now may have been read, kept or renamed by what
 /// the log says next. What is left over with its time long gone is found expired afterwards. Accesses are stamped with the real time.
 pub fn replay(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Writer) -> Outcome {
-    serve(engine, session, args, out, Call { now: 0, stamped: engine.clock.now(), origin: Origin::Replay })
+    let Moment { now, ticks } = engine.clock.moment();
+    serve(engine, session, args, out, &mut Call { now: 0, stamped: now, ticks, origin: Origin::Replay })
 }
 
 /// When and by whom a command is called.
-#[derive(Clone, Copy)]
 struct Call {
     /// The time by which keys expire.
     now: Millis,
     /// The time by which accesses are stamped.
     stamped: Millis,
+    /// When it began, and in the end when it ended.
+    ticks: u64,
     origin: Origin,
 }
 
-fn serve(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Writer, call: Call) -> Outcome {
+fn serve(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Writer, call: &mut Call) -> Outcome {
     let reply_start = out.len();
     match admit(engine, session, args) {
         Err(mut error) => {
@@ -118,7 +132,14 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>) -> Result<&'
 }
 
 /// Locks what the command needs, runs it and settles its effects while still holding the locks.
-fn execute(engine: &Engine, session: &mut Session, resolved: &Resolved, args: Args<'_>, out: &mut Writer, call: Call) {
+fn execute(
+    engine: &Engine,
+    session: &mut Session,
+    resolved: &Resolved,
+    args: Args<'_>,
+    out: &mut Writer,
+    call: &mut Call,
+) {
     let mut gate;
     let held = if matches!(resolved.keys, Keys::None) && !resolved.has(WHOLE | EXCLUSIVE | TRANSACTION) {
         Held::Nothing
@@ -135,6 +156,9 @@ fn execute(engine: &Engine, session: &mut Session, resolved: &Resolved, args: Ar
     let mut journal = Journal::new(engine.log.get().is_some());
     let mut cx = Cx { db: &mut view, out, session, engine, journal: &mut journal, origin: call.origin };
     run(&mut cx, resolved, args);
+    let ended = engine.clock.ticks();
+    engine.stats.ran(cx.session.slot, resolved.id, ended.saturating_sub(call.ticks));
+    call.ticks = ended;
     if !journal.is_empty()
         && let Some(log) = engine.log.get()
     {
@@ -168,8 +192,8 @@ fn needs_all(session: &Session, resolved: &Resolved) -> bool {
 }
 
 /// Runs a handler under locks already held, turns its error into a reply, counts it and records its changes.
-pub(crate) fn run(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_>) {
-    let (started, db, reply_start) = (cx.engine.clock.ticks(), cx.db.db(), cx.out.len());
+fn run(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_>) {
+    let (db, reply_start) = (cx.db.db(), cx.out.len());
     let dirty_before = std::mem::take(&mut cx.db.effects.dirty);
     if let Err(error) = (resolved.command.handler)(cx, args) {
         cx.out.truncate(reply_start);
@@ -188,7 +212,13 @@ pub(crate) fn run(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_>) {
         }
     }
     cx.db.effects.dirty += dirty_before;
-    cx.engine.stats.ran(cx.session.slot, resolved.id, cx.engine.clock.ticks() - started);
+}
+
+/// Runs a handler inside another command, which is timed by itself.
+pub(crate) fn run_nested(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_>) {
+    let started = cx.engine.clock.ticks();
+    run(cx, resolved, args);
+    cx.engine.stats.ran(cx.session.slot, resolved.id, cx.engine.clock.ticks().saturating_sub(started));
 }
 
 /// Runs a command for a script, under the locks the script holds. The reply, error or not, goes to `out`.
@@ -211,7 +241,7 @@ pub fn call_from_script(cx: &mut Cx<'_, '_>, args: Args<'_>, read_only: bool, ou
         Ok(resolved) => {
             let Cx { db, session, engine, journal, .. } = cx;
             let mut nested = Cx { db, out, session, engine, journal, origin: Origin::Script };
-            run(&mut nested, resolved, args);
+            run_nested(&mut nested, resolved, args);
         }
     }
 }

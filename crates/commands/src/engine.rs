@@ -16,14 +16,29 @@ use crate::session::Session;
 use crate::settings::{Setting, Settings};
 use crate::stats::Stats;
 
+/// One look at the clock: wall time and the monotonic count it was taken at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Milliseconds since the Unix epoch.
+    pub now: Millis,
+    /// Nanoseconds since some fixed moment, never going back.
+    pub ticks: u64,
+}
+
 /// Tells the time.
 pub trait Clock: Send + Sync {
+    /// Looks at the clock once for both kinds of time.
+    fn moment(&self) -> Moment {
+        Moment { now: self.now(), ticks: self.ticks() }
+    }
     /// Returns milliseconds since the Unix epoch.
     fn now(&self) -> Millis;
     /// Returns microseconds since the Unix epoch, for TIME.
     fn micros(&self) -> u64;
     /// Returns nanoseconds since some fixed moment, never going back.
     fn ticks(&self) -> u64;
+    /// Takes over changes of the wall clock; called a few times a second.
+    fn synchronise(&self) {}
 }
 
 /// Runs scripts.

@@ -15,7 +15,7 @@ use crate::command::{
     TRANSACTION, WHOLE, cmd,
 };
 use crate::cx::{Cx, Origin};
-use crate::dispatch::{call_keys, run};
+use crate::dispatch::{call_keys, run_nested};
 use crate::engine::Engine;
 use crate::error::{
     DISCARD_WITHOUT_MULTI, EXEC_ABORT, EXEC_WITHOUT_MULTI, Error, NESTED_MULTI, WATCH_IN_MULTI, exec_refused,
@@ -125,7 +125,7 @@ fn exec(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
         let args: SmallVec<[&[u8]; 8]> = args.iter().map(AsRef::as_ref).collect();
         let Cx { db, out, session, engine, journal, .. } = cx;
         let mut nested = Cx { db, out, session, engine, journal, origin: Origin::Transaction };
-        run(&mut nested, &engine.registry.all()[*id], Args(&args));
+        run_nested(&mut nested, &engine.registry.all()[*id], Args(&args));
     }
     cx.journal.nothing();
     Ok(())

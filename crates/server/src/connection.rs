@@ -173,7 +173,7 @@ impl Connection {
     fn process(&mut self, buf: &[u8]) -> (Progress, usize) {
         let engine = self.store.engine();
         let limits = limits(&engine.settings, self.session.authenticated);
-        let now = engine.clock.now();
+        let mut moment = engine.clock.moment();
         let mut used = 0;
         while used < buf.len() {
             match self.parser.parse(&buf[used..], &limits) {
@@ -186,11 +186,11 @@ impl Connection {
                 Parse::Complete { consumed } => {
                     let args = self.parser.args(&buf[used..]);
                     let was_authenticated = self.session.authenticated;
-                    match dispatch(engine, &mut self.session, Args(&args), &mut self.out, now) {
+                    match dispatch(engine, &mut self.session, Args(&args), &mut self.out, &mut moment) {
                         Outcome::Done => used += consumed,
                         Outcome::Paused(until) => {
                             return (
-                                Progress::Paused(Duration::from_millis(until.saturating_sub(now).clamp(1, 100))),
+                                Progress::Paused(Duration::from_millis(until.saturating_sub(moment.now).clamp(1, 100))),
                                 used,
                             );
                         }

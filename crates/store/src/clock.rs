@@ -1,19 +1,27 @@
 //! The computer's clock.
+//!
+//! Reading both clocks of the operating system costs a command more than some commands do. So wall time is derived from the monotonic clock
+//! and the difference of the two, which the housekeeper measures anew ten times a second: a change of the wall clock is followed that late.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use redpoll_commands::engine::Clock;
+use redpoll_commands::engine::{Clock, Moment};
 
 /// Wall time and monotonic time of the operating system.
 #[derive(Debug)]
 pub struct SystemClock {
     started: Instant,
+    /// Nanoseconds since the epoch at `started`, as last measured.
+    epoch_nanos: AtomicU64,
 }
 
 impl SystemClock {
     /// Makes a clock.
     pub fn new() -> SystemClock {
-        SystemClock { started: Instant::now() }
+        let clock = SystemClock { started: Instant::now(), epoch_nanos: AtomicU64::new(0) };
+        clock.synchronise();
+        clock
     }
 }
 
@@ -24,16 +32,26 @@ impl Default for SystemClock {
 }
 
 impl Clock for SystemClock {
+    fn moment(&self) -> Moment {
+        let ticks = self.ticks();
+        Moment { now: (self.epoch_nanos.load(Ordering::Relaxed) + ticks) / 1_000_000, ticks }
+    }
+
     fn now(&self) -> u64 {
-        self.micros() / 1000
+        self.moment().now
     }
 
     fn micros(&self) -> u64 {
-        // A clock before 1970 is a broken machine; time stands still then rather than running wild.
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+        (self.epoch_nanos.load(Ordering::Relaxed) + self.ticks()) / 1000
     }
 
     fn ticks(&self) -> u64 {
         self.started.elapsed().as_nanos() as u64
+    }
+
+    fn synchronise(&self) {
+        // A clock before 1970 is a broken machine; time starts at the epoch then rather than running wild.
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        self.epoch_nanos.store(wall.saturating_sub(self.ticks()), Ordering::Relaxed);
     }
 }

@@ -45,10 +45,12 @@ impl Connection {
         }
         let engine = &self.inner.engine;
         loop {
-            let now = engine.clock.now();
-            match dispatch(engine, &mut self.session, Args(args), &mut self.out, now) {
+            let mut moment = engine.clock.moment();
+            match dispatch(engine, &mut self.session, Args(args), &mut self.out, &mut moment) {
                 Outcome::Done => break,
-                Outcome::Paused(until) => std::thread::sleep(Duration::from_millis(until.saturating_sub(now).min(10))),
+                Outcome::Paused(until) => {
+                    std::thread::sleep(Duration::from_millis(until.saturating_sub(moment.now).min(10)));
+                }
             }
         }
         if let Err(failure) = self.inner.wait_for_log(self.session.log_offset) {

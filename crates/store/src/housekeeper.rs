@@ -48,6 +48,7 @@ impl Housekeeper {
                 if engine.active_expire.load(Ordering::Relaxed) {
                     next_shard = sweep_round(engine, next_shard);
                 }
+                engine.clock.synchronise();
                 watch_memory(engine);
                 if let Some(log) = &inner.log {
                     *engine.log_failure.lock() = log.check(engine);

@@ -76,7 +76,7 @@ impl Target for InProcess {
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let (session, out) = self.clients.get_mut(&self.current).expect("the current client is connected");
         out.clear();
-        let outcome = dispatch(&self.engine, session, Args(&args), out, self.engine.clock.now());
+        let outcome = dispatch(&self.engine, session, Args(&args), out, &mut self.engine.clock.moment());
         assert_eq!(outcome, Outcome::Done, "nothing pauses clients in a transcript");
         Reply::read(&mut &out.as_slice()[..]).expect("a reply is well formed")
     }
