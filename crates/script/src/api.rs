@@ -55,7 +55,8 @@ pub(crate) fn library(
     redis.raw_set("replicate_commands", lua.create_function(|_, _: MultiValue| Ok(true))?)?;
     redis.raw_set("breakpoint", lua.create_function(|_, _: MultiValue| Ok(false))?)?;
     redis.raw_set("debug", lua.create_function(|_, _: MultiValue| Ok(()))?)?;
-    redis.raw_set("sha1hex", lua.create_function(sha1hex)?)?;
+    let state = shared.clone();
+    redis.raw_set("sha1hex", lua.create_function(move |lua, values: MultiValue| sha1hex(lua, &state, values))?)?;
     add_reply_tables(lua, &redis, names)?;
     add_settings(lua, &redis, shared)?;
     add_log(lua, &redis, shared)?;
@@ -63,11 +64,12 @@ pub(crate) fn library(
     Ok(redis)
 }
 
-fn sha1hex(lua: &Lua, values: MultiValue) -> mlua::Result<String> {
+fn sha1hex(lua: &Lua, shared: &Shared, values: MultiValue) -> mlua::Result<String> {
     if values.len() != 1 {
         return Err(errors::reply("ERR wrong number of arguments"));
     }
     let mut args = Arguments::first(lua, values, 1);
+    shared.spend(lua, args.text_len(1) / 4)?;
     // Like the C function, takes whatever is not a string for an empty one.
     let digest = match args.string(1) {
         Ok(text) => sha1_hex(&text.as_bytes()),
@@ -216,6 +218,9 @@ pub(crate) struct Caller<'a> {
     pub(crate) reply: RefCell<Vec<u8>>,
 }
 
+/// What a command is taken to cost, in the units of [`Shared::spend`], beside what it costs the host.
+const WORK_PER_CALL: usize = 30;
+const WORK_PER_ARGUMENT: usize = 10;
 /// Reply buffers larger than this are not kept for the next command.
 const MAX_KEPT_REPLY_BYTES: usize = 64 * 1024;
 
@@ -229,6 +234,7 @@ impl Caller<'_> {
             self.shared.set_answer(answer);
             return Ok(Value::Nil);
         }
+        self.shared.spend(lua, WORK_PER_CALL + WORK_PER_ARGUMENT * values.len())?;
         let unlimited = Unlimited::enter(lua, self.shared);
         match self.command(lua, &unlimited, values) {
             Ok(Outcome::Value(value)) => Ok(value),

@@ -45,6 +45,14 @@ impl<'a> Arguments<'a> {
         matches!(self.value(index), Value::Nil)
     }
 
+    /// The length of a string argument, 0 for anything else.
+    pub(crate) fn text_len(&self, index: usize) -> usize {
+        match self.value(index) {
+            Value::String(text) => text.as_bytes().len(),
+            _ => 0,
+        }
+    }
+
     /// Takes the argument out, leaving nil.
     pub(crate) fn take(&mut self, index: usize) -> Value {
         self.values.get_mut(index - 1).map(std::mem::take).unwrap_or_default()

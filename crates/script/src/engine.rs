@@ -53,7 +53,7 @@ pub fn parse_sha(text: &[u8]) -> Option<Sha> {
 pub struct EngineConfig {
     /// The most bytes the Lua state may take, compiled scripts included.
     pub memory_limit: usize,
-    /// How many Lua instructions pass between two questions to [`Host::interrupt`].
+    /// How many Lua instructions pass before it is considered to ask [`Host::interrupt`] again.
     pub instructions_per_check: u32,
     /// The version scripts see in `redis.REDIS_VERSION`: major, minor, patch.
     pub version: [u8; 3],
@@ -61,7 +61,7 @@ pub struct EngineConfig {
 
 impl Default for EngineConfig {
     fn default() -> EngineConfig {
-        EngineConfig { memory_limit: 256 * 1024 * 1024, instructions_per_check: 100_000, version: [7, 2, 0] }
+        EngineConfig { memory_limit: 256 * 1024 * 1024, instructions_per_check: 1_000, version: [7, 2, 0] }
     }
 }
 

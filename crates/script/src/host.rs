@@ -78,7 +78,6 @@ pub trait Host {
         Some(true)
     }
 
-    /// Answers regularly, every [`instructions_per_check`](crate::EngineConfig::instructions_per_check) instructions and during
-    /// long library calls, whether the script may go on.
+    /// Answers regularly, about every millisecond of a script that runs that long, whether it may go on.
     fn interrupt(&mut self) -> Interrupt;
 }

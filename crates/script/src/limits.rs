@@ -1,8 +1,10 @@
 //! What keeps a script from running too long or growing too large.
 //!
-//! Time: Lua calls a hook every so many instructions; the hook asks the host, and a kill is raised as an error that the sandbox's
-//! `pcall` and `xpcall` pass on instead of catching. Once killed, every further hook raises again. Library functions written in
-//! Rust that can run long (pattern matching above all) ask too, through [`Shared::interrupted`].
+//! Time: Lua calls a hook every so many instructions; the hook asks the host, though not more often than every
+//! [`QUESTION_INTERVAL`], and a kill is raised as an error that the sandbox's `pcall` and `xpcall` pass on instead of catching. Once
+//! killed, every further hook raises again. An instruction can be a library call that takes long. Functions that repeat steps
+//! without end in sight (pattern matching above all) ask every few thousand steps, by [`Shared::interrupted`]; those that handle
+//! much data in one go account for it by [`Shared::spend`].
 //!
 //! Memory: the allocator of the Lua state refuses to grow past the limit. Under a limit every single operation of the binding is
 //! protected at considerable cost, so [`Unlimited`] lifts it while Rust code works on Lua values; that code checks by
@@ -11,7 +13,8 @@
 //! The host is borrowed for one run, while the hook and most library functions live as long as the state. They reach it through
 //! the bridge: a function created for the run, called after leaving a [`Request`] behind.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use mlua::{Function, Lua};
 use parking_lot::Mutex;
@@ -21,6 +24,12 @@ use crate::host::{Host, Interrupt, LogLevel, Protocol, Replication};
 
 /// The longest string a library function builds in one go, whatever the memory limit: the longest value a key can hold.
 pub(crate) const MAX_STRING_BYTES: usize = 512 * 1024 * 1024;
+
+/// The least time between two questions to the host: asking costs as much as a hundred instructions.
+const QUESTION_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Work, in units of about 10 ns, after which a question to the host is due.
+const WORK_PER_CHECK: usize = 50_000;
 
 /// What a function that outlives the run asks of the run's host.
 #[derive(Debug)]
@@ -64,6 +73,10 @@ impl Request {
 pub(crate) struct Shared {
     memory_limit: usize,
     killed: AtomicBool,
+    /// The last question found no room on Lua's stack.
+    question_failed: AtomicBool,
+    work: AtomicUsize,
+    last_question: Mutex<Option<Instant>>,
     resp3: AtomicU8,
     bridge: Mutex<Option<Function>>,
     request: Mutex<Option<Request>>,
@@ -76,6 +89,9 @@ impl Shared {
         Shared {
             memory_limit,
             killed: AtomicBool::new(false),
+            question_failed: AtomicBool::new(false),
+            work: AtomicUsize::new(0),
+            last_question: Mutex::new(None),
             resp3: AtomicU8::new(2),
             bridge: Mutex::new(None),
             request: Mutex::new(None),
@@ -135,9 +151,22 @@ impl Shared {
         };
         *self.request.lock() = Some(request);
         let _unlimited = Unlimited::enter(lua, self);
-        bridge.call::<()>(())?;
+        let called = bridge.call::<()>(());
+        let unserved = self.request.lock().take();
         let answer = self.answer.lock().take();
+        called?;
+        debug_assert!(unserved.is_none(), "the bridge serves every request");
         answer.ok_or_else(|| errors::bare_text("no script is running"))
+    }
+
+    /// Accounts for work done outside Lua's instructions and asks the host when enough has come together.
+    pub(crate) fn spend(&self, lua: &Lua, units: usize) -> mlua::Result<()> {
+        let before = self.work.fetch_add(units, Ordering::Relaxed);
+        if before.saturating_add(units) < WORK_PER_CHECK {
+            return Ok(());
+        }
+        self.work.store(0, Ordering::Relaxed);
+        self.interrupted(lua)
     }
 
     /// Asks the host whether the script may go on and raises the kill if not.
@@ -145,12 +174,29 @@ impl Shared {
         if self.killed.load(Ordering::Relaxed) {
             return Err(mlua::Error::external(Raise::Killed(b"ERR Script killed.".to_vec())));
         }
-        match self.ask(lua, Request::Interrupt)? {
-            Answer::Interrupt(Interrupt::Kill(message)) => {
+        if self.bridge.lock().is_none() {
+            // Between runs the only Lua code is the prelude's.
+            return Ok(());
+        }
+        let now = Instant::now();
+        let mut last = self.last_question.lock();
+        if last.is_some_and(|last| now.duration_since(last) < QUESTION_INTERVAL) {
+            return Ok(());
+        }
+        *last = Some(now);
+        drop(last);
+        match self.ask(lua, Request::Interrupt) {
+            Ok(Answer::Interrupt(Interrupt::Kill(message))) => {
                 self.killed.store(true, Ordering::Relaxed);
                 Err(mlua::Error::external(Raise::Killed(message)))
             }
-            _ => Ok(()),
+            // The instruction interrupted has filled the stack with values. The next one will not, unless on purpose.
+            Err(mlua::Error::StackError) if !self.question_failed.swap(true, Ordering::Relaxed) => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => {
+                self.question_failed.store(false, Ordering::Relaxed);
+                Ok(())
+            }
         }
     }
 }

@@ -50,6 +50,7 @@ fn search(lua: &Lua, shared: &Shared, args: &mut Arguments<'_>, answer: Answer) 
     let start = start_offset(args.optional_integer(3, 1)?, subject.len());
     let plain = !matches!(args.value(4), Value::Nil | Value::Boolean(false));
     if answer == Answer::Offsets && (plain || !has_specials(&pattern)) {
+        shared.spend(lua, subject.len() / 32)?;
         return Ok(match memchr::memmem::find(&subject[start..], &pattern) {
             Some(offset) => offsets(start + offset, start + offset + pattern.len()),
             None => one(Value::Nil),
@@ -230,6 +231,7 @@ fn rep(lua: &Lua, shared: &Shared, mut args: Arguments<'_>) -> mlua::Result<Mult
     let text = args.string(1)?;
     let text = text.as_bytes();
     let count = usize::try_from(args.int(2)?).unwrap_or(0);
+    shared.spend(lua, text.len().saturating_mul(count) / 32)?;
     let unlimited = Unlimited::enter(lua, shared);
     let len = text.len().checked_mul(count).ok_or_else(errors::out_of_memory)?;
     unlimited.check(len)?;

@@ -545,6 +545,20 @@ fn a_library_call_inside_a_callback_is_interrupted_whatever_is_on_the_stack() {
 }
 
 #[test]
+fn a_stack_full_of_values_does_not_hide_a_script_from_its_host() {
+    let engine = &mut engine();
+    // Whatever instruction the hook meets, the stack is nearly always full.
+    let script = format!(
+        "local t = {{}} for i = 1, 7996 do t[i] = i end
+        while true do {} end",
+        "select('#', unpack(t)) ".repeat(100)
+    );
+    let mut host = TestHost { patience: Some(3), ..TestHost::default() };
+    let reply = printable(&eval(engine, &mut host, script.as_bytes(), &NO_ARGUMENTS));
+    assert!(reply.contains("Script killed") || reply.contains("out of Lua stack"), "{reply}");
+}
+
+#[test]
 fn deep_recursion_of_every_kind_fits_a_small_stack() {
     let script = "
         local deep = {} for i = 1, 990 do deep = {deep} end

@@ -38,6 +38,7 @@ impl Encoder<'_> {
         match value {
             Value::String(text) => {
                 self.unlimited.check(self.out.len() + text.as_bytes().len())?;
+                self.shared.spend(self.lua, text.as_bytes().len() / 8)?;
                 write_string(&mut self.out, &text.as_bytes());
             }
             Value::Integer(number) => self.number(*number as f64)?,
