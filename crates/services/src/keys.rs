@@ -74,6 +74,11 @@ impl Keyring {
         Ok(Self { prefix: prefix.to_owned() })
     }
 
+    /// Returns a service's group over all tenants. No tenant's name is empty, so it is nobody's.
+    pub fn group_of_all(&self, service: &'static str) -> Group {
+        Group { head: format!("{}:{{:{service}}}", self.prefix) }
+    }
+
     /// Returns the group that `parts` name within a tenant's service.
     pub fn group(&self, tenant: &Tenant, service: &'static str, parts: &[&str]) -> Group {
         let mut head = String::with_capacity(64);

@@ -36,6 +36,13 @@ counters! {
     RateAllowed,        "redpoll_rate_limit_allowed_total",     "Requests admitted by a rate limit.";
     RateRefused,        "redpoll_rate_limit_refused_total",     "Requests refused by a rate limit.";
     RateOutages,        "redpoll_rate_limit_outages_total",     "Requests decided by the outage policy because the store was down.";
+    EventsRecorded,     "redpoll_events_recorded_total",        "Events counted.";
+    EventsDuplicate,    "redpoll_events_duplicate_total",       "Events not counted because their id was known.";
+    EventsPoison,       "redpoll_events_poison_total",          "Messages that could not be understood as events.";
+    TriggersFired,      "redpoll_triggers_fired_total",         "Crossings of a threshold.";
+    TriggersDelivered,  "redpoll_triggers_delivered_total",     "Triggers that their receiver accepted.";
+    TriggersRetried,    "redpoll_triggers_retried_total",       "Deliveries that failed and will be repeated.";
+    TriggersDead,       "redpoll_triggers_dead_total",          "Triggers given up.";
 }
 
 /// The counters of one process.

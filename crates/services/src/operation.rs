@@ -53,6 +53,20 @@ impl Method {
     }
 }
 
+/// How a result reaches a caller over HTTP, and where the path is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Envelope {
+    /// The result itself, below the API's root.
+    None,
+    /// `{"success": true, "message": …, "data": …}` with this message, or `{"success": false, "error": …, "details": …}`
+    /// with [`Error::code`] and the error's text; at the server's root, where existing clients expect it. The status is
+    /// the same as without an envelope.
+    Outcome {
+        /// Says what was done.
+        message: &'static str,
+    },
+}
+
 /// One row: something a service can do.
 #[derive(Clone, Copy)]
 pub struct Operation {
@@ -74,6 +88,8 @@ pub struct Operation {
     pub output_schema: fn() -> Schema,
     /// Statuses to expect, success first.
     pub statuses: &'static [u16],
+    /// How the result is wrapped.
+    pub envelope: Envelope,
     /// Runs it.
     pub run: fn(Services, Json) -> BoxFuture<'static, Result<Json>>,
 }
@@ -85,6 +101,13 @@ impl std::fmt::Debug for Operation {
 }
 
 impl Operation {
+    /// Returns the row with its result in an envelope of that message.
+    #[must_use]
+    pub const fn in_envelope(mut self, message: &'static str) -> Self {
+        self.envelope = Envelope::Outcome { message };
+        self
+    }
+
     /// Returns the names of the path's parameters, in order.
     pub fn path_params(&self) -> impl Iterator<Item = &'static str> {
         self.path.split('{').skip(1).filter_map(|rest| rest.split('}').next())
@@ -119,6 +142,7 @@ macro_rules! operation {
             input_schema: || schemars::schema_for!($input),
             output_schema: || schemars::schema_for!($output),
             statuses: &[$($status),+],
+            envelope: $crate::operation::Envelope::None,
             run: |services, input| {
                 Box::pin($crate::operation::dispatch(services, input, $function))
             },
