@@ -13,6 +13,7 @@ use crate::connection::{client_name, printable};
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::error::{Error, SYNTAX};
+use crate::help;
 use crate::session::ReplyMode;
 
 const ANY: u32 = NOSCRIPT | LOADING | STALE;
@@ -35,7 +36,6 @@ pub(crate) const CLIENT: &[Command] = &[
 ];
 
 const HELP: &[&str] = &[
-    "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "GETNAME",
     "    Return the name of the current connection.",
     "ID",
@@ -62,8 +62,6 @@ const HELP: &[&str] = &[
     "    Assign the name <name> to the current connection.",
     "UNPAUSE",
     "    Stop the current client pause, resuming traffic.",
-    "HELP",
-    "    Print this help.",
 ];
 
 /// CLIENT GETNAME
@@ -78,8 +76,7 @@ fn getname(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
 
 /// CLIENT HELP
 fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
-    cx.out.array(HELP.len());
-    HELP.iter().for_each(|line| cx.out.simple(line));
+    help::reply(cx.out, "CLIENT", HELP);
     Ok(())
 }
 

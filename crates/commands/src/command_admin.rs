@@ -7,6 +7,7 @@ use crate::command::{ADMIN, BLOCKING, Command, FAST, Family, Keys, LOADING, PUBS
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::error::{Error, SYNTAX};
+use crate::help;
 use crate::registry::Resolved;
 
 /// Asking for the table is part of setting up a connection.
@@ -28,7 +29,6 @@ const COMMANDS: &[Command] = &[
 pub(crate) const FAMILY: Family = Family { group: "server", commands: COMMANDS };
 
 const HELP: &[&str] = &[
-    "COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "(no subcommand)",
     "    Return details about all Redis commands.",
     "COUNT",
@@ -45,8 +45,6 @@ const HELP: &[&str] = &[
     "    commands are returned.",
     "GETKEYS <full-command>",
     "    Return the keys from a full Redis command.",
-    "HELP",
-    "    Print this help.",
 ];
 
 /// COMMAND
@@ -96,8 +94,7 @@ fn getkeys(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// COMMAND HELP
 fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
-    cx.out.array(HELP.len());
-    HELP.iter().for_each(|line| cx.out.simple(line));
+    help::reply(cx.out, "COMMAND", HELP);
     Ok(())
 }
 

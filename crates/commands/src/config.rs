@@ -6,6 +6,7 @@ use crate::args::Args;
 use crate::command::{ADMIN, Command, Family, LOADING, NOSCRIPT, STALE, WHOLE, cmd, container};
 use crate::cx::Cx;
 use crate::error::{Error, wrong_arity};
+use crate::help;
 use crate::settings::{self, Mutability, SETTINGS, SettingRow, SettingValue};
 
 #[rustfmt::skip]
@@ -23,7 +24,6 @@ const COMMANDS: &[Command] = &[
 pub(crate) const FAMILY: Family = Family { group: "server", commands: COMMANDS };
 
 const HELP: &[&str] = &[
-    "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "GET <pattern>",
     "    Return parameters matching the glob-like <pattern> and their values.",
     "SET <directive> <value>",
@@ -32,8 +32,6 @@ const HELP: &[&str] = &[
     "    Reset statistics reported by the INFO command.",
     "REWRITE",
     "    Rewrite the configuration file.",
-    "HELP",
-    "    Print this help.",
 ];
 
 /// CONFIG GET parameter [parameter ...]
@@ -59,8 +57,7 @@ fn get(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// CONFIG HELP
 fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
-    cx.out.array(HELP.len());
-    HELP.iter().for_each(|line| cx.out.simple(line));
+    help::reply(cx.out, "CONFIG", HELP);
     Ok(())
 }
 

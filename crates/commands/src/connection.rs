@@ -11,7 +11,8 @@ use crate::command::{
     ALLOW_BUSY, Command, FAST, Family, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE, TRANSACTION, cmd, container,
 };
 use crate::cx::Cx;
-use crate::error::{AUTH_WITHOUT_PASSWORD, DB_INDEX, Error, NO_PROTO, NOT_AN_INTEGER, SYNTAX, WRONG_PASS};
+use crate::error::{AUTH_WITHOUT_PASSWORD, Error, NO_PROTO, SYNTAX, WRONG_PASS};
+use crate::generic::database;
 use crate::session::ReplyMode;
 use crate::settings::Setting;
 use crate::{REDIS_VERSION, transaction};
@@ -130,8 +131,7 @@ fn reset(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
 
 /// SELECT index
 fn select(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    let index = args.int(1).map_err(|_| NOT_AN_INTEGER)?;
-    let index = usize::try_from(index).ok().filter(|index| *index < cx.db.databases()).ok_or(DB_INDEX)?;
+    let index = database(cx, args, 1)?;
     choose(cx, index);
     cx.out.ok();
     Ok(())

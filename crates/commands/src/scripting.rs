@@ -10,6 +10,7 @@ use crate::command::{
 use crate::cx::Cx;
 use crate::engine::{ScriptCall, ScriptName, Scripting};
 use crate::error::Error;
+use crate::help;
 
 const RUNS: u32 = NOSCRIPT | STALE | SKIP_MONITOR | MAY_REPLICATE | EXCLUSIVE;
 const RUNS_READ_ONLY: u32 = NOSCRIPT | READONLY | STALE | SKIP_MONITOR | EXCLUSIVE;
@@ -34,7 +35,6 @@ const COMMANDS: &[Command] = &[
 pub(crate) const FAMILY: Family = Family { group: "scripting", commands: COMMANDS };
 
 const HELP: &[&str] = &[
-    "SCRIPT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "EXISTS <sha1> [<sha1> ...]",
     "    Return information about the existence of the scripts in the script cache.",
     "FLUSH [ASYNC|SYNC]",
@@ -43,8 +43,6 @@ const HELP: &[&str] = &[
     "    Kill the currently executing Lua script.",
     "LOAD <script>",
     "    Load a script into the scripts cache without executing it.",
-    "HELP",
-    "    Print this help.",
 ];
 
 /// EVAL script numkeys [key [key ...]] [arg [arg ...]]
@@ -88,8 +86,7 @@ fn flush(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// SCRIPT HELP
 fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
-    cx.out.array(HELP.len());
-    HELP.iter().for_each(|line| cx.out.simple(line));
+    help::reply(cx.out, "SCRIPT", HELP);
     Ok(())
 }
 
