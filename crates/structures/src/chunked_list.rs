@@ -574,6 +574,27 @@ impl<'a> Iterator for Iter<'a> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.remaining, Some(self.remaining))
     }
+
+    /// Goes chunk by chunk with the place in local variables, which a caller's loop over `next` has in memory.
+    #[inline]
+    fn fold<B, F: FnMut(B, Item<'a>) -> B>(self, init: B, mut fold: F) -> B {
+        let (mut result, mut remaining) = (init, self.remaining);
+        if remaining == 0 {
+            return result;
+        }
+        let (mut chunk, mut items) = self.front.unwrap_or_else(|| self.list.leg(self.start, Toward::End));
+        loop {
+            for item in items {
+                result = fold(result, item);
+                remaining -= 1;
+                if remaining == 0 {
+                    return result;
+                }
+            }
+            chunk += 1;
+            items = self.list.chunks[chunk].packed.iter();
+        }
+    }
 }
 
 impl DoubleEndedIterator for Iter<'_> {

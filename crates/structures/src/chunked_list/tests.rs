@@ -137,6 +137,12 @@ fn apply(list: &mut ChunkedList, model: &mut Model, step: Step) {
             assert_eq!(range.len(), expected.len());
             assert!(range.clone().map(Item::to_vec).eq(expected.iter().cloned()));
             assert!(range.clone().rev().map(Item::to_vec).eq(expected.iter().rev().cloned()));
+            let mut rest = range.clone();
+            rest.next();
+            rest.next_back();
+            let mut folded = Vec::new();
+            rest.for_each(|item| folded.push(item.to_vec()));
+            assert_eq!(folded, expected.get(1..expected.len().saturating_sub(1)).unwrap_or_default());
             let mut both = range;
             let mut met = Vec::new();
             while let Some(item) = both.next() {
@@ -198,6 +204,9 @@ proptest! {
         let expected = |index: usize| (index < len).then_some(Item::Int(index as i64 * 7));
         prop_assert_eq!(list.get(index as i64), expected(index));
         prop_assert_eq!(list.get(-1 - index as i64), expected(len - 1 - index));
+        let mut folded = Vec::new();
+        list.range(index, keep).for_each(|item| folded.push(item.as_int()));
+        prop_assert!(folded.into_iter().eq((index..len.min(index + keep)).map(|index| Some(index as i64 * 7))));
         list.trim(index, keep);
         prop_assert_eq!(list.len(), keep.min(len - index));
         prop_assert_eq!(list.get(0), expected(index));
