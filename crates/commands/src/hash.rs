@@ -278,7 +278,7 @@ fn each(cx: &mut Cx<'_, '_>, key: &[u8], part: impl for<'i> Fn((Item<'i>, Item<'
 /// Sets the pairs that stand behind the key; returns how many fields are new.
 fn set_fields(cx: &mut Cx<'_, '_>, args: Args<'_>, command: &str) -> Result<usize, Error> {
     let pairs = args.from(2);
-    if pairs.len() % 2 != 0 {
+    if !pairs.len().is_multiple_of(2) {
         return Err(wrong_arity(command));
     }
     let (limits, seed) = (cx.limits(), cx.db.hash_seed());

@@ -94,15 +94,24 @@ fn replay(engine: &Engine, records: &Records) {
     }
 }
 
-/// Every string of the first two databases with its deadline.
+/// Every string, list and (small) hash of the first two databases with its deadline.
 fn contents(target: &mut support::InProcess) -> Vec<(usize, String, String, String)> {
     let mut contents = Vec::new();
     for db in 0..2 {
         target.call(&command(&format!("SELECT {db}")));
         let keys = target.call(&command("KEYS *"));
         for key in keys.as_slice().expect("KEYS answers an array") {
-            let mut ask = |name: &str| target.call(&[name.into(), key.as_bytes().expect("of keys").to_vec()]).print();
-            let (value, deadline) = (ask("GET"), ask("PEXPIRETIME"));
+            let name = key.as_bytes().expect("of keys");
+            let mut ask = |template: &str| {
+                let words = command(template).into_iter().map(|word| if word == b"$" { name.to_vec() } else { word });
+                target.call(&words.collect::<Vec<_>>()).print()
+            };
+            let read = match ask("TYPE $").as_str() {
+                "list" => "LRANGE $ 0 -1",
+                "hash" => "HGETALL $",
+                _ => "GET $",
+            };
+            let (value, deadline) = (ask(read), ask("PEXPIRETIME $"));
             contents.push((db, key.print(), value, deadline));
         }
     }
@@ -177,4 +186,44 @@ fn a_transaction_is_logged_command_by_command() {
     check(&["MULTI", "SET a 1", "SELECT 1", "SET a 2", "EXEC"], &["SET a 1", "1: SET a 2"]);
     check(&["MULTI", "SET a 1", "!SET a", "!EXEC", "MULTI", "SET a 1", "DISCARD"], &[]);
     check(&["SET a x", "---", "MULTI", "INCR a", "SET b 1", "EXEC"], &["SET b 1"]);
+}
+
+#[test]
+fn hashes_are_logged_by_what_they_come_to() {
+    check(&["HSET h a 1 b 2", "HINCRBY h a 2", "HDEL h b c"], &["HSET h a 1 b 2", "HINCRBY h a 2", "HDEL h b c"]);
+    check(&["HSET h a 1", "---", "HINCRBYFLOAT h a 0.1", "HSETNX h b x"], &["HSET h a 1.1", "HSETNX h b x"]);
+    check(
+        &[
+            "HSET h a x",
+            "---",
+            "HSETNX h a y",
+            "HDEL h b",
+            "!HINCRBY h a 1",
+            "!HINCRBYFLOAT h a 1",
+            "HRANDFIELD h",
+            "HSCAN h 0",
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn lists_are_logged_by_the_key_that_was_popped() {
+    check(&["RPUSH l a b c", "LPOP l", "LTRIM l 1 1"], &["RPUSH l a b c", "LPOP l", "LTRIM l 1 1"]);
+    check(&["RPUSH l a b c", "---", "LMPOP 2 x l RIGHT COUNT 2"], &["RPOP l 2"]);
+    check(&["RPUSH l a b", "---", "LMPOP 1 l LEFT", "LMPOP 1 l LEFT COUNT 9"], &["LPOP l 1", "LPOP l 1"]);
+    check(&["RPUSH l a b", "---", "RPOPLPUSH l l", "LMOVE l k LEFT LEFT"], &["RPOPLPUSH l l", "LMOVE l k LEFT LEFT"]);
+    check(
+        &[
+            "RPUSH l a",
+            "---",
+            "LPUSHX k a",
+            "LTRIM l 0 -1",
+            "LREM l 0 x",
+            "LPOP l 0",
+            "!LSET l 5 x",
+            "LINSERT l BEFORE x y",
+        ],
+        &[],
+    );
 }

@@ -6,6 +6,7 @@
 //!
 //! Values of nine bytes and more that are canonical integers are held as eight bytes; shorter ones are no longer as text than as a number.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hasher};
 
@@ -129,15 +130,16 @@ impl MemberTable {
     /// Visits `count` different members chosen at random, all of them if there are no more.
     pub fn sample(&self, count: usize, mut random: impl FnMut() -> u64, mut visit: impl FnMut(&Member)) {
         if count < self.len() / SPARSE_SAMPLE {
-            let mut chosen = std::collections::HashSet::with_capacity(count);
+            let mut names = HashSet::with_capacity_and_hasher(count, self.hasher.clone());
+            let mut chosen = Vec::with_capacity(count);
             for _ in 0..count.saturating_mul(TRIES_PER_MEMBER) {
                 if chosen.len() == count {
                     break;
                 }
-                chosen.extend(self.random(random()).map(Member::key));
+                chosen.extend(self.random(random()).filter(|member| names.insert(member.key())));
             }
             if chosen.len() == count {
-                return chosen.into_iter().filter_map(|name| self.find(name)).for_each(visit);
+                return chosen.into_iter().for_each(visit);
             }
         }
         let mut selection = Selection::new(count, self.len());

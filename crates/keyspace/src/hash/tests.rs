@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use redpoll_structures::packed::Item;
 
 use super::Hash;
 use crate::Limits;
@@ -86,7 +87,7 @@ proptest! {
                     too_large = field.len() > 10 || value.len() > 10;
                     let is_new = hash.set(&field, &value, &limits(), SEED);
                     prop_assert_eq!(is_new, model.insert(field.clone(), value.clone()).is_none());
-                    prop_assert_eq!(hash.get(&field).map(|value| value.to_vec()), Some(value));
+                    prop_assert_eq!(hash.get(&field).map(Item::to_vec), Some(value));
                 }
                 Step::Remove(field) => {
                     prop_assert_eq!(hash.contains(&field), model.contains_key(&field));

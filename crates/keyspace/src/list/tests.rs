@@ -1,6 +1,7 @@
 //! A list against a vector, across its conversions.
 
 use proptest::prelude::*;
+use redpoll_structures::packed::Item;
 
 use super::{List, ListEnd, Place};
 use crate::Limits;
@@ -40,7 +41,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn contents(list: &List) -> Vec<Vec<u8>> {
-    list.iter().map(|item| item.to_vec()).collect()
+    list.iter().map(Item::to_vec).collect()
 }
 
 fn remove(model: &mut Vec<Vec<u8>>, value: &[u8], count: i64) -> usize {
@@ -89,7 +90,7 @@ fn apply(list: &mut List, model: &mut Vec<Vec<u8>>, step: Step, limits: &Limits)
             let element = usize::try_from(place).ok().and_then(|place| model.get_mut(place));
             assert_eq!(list.set(index, &value, limits), element.is_some());
             assert_eq!(
-                list.get(index).map(|item| item.to_vec()),
+                list.get(index).map(Item::to_vec),
                 element.map(|element| {
                     element.clone_from(&value);
                     value
@@ -123,7 +124,7 @@ proptest! {
             apply(&mut list, &mut model, step, &limits);
             prop_assert_eq!(list.len(), model.len());
             prop_assert_eq!(&contents(&list), &model);
-            let reversed: Vec<_> = list.iter().rev().map(|item| item.to_vec()).collect();
+            let reversed: Vec<_> = list.iter().rev().map(Item::to_vec).collect();
             prop_assert!(reversed.iter().rev().eq(&model));
         }
     }
