@@ -24,7 +24,7 @@ use crate::limits::Unlimited;
 use crate::number;
 
 /// How deeply a reply may nest, in either direction.
-const MAX_REPLY_DEPTH: usize = 1000;
+const MAX_REPLY_DEPTH: usize = 512;
 /// What Redis answers in place of a value that nests deeper.
 const TOO_DEEP: &[u8] = b"-ERR reached lua stack limit\r\n";
 /// Memory a small Lua table takes, for checking limits before creating one.
