@@ -24,6 +24,7 @@
 mod cluster;
 mod command;
 pub(crate) mod config;
+mod embedded;
 mod remote;
 mod reply;
 
@@ -40,6 +41,7 @@ use crate::script::Script;
 use cluster::Cluster;
 pub use command::{Command, ToArg};
 pub use config::{BackendConfig, RetryPolicy, url_from_environment};
+use embedded::Embedded;
 use remote::Remote;
 use reply::{Failure, Sent};
 
@@ -61,6 +63,7 @@ struct Inner {
 
 #[derive(Debug)]
 enum Transport {
+    Embedded(Embedded),
     Remote(Remote),
     Cluster(Cluster),
 }
@@ -68,7 +71,8 @@ enum Transport {
 impl Backend {
     /// Connects and makes sure that the store answers.
     ///
-    /// `url` is `redis://[user:password@]host[:port][/db]`, or `redis+cluster://[user:password@]host:port,host:port`.
+    /// `url` is `embedded:` for a store in memory, `embedded:<directory>` for one that keeps its data,
+    /// `redis://[user:password@]host[:port][/db]`, or `redis+cluster://[user:password@]host:port,host:port`.
     pub async fn connect(url: &str) -> Result<Self> {
         Self::connect_with(url, BackendConfig::default()).await
     }
@@ -82,16 +86,28 @@ impl Backend {
 
     /// Prepares a backend that connects when first used, for programs that must start while the store is down.
     ///
-    /// Fails only for a URL that cannot be understood. Must be called within a tokio runtime.
+    /// Fails for a URL that cannot be understood, and for an embedded store that cannot be opened. Must be called within
+    /// a tokio runtime.
     pub fn connect_lazily(url: &str, config: BackendConfig) -> Result<Self> {
-        let transport = if let Some(nodes) = url.strip_prefix("redis+cluster://") {
+        let transport = if let Some(dir) = url.strip_prefix("embedded:") {
+            Transport::Embedded(Embedded::open(dir)?)
+        } else if let Some(nodes) = url.strip_prefix("redis+cluster://") {
             Transport::Cluster(Cluster::open(nodes, &config)?)
         } else if url.starts_with("redis://") {
             Transport::Remote(Remote::open(url, &config)?)
         } else {
-            return Err(Error::invalid("url", "must start with redis:// or redis+cluster://"));
+            return Err(Error::invalid("url", "must start with embedded:, redis:// or redis+cluster://"));
         };
-        Ok(Self { inner: Arc::new(Inner { transport, config, metrics: Arc::new(Metrics::new()) }) })
+        Ok(Self::over(transport, config))
+    }
+
+    /// Puts a backend upon a store that is open in this process.
+    pub fn embedded(store: redpoll_store::Store) -> Self {
+        Self::over(Transport::Embedded(Embedded::new(store)), BackendConfig::default())
+    }
+
+    fn over(transport: Transport, config: BackendConfig) -> Self {
+        Self { inner: Arc::new(Inner { transport, config, metrics: Arc::new(Metrics::new()) }) }
     }
 
     /// Returns the counters that this backend and the services upon it share.
@@ -188,6 +204,7 @@ impl Backend {
 
     async fn send(&self, command: &Command) -> Result<Value, Failure> {
         match &self.inner.transport {
+            Transport::Embedded(embedded) => embedded.send(command).await,
             Transport::Remote(remote) => remote.send(command).await,
             Transport::Cluster(cluster) => cluster.send(command).await,
         }
@@ -195,6 +212,7 @@ impl Backend {
 
     async fn send_all(&self, commands: &[Command]) -> Result<Vec<Value>, Failure> {
         match &self.inner.transport {
+            Transport::Embedded(embedded) => embedded.send_all(commands).await,
             Transport::Remote(remote) => remote.send_all(commands).await,
             Transport::Cluster(cluster) => cluster.send_all(commands).await,
         }

@@ -136,7 +136,7 @@ pub(crate) async fn dropped_loader_lets_others_proceed(place: Place) {
             namespace.get_or_set("k", &LoadOptions::default(), loader).await
         }
     });
-    begun.notified().await;
+    tokio::time::timeout(Duration::from_secs(30), begun.notified()).await.expect("the loader begins");
     task.abort();
     let started = std::time::Instant::now();
     assert_eq!(load(&namespace, "k", 9).await.source, Source::Loader);
@@ -233,7 +233,7 @@ pub(crate) async fn fill_after_delete_is_refused(place: Place) {
             namespace.get_or_set("g", &LoadOptions::default(), loader).await.unwrap()
         }
     });
-    begun.notified().await;
+    tokio::time::timeout(Duration::from_secs(30), begun.notified()).await.expect("the loader begins");
     other.delete("g").await.unwrap();
     go.notify_one();
     let loaded = task.await.unwrap();

@@ -12,25 +12,32 @@ mod operations;
 mod ratelimit;
 mod support;
 
-macro_rules! on_every_backend {
-    ($($module:ident: $($name:ident)*;)*) => {
-        mod remote {
+macro_rules! suite {
+    ($place:ident; $($module:ident: $($name:ident)*;)*) => {
+        mod $place {
             $(mod $module { $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
-                    crate::$module::$name(crate::support::Place::remote()).await;
-                }
-            )* })*
-        }
-        mod cluster {
-            $(mod $module { $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    crate::$module::$name(crate::support::Place::cluster()).await;
+                    crate::$module::$name(crate::support::Place::$place()).await;
                 }
             )* })*
         }
     };
+}
+
+macro_rules! on_every_backend {
+    ($($tests:tt)*) => {
+        suite!(remote; $($tests)*);
+        suite!(cluster; $($tests)*);
+    };
+}
+
+suite! {
+    embedded;
+    backend:
+        clock_is_the_stores
+        scripts_survive_a_flush
+        a_script_spans_no_slots;
 }
 
 on_every_backend! {

@@ -10,39 +10,50 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use redpoll_services::{Backend, BackendConfig, Services, Settings, Tenant};
+use redpoll_store::{Config, Store};
 
 /// Longest time a server may take to come up.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A store to run a test against.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Place {
     url: String,
+    store: Option<Store>,
 }
 
 impl Place {
+    /// A store in this process, the test's own.
+    pub(crate) fn embedded() -> Self {
+        Self { url: String::new(), store: Some(Store::open(Config::in_memory()).unwrap()) }
+    }
+
     /// One Redis server.
     pub(crate) fn remote() -> Self {
         static PORT: OnceLock<u16> = OnceLock::new();
         let port = PORT.get_or_init(|| start(&[]));
-        Self { url: format!("redis://127.0.0.1:{port}") }
+        Self::at(format!("redis://127.0.0.1:{port}"))
     }
 
     /// One Redis server that no other test uses.
     pub(crate) fn alone() -> Self {
-        Self { url: format!("redis://127.0.0.1:{}", start(&[])) }
+        Self::at(format!("redis://127.0.0.1:{}", start(&[])))
     }
 
     /// A Redis Cluster of three nodes.
     pub(crate) fn cluster() -> Self {
         static NODES: OnceLock<String> = OnceLock::new();
         let nodes = NODES.get_or_init(start_cluster);
-        Self { url: format!("redis+cluster://{nodes}") }
+        Self::at(format!("redis+cluster://{nodes}"))
     }
 
     /// A port nobody listens on.
     pub(crate) fn down() -> Self {
-        Self { url: format!("redis://127.0.0.1:{}", free_port()) }
+        Self::at(format!("redis://127.0.0.1:{}", free_port()))
+    }
+
+    fn at(url: String) -> Self {
+        Self { url, store: None }
     }
 
     /// Connects services of their own: connections and state of the process are not shared with any other.
@@ -52,6 +63,9 @@ impl Place {
 
     /// Connects services of their own with settings.
     pub(crate) async fn services_with(&self, settings: Settings) -> Services {
+        if let Some(store) = &self.store {
+            return Services::new(Backend::embedded(store.clone()), settings);
+        }
         let config = BackendConfig { command_timeout: Duration::from_secs(20), ..BackendConfig::default() };
         Services::new(Backend::connect_with(&self.url, config).await.unwrap(), settings)
     }
