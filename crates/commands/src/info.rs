@@ -98,7 +98,7 @@ fn server(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.add("uptime_in_days", uptime / 86_400);
     lines.add("hz", 10);
     lines.add("configured_hz", 10);
-    lines.add("lru_clock", cx.now() / 1000 & 0xff_ffff);
+    lines.add("lru_clock", (cx.now() / 1000) & 0xff_ffff);
 }
 
 fn clients(cx: &mut Cx<'_, '_>, lines: &mut Lines) {

@@ -14,6 +14,7 @@ pub mod engine;
 pub mod error;
 mod expiry;
 pub mod journal;
+mod names;
 pub mod pause;
 pub mod registry;
 pub mod session;

@@ -1,14 +1,10 @@
 //! The registry: the rows of all families, resolved once at start and found by name.
 
-use std::collections::HashMap;
-
 use crate::args::Args;
 use crate::command::{Command, FLAG_NAMES, Family, Flags, Handler, Keys, MOVABLE_KEYS, container};
 use crate::error::{Error, unknown_command, unknown_subcommand};
+use crate::names::Names;
 use crate::syntax;
-
-/// Longest command or subcommand name, bytes.
-const NAME_MAX: usize = 32;
 
 /// A row with everything derived from it.
 #[derive(Debug)]
@@ -29,7 +25,7 @@ pub struct Resolved {
     pub flags: Flags,
     /// The ids of its subcommands.
     pub subcommands: Vec<usize>,
-    by_subcommand: HashMap<Box<[u8]>, usize, foldhash::fast::FixedState>,
+    by_subcommand: Names,
 }
 
 impl Resolved {
@@ -86,7 +82,7 @@ impl Resolved {
 #[derive(Debug)]
 pub struct Registry {
     resolved: Vec<Resolved>,
-    by_name: HashMap<Box<[u8]>, usize, foldhash::fast::FixedState>,
+    by_name: Names,
 }
 
 impl Registry {
@@ -95,18 +91,18 @@ impl Registry {
     /// # Panics
     /// If two rows have one name: a mistake in the table.
     pub fn new(families: impl IntoIterator<Item = Family>) -> Registry {
-        let mut registry = Registry { resolved: Vec::new(), by_name: HashMap::default() };
+        let mut registry = Registry { resolved: Vec::new(), by_name: Names::default() };
         for family in families {
             for command in family.commands {
                 let id = registry.add(command, family.group, None);
-                let name: Box<[u8]> = registry.resolved[id].name.as_bytes().into();
-                assert!(registry.by_name.insert(name, id).is_none(), "two commands are called {}", command.syntax);
+                let name = registry.resolved[id].name.clone().into_bytes();
+                assert!(registry.by_name.insert(&name, id).is_none(), "two commands are called {}", command.syntax);
                 for subcommand in command.subcommands {
                     let sub = registry.add(subcommand, family.group, Some(id));
                     let name = registry.resolved[sub].name.split('|').nth(1).expect("a subcommand has two names");
-                    let name = name.as_bytes().into();
+                    let name = name.as_bytes().to_vec();
                     registry.resolved[id].subcommands.push(sub);
-                    registry.resolved[id].by_subcommand.insert(name, sub);
+                    registry.resolved[id].by_subcommand.insert(&name, sub);
                 }
             }
         }
@@ -133,7 +129,7 @@ impl Registry {
         let movable = matches!(keys, Keys::Counted { .. } | Keys::Custom(_));
         let flags = if movable { command.flags | MOVABLE_KEYS } else { command.flags };
         let id = self.resolved.len();
-        let (subcommands, by_subcommand) = (Vec::new(), HashMap::default());
+        let (subcommands, by_subcommand) = (Vec::new(), Names::default());
         self.resolved.push(Resolved { command, name, group, id, arity, keys, flags, subcommands, by_subcommand });
         id
     }
@@ -149,9 +145,9 @@ impl Registry {
             Some(at) => (&name[..at], Some(&name[at + 1..])),
             None => (name, None),
         };
-        let command = &self.resolved[lookup(&self.by_name, name)?];
+        let command = &self.resolved[self.by_name.find(name)?];
         match sub {
-            Some(sub) => Some(&self.resolved[lookup(&command.by_subcommand, sub)?]),
+            Some(sub) => Some(&self.resolved[command.by_subcommand.find(sub)?]),
             None => Some(command),
         }
     }
@@ -159,24 +155,14 @@ impl Registry {
     /// Finds the command that the arguments call, down to the subcommand.
     #[inline]
     pub fn resolve(&self, args: Args<'_>) -> Result<&Resolved, Error> {
-        let Some(id) = lookup(&self.by_name, args.at(0)) else { return Err(unknown_command(args.0)) };
+        let Some(id) = self.by_name.find(args.at(0)) else { return Err(unknown_command(args.0)) };
         let command = &self.resolved[id];
         if command.subcommands.is_empty() || args.len() < 2 {
             return Ok(command);
         }
-        match lookup(&command.by_subcommand, args.at(1)) {
+        match command.by_subcommand.find(args.at(1)) {
             Some(id) => Ok(&self.resolved[id]),
             None => Err(unknown_subcommand(&command.name, args.at(1))),
         }
     }
-}
-
-#[inline]
-fn lookup(names: &HashMap<Box<[u8]>, usize, foldhash::fast::FixedState>, name: &[u8]) -> Option<usize> {
-    let mut lower = [0; NAME_MAX];
-    let lower = lower.get_mut(..name.len())?;
-    for (to, from) in lower.iter_mut().zip(name) {
-        *to = from.to_ascii_lowercase();
-    }
-    names.get(&*lower).copied()
 }

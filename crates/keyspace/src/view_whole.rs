@@ -142,7 +142,7 @@ impl View<'_> {
                 let database = &shard.databases[db];
                 shard.watches.changed_where(db, |key| database.find(keyspace.hash(key), key).is_some());
                 let gone = shard.databases[db].take();
-                if gone.table.len() > 0 {
+                if !gone.table.is_empty() {
                     shard.used -= gone.bytes();
                 }
                 gone

@@ -1,11 +1,12 @@
 //! The computer's clock.
 //!
 //! Reading both clocks of the operating system costs a command more than some commands do. So wall time is derived from the monotonic clock
-//! and the difference of the two, which the housekeeper measures anew ten times a second: a change of the wall clock is followed that late.
+//! (the processor's time stamp counter, where it is steady) and the difference of the two, which the housekeeper measures anew ten times a second: a change of the wall clock is followed that late.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use quanta::Instant;
 use redpoll_commands::engine::{Clock, Moment};
 
 /// Wall time and monotonic time of the operating system.
