@@ -23,7 +23,7 @@ impl Namespace {
     pub async fn invalidate_tag(&self, tag: &str) -> Result<u64> {
         let tag = escaped_tag(tag)?;
         let mut cursors: Vec<(&Partition, String)> =
-            self.partitions().iter().map(|partition| (partition, String::new())).collect();
+            self.partitions().map(|partition| (partition, String::new())).collect();
         let mut total = 0;
         for _ in 0..MAX_PAGES {
             if cursors.is_empty() {
@@ -55,10 +55,10 @@ impl Namespace {
     /// Removes the entries whose keys match a glob pattern (`*`, `?`, `[a-z]`, `\` before a literal).
     pub async fn invalidate_pattern(&self, pattern: &str) -> Result<u64> {
         check_name("pattern", pattern)?;
-        let fences = self.partitions().iter().map(|partition| partition.step(&steps::FENCE, &[], &[]));
+        let fences = self.partitions().map(|partition| partition.step(&steps::FENCE, &[], &[]));
         sum(self.services.backend().pipeline(fences.collect()).await?)?;
         let mut cursors: Vec<(&Partition, String)> =
-            self.partitions().iter().map(|partition| (partition, "0".to_owned())).collect();
+            self.partitions().map(|partition| (partition, "0".to_owned())).collect();
         let mut total = 0;
         for _ in 0..MAX_PAGES {
             if cursors.is_empty() {
@@ -90,10 +90,9 @@ impl Namespace {
     pub async fn clear(&self) -> Result<u64> {
         let retire = self
             .partitions()
-            .iter()
             .map(|partition| partition.step(&steps::RETIRE, std::slice::from_ref(&partition.retired), &[]));
         sum(self.services.backend().pipeline(retire.collect()).await?)?;
-        let mut open: Vec<&Partition> = self.partitions().iter().collect();
+        let mut open: Vec<&Partition> = self.partitions().collect();
         let mut total = 0;
         for _ in 0..MAX_PAGES {
             if open.is_empty() {

@@ -26,7 +26,7 @@ use uuid::Uuid;
 use super::entry::{Body, decode};
 use super::flight::{Flight, Seat, follow};
 use super::namespace::{Found, Namespace, SetOptions, Stored};
-use super::{Lookup, steps};
+use super::steps;
 use crate::backend::Command;
 use crate::error::{Error, Result};
 use crate::keys::{Key, check_name};
@@ -139,7 +139,8 @@ impl Namespace {
         match self.read(key).await {
             Ok(Some(found)) => {
                 let freshness = self.freshness(&found);
-                self.count_lookup(&found.entry.body.clone().map_or(Lookup::Absent, Lookup::Hit));
+                let counter = if found.entry.body.is_some() { Counter::CacheHits } else { Counter::CacheAbsents };
+                self.services.metrics().add(counter, 1);
                 if freshness != Freshness::Fresh {
                     self.refresh(key, options, loader, found.remaining_ms);
                 }
@@ -148,11 +149,11 @@ impl Namespace {
                 Ok(Loaded { body: found.entry.body, source: if stale { Source::Stale } else { Source::Cache } })
             }
             Ok(None) => {
-                self.count_lookup(&Lookup::Miss);
+                self.services.metrics().add(Counter::CacheMisses, 1);
                 self.load_or_wait(key, options, loader).await
             }
             Err(error) if error.is_outage() => {
-                self.count_lookup(&Lookup::Outage);
+                self.services.metrics().add(Counter::CacheOutages, 1);
                 self.load_without_store(key, loader).await
             }
             Err(error) => Err(error.into()),

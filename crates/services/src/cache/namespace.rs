@@ -1,7 +1,7 @@
 //! One namespace: looking up, storing, deleting, and lifetimes.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use redpoll_resp::Value;
@@ -58,7 +58,15 @@ pub enum Remaining {
 pub struct Namespace {
     pub(super) services: Services,
     pub(super) settings: Arc<CacheSettings>,
-    partitions: Arc<[Partition]>,
+    place: Arc<Place>,
+}
+
+/// Where the namespace is; the keys of a partition are built when it is first used.
+#[derive(Debug)]
+struct Place {
+    tenant: Tenant,
+    name: String,
+    partitions: [OnceLock<Partition>; PARTITIONS],
 }
 
 /// The keys of one partition.
@@ -110,11 +118,12 @@ impl Namespace {
     pub(super) fn open(services: Services, tenant: &Tenant, name: &str) -> Result<Self> {
         check_name("namespace", name)?;
         let settings = Arc::new(services.settings().cache.of_namespace(name)?);
-        let keyring = &services.settings().keyring;
-        let partitions = (0..PARTITIONS)
-            .map(|number| Partition::new(keyring.group(tenant, "cache", &[name, &format!("{number:02}")])))
-            .collect();
-        Ok(Self { services, settings, partitions })
+        let place = Place {
+            tenant: tenant.clone(),
+            name: name.to_owned(),
+            partitions: std::array::from_fn(|_| OnceLock::new()),
+        };
+        Ok(Self { services, settings, place: Arc::new(place) })
     }
 
     /// Looks a key up.
@@ -251,8 +260,7 @@ impl Namespace {
     pub async fn count(&self) -> Result<u64> {
         let now = self.services.backend().now_ms().await?;
         let commands = self
-            .partitions
-            .iter()
+            .partitions()
             .map(|partition| Command::new("ZCOUNT").key(partition.expiry()).arg(now).arg("+inf").repeatable());
         sum(self.services.backend().pipeline(commands.collect()).await?)
     }
@@ -273,15 +281,22 @@ impl Namespace {
         Ok(entry.filter(|_| remaining_ms != -2).map(|entry| Found { entry, remaining_ms }))
     }
 
-    pub(super) fn partitions(&self) -> &[Partition] {
-        &self.partitions
+    pub(super) fn partitions(&self) -> impl Iterator<Item = &Partition> {
+        (0..PARTITIONS).map(|number| self.numbered(number))
     }
 
     pub(super) fn partition(&self, key: &str) -> &Partition {
-        &self.partitions[partition_of(key)]
+        self.numbered(partition_of(key))
     }
 
-    pub(super) fn count_lookup(&self, lookup: &Lookup) {
+    fn numbered(&self, number: usize) -> &Partition {
+        self.place.partitions[number].get_or_init(|| {
+            let parts = [self.place.name.as_str(), &format!("{number:02}")];
+            Partition::new(self.services.settings().keyring.group(&self.place.tenant, "cache", &parts))
+        })
+    }
+
+    fn count_lookup(&self, lookup: &Lookup) {
         let counter = match lookup {
             Lookup::Hit(_) => Counter::CacheHits,
             Lookup::Absent => Counter::CacheAbsents,

@@ -71,7 +71,7 @@ pub(crate) async fn zero_ttl_is_an_error_and_never_is_explicit(place: Place) {
     namespace.store("k", &bytes("v"), &never).await.unwrap();
     assert_eq!(namespace.remaining("k").await, Ok(Remaining::Never));
     // The index of a lasting entry must last too, whatever joins it, and end with it.
-    namespace.store("k2", &bytes("v"), &lasting(50)).await.unwrap();
+    namespace.store("k2", &bytes("v"), &lasting(60_000)).await.unwrap();
     assert_eq!(namespace.count().await, Ok(2));
     assert!(namespace.delete("k").await.unwrap());
     assert!(namespace.delete("k2").await.unwrap());
@@ -125,10 +125,10 @@ pub(crate) async fn lifetimes(place: Place) {
     assert!(matches!(namespace.remaining("k").await.unwrap(), Remaining::Ms(ms) if ms > 60_000));
     assert_eq!(namespace.touch("k", Some(Ttl::Never)).await, Ok(true));
     assert_eq!(namespace.remaining("k").await, Ok(Remaining::Never));
-    assert_eq!(namespace.touch("k", Some(Ttl::ms(40).unwrap())).await, Ok(true));
+    assert_eq!(namespace.touch("k", Some(Ttl::ms(500).unwrap())).await, Ok(true));
     assert_eq!(namespace.count().await, Ok(1));
     // Waiting for time itself.
-    tokio::time::sleep(Duration::from_millis(45)).await;
+    tokio::time::sleep(Duration::from_millis(510)).await;
     assert_eq!(namespace.lookup("k").await, Ok(Lookup::Miss));
     assert_eq!(namespace.count().await, Ok(0));
     assert!(!namespace.delete("k").await.unwrap(), "an expired entry is not there to be deleted");

@@ -21,7 +21,7 @@ async fn open(place: &Place, tenant: &Tenant, settings: Settings) -> Namespace {
 
 fn quick() -> Settings {
     let mut settings = Settings::default();
-    settings.cache.lease = Duration::from_millis(150);
+    settings.cache.lease = Duration::from_millis(400);
     settings
 }
 
@@ -97,8 +97,8 @@ pub(crate) async fn slow_loader_outlives_its_lease(place: Place) {
         callers.spawn(async move {
             let loader = move || async move {
                 loads.fetch_add(1, Ordering::SeqCst);
-                // Four leases long: renewals keep the others waiting.
-                tokio::time::sleep(Duration::from_millis(600)).await;
+                // Three leases long: renewals keep the others waiting.
+                tokio::time::sleep(Duration::from_millis(1200)).await;
                 Ok::<_, String>(number(7))
             };
             namespace.get_or_set("k", &LoadOptions::default(), loader).await.unwrap()
@@ -113,7 +113,7 @@ pub(crate) async fn crashed_loader_lets_others_proceed(place: Place) {
     let crashed = open(&place, &tenant, quick()).await;
     // A process that dies neither renews nor releases.
     std::mem::forget(claim(&crashed, "k").await);
-    assert!(matches!(crashed.claim("k").await.unwrap(), Claim::Busy(ms) if (1..=150).contains(&ms)));
+    assert!(matches!(crashed.claim("k").await.unwrap(), Claim::Busy(ms) if (1..=400).contains(&ms)));
     let other = open(&place, &tenant, quick()).await;
     let started = std::time::Instant::now();
     let loaded = load(&other, "k", 8).await;
@@ -181,7 +181,7 @@ pub(crate) async fn absence_is_cached(place: Place) {
     let tenant = tenant();
     let namespace = open(&place, &tenant, Settings::default()).await;
     let loads = Arc::new(AtomicUsize::new(0));
-    let brief = LoadOptions { absent_ttl: Some(Ttl::ms(400).unwrap()), ..LoadOptions::default() };
+    let brief = LoadOptions { absent_ttl: Some(Ttl::ms(1500).unwrap()), ..LoadOptions::default() };
     let ask = || {
         let loads = loads.clone();
         namespace.get_or_set("k", &brief, move || async move {
@@ -195,7 +195,7 @@ pub(crate) async fn absence_is_cached(place: Place) {
     assert_eq!(namespace.lookup("k2").await, Ok(Lookup::Miss));
     assert_eq!(namespace.lookup_many(&["k", "k2"]).await, Ok(vec![Lookup::Absent, Lookup::Miss]));
     assert_eq!(loads.load(Ordering::SeqCst), 1);
-    tokio::time::sleep(Duration::from_millis(405)).await;
+    tokio::time::sleep(Duration::from_millis(1510)).await;
     assert_eq!(namespace.lookup("k").await, Ok(Lookup::Miss));
     // A value of null is a value, not an absence.
     let null = namespace.get_or_set("n", &brief, || async { Ok::<_, String>(Some(Body::Json(json!(null)))) });
@@ -337,12 +337,12 @@ pub(crate) async fn stale_value_while_one_refreshes(place: Place) {
                 let value = loads.fetch_add(1, Ordering::SeqCst);
                 Ok::<_, String>(number(value))
             };
-            namespace.get_or_set("k", &options(80, 60_000, &[]), loader).await.unwrap()
+            namespace.get_or_set("k", &options(500, 60_000, &[]), loader).await.unwrap()
         }
     };
     assert_eq!(ask(&spaces[0]).await.source, Source::Loader);
     assert_eq!(ask(&spaces[1]).await.source, Source::Cache);
-    tokio::time::sleep(Duration::from_millis(85)).await;
+    tokio::time::sleep(Duration::from_millis(510)).await;
     // From here on the value is stale; each answer is immediate, and the first refresh replaces it.
     let stale = ask(&spaces[0]).await;
     assert_eq!((value_of(&stale), stale.source), (Some(0), Source::Stale));
@@ -350,7 +350,7 @@ pub(crate) async fn stale_value_while_one_refreshes(place: Place) {
     assert_eq!(loads.load(Ordering::SeqCst), 2);
 
     // A refresh that fails leaves the stale value.
-    tokio::time::sleep(Duration::from_millis(85)).await;
+    tokio::time::sleep(Duration::from_millis(510)).await;
     let failing = || async { Err::<Option<Body>, _>("down") };
     let kept = spaces[0].get_or_set("k", &LoadOptions::default(), failing).await.unwrap();
     assert_eq!((value_of(&kept), kept.source), (Some(1), Source::Stale));
