@@ -38,7 +38,9 @@ impl Worker {
         store: Store,
         stopped: watch::Receiver<bool>,
     ) -> std::io::Result<(Worker, JoinHandle<()>)> {
-        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+        // Before a worker sleeps it lets others run once: clients that share its processor get their next requests out, and one wake-up serves several.
+        let runtime =
+            Builder::new_current_thread().enable_io().enable_time().on_thread_park(std::thread::yield_now).build()?;
         let (alive, _) = watch::channel(());
         let handle = runtime.handle().clone();
         let worker = Worker { runtime: handle, store, stopped: stopped.clone(), alive: alive.clone(), slot: index };
