@@ -74,6 +74,11 @@ impl Keyring {
         Ok(Self { prefix: prefix.to_owned() })
     }
 
+    /// Tells whether a key of somebody else's choosing would lie among the services' own.
+    pub fn owns(&self, key: &str) -> bool {
+        key.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with(':'))
+    }
+
     /// Returns a service's group over all tenants. No tenant's name is empty, so it is nobody's.
     pub fn group_of_all(&self, service: &'static str) -> Group {
         Group { head: format!("{}:{{:{service}}}", self.prefix) }

@@ -18,6 +18,7 @@
 pub mod backend;
 pub mod cache;
 pub mod error;
+pub mod events;
 pub mod keys;
 pub mod metrics;
 pub mod operation;
@@ -38,7 +39,7 @@ pub use settings::Settings;
 pub use ttl::Ttl;
 
 /// Every service.
-pub const SERVICES: &[Service] = &[cache::SERVICE, ratelimit::SERVICE];
+pub const SERVICES: &[Service] = &[cache::SERVICE, ratelimit::SERVICE, events::SERVICE, events::SEED_SERVICE];
 
 /// A backend and the settings; handles for the services derive from it. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -46,12 +47,13 @@ pub struct Services {
     backend: Backend,
     settings: Arc<Settings>,
     flights: Arc<cache::Flights>,
+    fired: Arc<tokio::sync::Notify>,
 }
 
 impl Services {
     /// Puts the services upon a backend.
     pub fn new(backend: Backend, settings: Settings) -> Self {
-        Self { backend, settings: Arc::new(settings), flights: Arc::default() }
+        Self { backend, settings: Arc::new(settings), flights: Arc::default(), fired: Arc::default() }
     }
 
     /// Returns a tenant's cache.
@@ -62,6 +64,11 @@ impl Services {
     /// Returns a tenant's rate limiter.
     pub fn rate_limit(&self, tenant: &Tenant) -> ratelimit::RateLimit {
         ratelimit::RateLimit::new(self.clone(), tenant.clone())
+    }
+
+    /// Returns a tenant's event consumers.
+    pub fn events(&self, tenant: &Tenant) -> events::Events {
+        events::Events::new(self.clone(), tenant.clone())
     }
 
     /// Returns the backend.
@@ -77,6 +84,11 @@ impl Services {
     /// Returns the loads under way in this process.
     pub(crate) fn flights(&self) -> &Arc<cache::Flights> {
         &self.flights
+    }
+
+    /// Returns what wakes this process's deliverer when a trigger was fired here.
+    pub(crate) fn fired(&self) -> &tokio::sync::Notify {
+        &self.fired
     }
 
     /// Returns the counters.

@@ -5,6 +5,7 @@
 use crate::backend::config::{first, unreadable};
 use crate::cache::CacheSettings;
 use crate::error::Result;
+use crate::events::EventsSettings;
 use crate::keys::Keyring;
 use crate::ratelimit::RateLimitSettings;
 use crate::ttl::Ttl;
@@ -18,6 +19,8 @@ pub struct Settings {
     pub cache: CacheSettings,
     /// The rate limiter's.
     pub rate_limit: RateLimitSettings,
+    /// Those of events and triggers.
+    pub events: EventsSettings,
 }
 
 impl Default for Settings {
@@ -26,6 +29,7 @@ impl Default for Settings {
             keyring: Keyring::new("rp").expect("the default prefix is valid"),
             cache: CacheSettings::default(),
             rate_limit: RateLimitSettings::default(),
+            events: EventsSettings::default(),
         }
     }
 }

@@ -7,10 +7,13 @@
 
 mod backend;
 mod cache;
+mod delivery;
+mod events;
 mod load;
 mod operations;
 mod ratelimit;
 mod support;
+mod triggers;
 
 macro_rules! suite {
     ($place:ident; $($module:ident: $($name:ident)*;)*) => {
@@ -64,6 +67,38 @@ on_every_backend! {
         index_does_not_leak
         eviction_of_the_index_hides_entries
         foreign_bytes_are_a_miss;
+    delivery:
+        webhook_is_signed_and_names_its_trigger
+        receiver_down_then_up_accepts_each_trigger_once
+        many_deliverers_deliver_once
+        timer_and_delivery_together
+        attempts_run_out_and_requeue_delivers
+        one_slow_receiver_does_not_hold_up_the_others
+        triggers_are_pushed_to_a_list
+        triggers_are_appended_to_a_stream_if_there_are_streams
+        triggers_are_published_to_a_channel
+        wrong_type_of_a_target_key_is_dead_after_its_attempts
+        a_dead_deliverers_lease_ends;
+    events:
+        counts_with_first_and_last_time
+        batch_fires_once_per_crossing_and_keeps_the_surplus
+        redelivered_event_counts_once
+        known_ids_are_bounded_and_forgotten
+        expiry_is_set_once_and_never_extended
+        steady_events_do_not_keep_a_window_alive
+        elapsed_is_measured_from_the_first_event
+        timer_fires_for_an_idle_consumer
+        concurrent_tickers_fire_each_window_once
+        whichever_threshold_comes_first
+        a_window_with_a_timer_does_not_expire_unnoticed
+        lowered_threshold_fires_without_another_event
+        timeline_is_bounded_and_windows_say_so
+        sliding_and_tumbling_windows
+        poison_message_stops_nothing
+        reset_discards_the_open_window_only
+        stopped_consumer_refuses_events
+        registry_of_consumers
+        definitions_and_events_are_checked;
     load:
         stampede_runs_one_loader
         slow_loader_outlives_its_lease
@@ -96,4 +131,14 @@ on_every_backend! {
         changed_limit_and_window
         subjects_rules_and_tenants_are_apart
         void_state_of_a_clock_that_went_back;
+    triggers:
+        one_trigger_per_crossing_of_32_recorders
+        killed_recorder_leaves_whole_batches
+        ack_of_a_lost_lease_is_refused
+        ended_lease_nobody_took_can_still_be_settled
+        leases_are_exclusive
+        failed_attempts_end_among_the_dead
+        holders_that_vanish_do_not_keep_a_trigger_for_ever
+        pauses_grow_with_attempts
+        pushed_triggers_cannot_be_leased;
 }

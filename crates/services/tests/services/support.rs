@@ -52,6 +52,11 @@ impl Place {
         Self::at(format!("redis://127.0.0.1:{}", free_port()))
     }
 
+    /// Returns the address other processes reach the store at; empty for one in this process.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     fn at(url: String) -> Self {
         Self { url, store: None }
     }

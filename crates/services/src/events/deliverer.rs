@@ -1,0 +1,253 @@
+//! The task that brings triggers to their targets.
+//!
+//! ```text
+//! loop: tenants ─► scan partitions ─► close windows whose time has come
+//!                                └──► lease what is ready ─► deliver, so many at a time ─► settle
+//! ```
+//!
+//! Any number of processes may run one; leases keep them apart. It wakes when a trigger is fired in this process, when a
+//! delivery ends, and every [`EventsSettings::poll`]. It leases only what it can start on at once, so a process that
+//! dies holds up no more than it had in hand, and that for the length of a lease.
+//!
+//! On shutdown it leases no more and waits for the deliveries in hand, each of which has a time limit.
+//!
+//! Not here: order. Triggers of one consumer may overtake each other when attempts fail.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::consumer::{Target, tenants};
+use super::outbox::{Lease, Outcome};
+use super::settings::{EventsSettings, ms};
+use super::webhook::{Answer, Sender};
+use super::{Events, MAX_PAGE, partition};
+use crate::Services;
+use crate::backend::Command;
+use crate::error::{Error, Result};
+use crate::keys::Tenant;
+
+/// Most consumers taken from a partition in one round.
+const MAX_SCAN: usize = 256;
+
+/// Pause after the store could not be asked.
+const ERROR_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often the outcome of a delivery is reported before the end of its lease is waited for instead.
+const SETTLE_ATTEMPTS: u32 = 3;
+
+/// Brings triggers of all tenants to their targets.
+#[derive(Debug)]
+pub struct Deliverer {
+    services: Services,
+    sender: Arc<Sender>,
+    running: JoinSet<Place>,
+    in_hand: HashMap<Place, usize>,
+}
+
+/// A consumer of a tenant.
+type Place = (Tenant, String);
+
+impl Deliverer {
+    /// Makes a deliverer upon services, with their settings.
+    pub fn new(services: Services) -> Self {
+        let sender = Arc::new(Sender::new(services.settings().events.delivery_timeout));
+        Self { services, sender, running: JoinSet::new(), in_hand: HashMap::new() }
+    }
+
+    /// Delivers until `shutdown` is ready, then finishes what it has in hand.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
+        let services = self.services.clone();
+        let poll = services.settings().events.poll.max(Duration::from_millis(1));
+        tokio::pin!(shutdown);
+        loop {
+            // A round is not cut short: what it has leased, it starts.
+            let pause = match self.round().await {
+                Ok(true) => Duration::ZERO,
+                Ok(false) => poll,
+                Err(error) => {
+                    tracing::warn!(%error, "triggers cannot be looked for");
+                    poll.max(ERROR_PAUSE)
+                }
+            };
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                Some(done) = self.running.join_next() => self.release(done),
+                () = services.fired().notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        while self.running.join_next().await.is_some() {}
+    }
+
+    /// Looks through all partitions once; true if there is more to do at once.
+    async fn round(&mut self) -> Result<bool> {
+        while let Some(done) = self.running.try_join_next() {
+            self.release(done);
+        }
+        let mut more = false;
+        let mut after = None;
+        loop {
+            let page = tenants(&self.services, after.as_ref()).await?;
+            let last_page = page.len() < MAX_PAGE;
+            after = page.last().cloned();
+            more |= self.look_after(page).await?;
+            if last_page {
+                return Ok(more);
+            }
+        }
+    }
+
+    async fn look_after(&mut self, page: Vec<Tenant>) -> Result<bool> {
+        let all: Vec<Events> = page.iter().map(|tenant| self.services.events(tenant)).collect();
+        let scans = all.iter().flat_map(|events| events.partitions.iter().map(|partition| partition.scan(MAX_SCAN)));
+        let replies = self.services.backend().pipeline(scans.collect()).await?;
+        let mut more = false;
+        for (index, reply) in replies.into_iter().enumerate() {
+            let events = &all[index / partition::PARTITIONS];
+            let (due, ready) = partition::read_scan(&reply?)?;
+            if !due.is_empty() {
+                more |= !events.fire(&due).await?.is_empty();
+            }
+            for consumer in ready {
+                self.take(events, consumer).await?;
+            }
+        }
+        Ok(more)
+    }
+
+    /// Leases as many triggers of one consumer as there is room for, and starts delivering them.
+    async fn take(&mut self, events: &Events, consumer: String) -> Result<()> {
+        let settings = &self.services.settings().events;
+        let place = (events.tenant.clone(), consumer);
+        let own = self.in_hand.get(&place).copied().unwrap_or(0);
+        let room = settings.concurrency_per_consumer.max(1).saturating_sub(own);
+        let limit = room.min(settings.concurrency.max(1).saturating_sub(self.running.len())).min(MAX_PAGE);
+        if limit == 0 {
+            return Ok(());
+        }
+        let Some((target, leases)) = events.lease_to_push(&place.1, limit).await? else {
+            return Ok(());
+        };
+        if leases.is_empty() {
+            return Ok(());
+        }
+        let target = Arc::new(target);
+        *self.in_hand.entry(place.clone()).or_default() += leases.len();
+        for lease in leases {
+            let delivery =
+                Delivery { events: events.clone(), sender: self.sender.clone(), target: target.clone(), lease };
+            let place = place.clone();
+            self.running.spawn(async move {
+                delivery.run().await;
+                place
+            });
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, done: Result<Place, tokio::task::JoinError>) {
+        let place = done.expect("a delivery neither panics nor is aborted");
+        if let Some(count) = self.in_hand.get_mut(&place) {
+            *count -= 1;
+            if *count == 0 {
+                self.in_hand.remove(&place);
+            }
+        }
+    }
+}
+
+/// One attempt to deliver one trigger.
+struct Delivery {
+    events: Events,
+    sender: Arc<Sender>,
+    target: Arc<Target>,
+    lease: Lease,
+}
+
+impl Delivery {
+    async fn run(self) {
+        // An attempt must be over before its trigger may be leased again.
+        let limit = self.settings().delivery_timeout.min(self.settings().lease / 2);
+        let answer = match tokio::time::timeout(limit, self.attempt()).await {
+            Ok(answer) => answer,
+            Err(_) => Answer::Later { error: format!("not delivered within {} ms", limit.as_millis()), wait: None },
+        };
+        let (consumer, id) = (&self.lease.trigger.consumer, &self.lease.trigger.id);
+        let outcome = match answer {
+            Answer::Accepted => Outcome::Done,
+            Answer::Never { error } => Outcome::GiveUp { error },
+            Answer::Later { error, wait } => {
+                let pause = self.settings().pause(self.lease.attempt);
+                let pause = wait.map_or(pause, |wait| wait.max(pause).min(self.settings().retry_cap));
+                Outcome::Retry { pause_ms: ms(pause), error }
+            }
+        };
+        if let Outcome::Retry { error, .. } | Outcome::GiveUp { error } = &outcome {
+            tracing::debug!(consumer, id, attempt = self.lease.attempt, error, "a trigger was not delivered");
+        }
+        self.settle(&outcome).await;
+    }
+
+    /// Reports the outcome. If the store does not take it, the lease ends by itself and the trigger comes again.
+    async fn settle(&self, outcome: &Outcome) {
+        let (consumer, id) = (&self.lease.trigger.consumer, &self.lease.trigger.id);
+        for attempt in 1..=SETTLE_ATTEMPTS {
+            match self.events.settle(consumer, id, &self.lease.token, outcome).await {
+                Ok(_) | Err(Error::NotFound(_)) => return,
+                Err(error) if error.is_outage() && attempt < SETTLE_ATTEMPTS => {
+                    tokio::time::sleep(self.settings().pause(attempt).min(Duration::from_secs(1))).await;
+                }
+                Err(error) => {
+                    tracing::warn!(consumer, id, %error, "the outcome of a delivery could not be kept");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self) -> Answer {
+        let command = match &*self.target {
+            Target::Webhook { url, secret } => {
+                return self.sender.send(url, secret.as_deref().unwrap_or_default(), &self.lease).await;
+            }
+            Target::List { key } => Command::new("RPUSH").key(key).arg(self.lease.trigger.payload()),
+            Target::Stream { key, max_entries } => self.stream_entry(key, *max_entries),
+            Target::Channel { channel } => Command::new("PUBLISH").arg(channel).arg(self.lease.trigger.payload()),
+            Target::Pull => {
+                return Answer::Later { error: "triggers of this consumer are pulled".to_owned(), wait: None };
+            }
+        };
+        let name = command.name().to_owned();
+        match self.events.services.backend().call(command).await {
+            Ok(_) => Answer::Accepted,
+            Err(Error::Backend(text)) if text.contains("unknown command") => {
+                Answer::Never { error: format!("the store does not have the command {name}") }
+            }
+            Err(error) => Answer::Later { error: error.to_string(), wait: None },
+        }
+    }
+
+    fn stream_entry(&self, key: &str, max_entries: Option<u64>) -> Command {
+        let trigger = &self.lease.trigger;
+        let mut command = Command::new("XADD").key(key);
+        if let Some(max_entries) = max_entries {
+            command = command.arg("MAXLEN").arg("~").arg(max_entries);
+        }
+        command
+            .arg("*")
+            .arg("id")
+            .arg(&trigger.id)
+            .arg("consumer")
+            .arg(&trigger.consumer)
+            .arg("trigger")
+            .arg(trigger.payload())
+    }
+
+    fn settings(&self) -> &EventsSettings {
+        self.events.settings()
+    }
+}

@@ -1,0 +1,81 @@
+//! What can be chosen for events: how long they are kept, and how triggers are delivered.
+
+use std::time::Duration;
+
+use crate::random;
+
+/// Settings of events and triggers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventsSettings {
+    /// How long a window without a time threshold, and each event of a timeline, is kept; a consumer may say
+    /// otherwise. Default 24 h.
+    pub retention: Duration,
+    /// Most events in a timeline. Default 10,000.
+    pub timeline_max: u64,
+    /// How long an event's id is remembered. Default 24 h.
+    pub dedupe: Duration,
+    /// Most ids remembered per consumer. Default 100,000.
+    pub dedupe_max: u64,
+    /// How long a trigger is leased to the deliverer; longer than `delivery_timeout`. Default 60 s.
+    pub lease: Duration,
+    /// Longest time a receiver may take to answer. Default 10 s.
+    pub delivery_timeout: Duration,
+    /// Attempts after which a trigger is dead. Default 18, which with the pauses below is about seven hours.
+    pub attempts_max: u32,
+    /// Pause after the first failed attempt; it doubles with each. Default 1 s.
+    pub retry_base: Duration,
+    /// Longest pause. Default 1 h.
+    pub retry_cap: Duration,
+    /// Deliveries at a time. Default 32.
+    pub concurrency: usize,
+    /// Deliveries at a time for one consumer, so that a slow receiver does not hold up the others. Default 8.
+    pub concurrency_per_consumer: usize,
+    /// How often the deliverer looks for what other processes have recorded. Default 100 ms.
+    pub poll: Duration,
+}
+
+impl Default for EventsSettings {
+    fn default() -> Self {
+        Self {
+            retention: Duration::from_secs(86_400),
+            timeline_max: 10_000,
+            dedupe: Duration::from_secs(86_400),
+            dedupe_max: 100_000,
+            lease: Duration::from_secs(60),
+            delivery_timeout: Duration::from_secs(10),
+            attempts_max: 18,
+            retry_base: Duration::from_secs(1),
+            retry_cap: Duration::from_secs(3600),
+            concurrency: 32,
+            concurrency_per_consumer: 8,
+            poll: Duration::from_millis(100),
+        }
+    }
+}
+
+impl EventsSettings {
+    /// Returns the pause after a failed attempt, the first being 1: between half and all of `base * 2^(attempt - 1)`.
+    pub(super) fn pause(&self, attempt: u32) -> Duration {
+        let factor = 1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
+        self.retry_base.saturating_mul(factor).min(self.retry_cap).mul_f64((1.0 + random::unit()) / 2.0)
+    }
+}
+
+/// Returns a duration in milliseconds as the steps take it.
+pub(super) fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_cap() {
+        let settings = EventsSettings { retry_cap: Duration::from_secs(10), ..EventsSettings::default() };
+        for (attempt, whole) in [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 10.0), (40, 10.0), (u32::MAX, 10.0)] {
+            let pause = settings.pause(attempt).as_secs_f64();
+            assert!(pause >= whole / 2.0 && pause <= whole, "{attempt}: {pause}");
+        }
+    }
+}

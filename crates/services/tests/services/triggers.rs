@@ -1,0 +1,265 @@
+//! Tests of triggers: exactly one per crossing, leases, retries and the dead.
+
+use std::collections::HashSet;
+use std::process::{Command as Process, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use redpoll_services::events::{Event, Events, EventsSettings, Target, Which};
+use redpoll_services::keys::Keyring;
+use redpoll_services::{Backend, Error, Services, Settings, Tenant};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use crate::events::{by_events, settings, some, with_ids};
+use crate::support::{Place, eventually, tenant};
+
+/// Long enough that no lease ends during a test.
+const LONG_MS: u64 = 3_600_000;
+
+async fn open(place: &Place, events: EventsSettings) -> Events {
+    place.services_with(settings(events)).await.events(&tenant())
+}
+
+/// Returns all waiting triggers' ids, making sure that their numbers have no gap.
+async fn waiting(events: &Events, consumer: &str) -> Vec<String> {
+    let mut ids = Vec::new();
+    loop {
+        let page = events.triggers(consumer, Which::Waiting, ids.len(), 1000).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        ids.extend(page.into_iter().map(|held| held.trigger.id));
+    }
+    for (index, id) in ids.iter().enumerate() {
+        assert!(id.ends_with(&format!("-{:010}", index + 1)), "{id} at {index}");
+    }
+    ids
+}
+
+pub(crate) async fn one_trigger_per_crossing_of_32_recorders(place: Place) {
+    const TASKS: u64 = 32;
+    const ROUNDS: u64 = 30;
+    let settings = settings(EventsSettings::default());
+    let (tenant, processes) =
+        (tenant(), [place.services_with(settings.clone()).await, place.services_with(settings).await]);
+    processes[0].events(&tenant).define("c", &by_events(10)).await.unwrap();
+    let barrier = Arc::new(Barrier::new(TASKS as usize));
+    let mut tasks = JoinSet::new();
+    for task in 0..TASKS {
+        let events = processes[task as usize % 2].events(&tenant);
+        let barrier = barrier.clone();
+        tasks.spawn(async move {
+            barrier.wait().await;
+            let (mut triggers, mut recorded) = (Vec::new(), 0);
+            for round in 0..ROUNDS {
+                // Batches of different sizes, so that crossings fall inside of them.
+                let size = 1 + (task + round) % 4 * 7;
+                triggers.extend(events.record_many("c", &some(size as usize)).await.unwrap().triggers);
+                recorded += size;
+            }
+            (triggers, recorded)
+        });
+    }
+    let (mut triggers, mut recorded) = (Vec::new(), 0);
+    for (own, count) in tasks.join_all().await {
+        triggers.extend(own);
+        recorded += count;
+    }
+    let events = processes[0].events(&tenant);
+    let status = events.status("c").await.unwrap();
+    assert_eq!(status.events_total, recorded);
+    assert_eq!((triggers.len() as u64, status.count), (recorded / 10, recorded % 10));
+    assert!(triggers.iter().all(|trigger| trigger.count == 10));
+    assert_eq!(triggers.iter().map(|trigger| trigger.count).sum::<u64>() + status.count, recorded);
+    let told: HashSet<_> = triggers.into_iter().map(|trigger| trigger.id).collect();
+    assert_eq!(told, waiting(&events, "c").await.into_iter().collect());
+}
+
+const RECORDER_URL: &str = "REDPOLL_TEST_RECORDER_URL";
+const RECORDER_PREFIX: &str = "REDPOLL_TEST_RECORDER_PREFIX";
+
+/// The process that [`killed_recorder_leaves_whole_batches`] kills; without its variables there is nothing to record.
+#[tokio::test]
+async fn recorder_process() {
+    let (Ok(url), Ok(prefix)) = (std::env::var(RECORDER_URL), std::env::var(RECORDER_PREFIX)) else {
+        return;
+    };
+    let settings = Settings { keyring: Keyring::new(&prefix).unwrap(), ..Settings::default() };
+    let events = Services::new(Backend::connect(&url).await.unwrap(), settings).events(&Tenant::default());
+    for batch in 0.. {
+        events.record_many("c", &with_ids(batch * 7..batch * 7 + 7)).await.unwrap();
+    }
+}
+
+pub(crate) async fn killed_recorder_leaves_whole_batches(place: Place) {
+    let prefix = format!("k{}", uuid::Uuid::new_v4().simple());
+    let settings = Settings { keyring: Keyring::new(&prefix).unwrap(), ..Settings::default() };
+    let events = place.services_with(settings).await.events(&Tenant::default());
+    events.define("c", &by_events(10)).await.unwrap();
+    let mut recorder = Process::new(std::env::current_exe().unwrap())
+        .args(["--exact", "triggers::recorder_process"])
+        .env(RECORDER_URL, place.url())
+        .env(RECORDER_PREFIX, &prefix)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut seen = 0;
+    while seen < 700 {
+        seen = events.status("c").await.unwrap().events_total;
+        assert!(recorder.try_wait().unwrap().is_none(), "the recorder ended by itself");
+    }
+    recorder.kill().unwrap();
+    recorder.wait().unwrap();
+
+    let status = events.status("c").await.unwrap();
+    assert_eq!(status.events_total % 7, 0, "half a batch");
+    assert_eq!(status.events_total, status.triggered_events_total + status.count);
+    assert_eq!((status.triggers_total, status.count), (status.events_total / 10, status.events_total % 10));
+    // Whoever takes over delivers everything again, and more.
+    let all = status.events_total + 100;
+    for start in (0..all).step_by(50) {
+        events.record_many("c", &with_ids(start..all.min(start + 50))).await.unwrap();
+    }
+    let status = events.status("c").await.unwrap();
+    assert_eq!((status.events_total, status.triggers_total, status.count), (all, all / 10, all % 10));
+    assert_eq!(waiting(&events, "c").await.len() as u64, all / 10);
+}
+
+pub(crate) async fn ack_of_a_lost_lease_is_refused(place: Place) {
+    let events = open(&place, EventsSettings::default()).await;
+    events.define("c", &by_events(1)).await.unwrap();
+    events.record("c", &Event::default()).await.unwrap();
+    let first = events.lease("c", 1, 1).await.unwrap().remove(0);
+    assert_eq!(first.attempt, 1);
+    let mut second = Vec::new();
+    while second.is_empty() {
+        second = events.lease("c", 1, LONG_MS).await.unwrap();
+    }
+    let second = second.remove(0);
+    assert_eq!((second.attempt, &second.trigger), (2, &first.trigger));
+    let id = first.trigger.id.as_str();
+    assert!(matches!(events.ack("c", id, &first.token).await, Err(Error::Conflict(_))));
+    assert!(matches!(events.fail("c", (id, &first.token), "late", None).await, Err(Error::Conflict(_))));
+    assert!(matches!(events.ack("c", id, "forged").await, Err(Error::Conflict(_))));
+    // The refused ones changed nothing: the lease is still the second holder's.
+    assert!(events.lease("c", 1, 1).await.unwrap().is_empty());
+    events.ack("c", id, &second.token).await.unwrap();
+    assert!(matches!(events.ack("c", id, &second.token).await, Err(Error::NotFound(_))));
+    let status = events.status("c").await.unwrap();
+    assert_eq!((status.waiting, status.delivered_total), (0, 1));
+}
+
+pub(crate) async fn ended_lease_nobody_took_can_still_be_settled(place: Place) {
+    let events = open(&place, EventsSettings::default()).await;
+    events.define("c", &by_events(1)).await.unwrap();
+    events.record("c", &Event::default()).await.unwrap();
+    let lease = events.lease("c", 1, 1).await.unwrap().remove(0);
+    eventually("the end of the lease", || async {
+        let held = events.triggers("c", Which::Waiting, 0, 1).await.unwrap().remove(0);
+        let again = events.record("c", &Event::default()).await.unwrap();
+        again.triggers[0].created_at_ms > held.at_ms
+    })
+    .await;
+    events.ack("c", &lease.trigger.id, &lease.token).await.unwrap();
+}
+
+pub(crate) async fn leases_are_exclusive(place: Place) {
+    const TRIGGERS: usize = 200;
+    let events = open(&place, EventsSettings::default()).await;
+    events.define("c", &by_events(1)).await.unwrap();
+    events.record_many("c", &some(TRIGGERS)).await.unwrap();
+    let mut holders = JoinSet::new();
+    for _ in 0..8 {
+        let events = events.clone();
+        holders.spawn(async move {
+            let mut ids = Vec::new();
+            loop {
+                let leases = events.lease("c", 3, LONG_MS).await.unwrap();
+                if leases.is_empty() {
+                    return ids;
+                }
+                for lease in leases {
+                    events.ack("c", &lease.trigger.id, &lease.token).await.unwrap();
+                    ids.push(lease.trigger.id);
+                }
+            }
+        });
+    }
+    let ids: Vec<String> = holders.join_all().await.into_iter().flatten().collect();
+    assert_eq!(ids.len(), TRIGGERS);
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), TRIGGERS);
+    assert_eq!(events.status("c").await.unwrap().waiting, 0);
+}
+
+pub(crate) async fn failed_attempts_end_among_the_dead(place: Place) {
+    let events = open(&place, EventsSettings { attempts_max: 3, ..EventsSettings::default() }).await;
+    events.define("c", &by_events(2)).await.unwrap();
+    events.record_many("c", &some(4)).await.unwrap();
+    for attempt in 1..=3 {
+        let leases = events.lease("c", 10, LONG_MS).await.unwrap();
+        assert_eq!(leases.iter().map(|lease| lease.attempt).collect::<Vec<_>>(), [attempt; 2]);
+        for lease in leases {
+            let dead = events.fail("c", (&lease.trigger.id, &lease.token), "no luck", Some(0)).await.unwrap();
+            assert_eq!(dead, attempt == 3);
+        }
+    }
+    assert!(events.lease("c", 10, 1).await.unwrap().is_empty());
+    let dead = events.triggers("c", Which::Dead, 0, 10).await.unwrap();
+    assert_eq!(dead.len(), 2);
+    assert!(dead.iter().all(|held| held.attempts == 3 && held.error.as_deref() == Some("no luck") && !held.leased));
+    assert_eq!((events.status("c").await.unwrap().waiting, events.status("c").await.unwrap().dead), (0, 2));
+
+    assert_eq!(events.requeue("c", Some(&dead[0].trigger.id)).await.unwrap(), 1);
+    assert_eq!(events.requeue("c", Some(&dead[0].trigger.id)).await.unwrap(), 0);
+    let again = events.lease("c", 10, LONG_MS).await.unwrap().remove(0);
+    assert_eq!((again.attempt, &again.trigger), (1, &dead[0].trigger));
+    events.ack("c", &again.trigger.id, &again.token).await.unwrap();
+    assert_eq!(events.purge("c", None).await.unwrap(), 1);
+    assert!(events.triggers("c", Which::Dead, 0, 10).await.unwrap().is_empty());
+    let status = events.status("c").await.unwrap();
+    assert_eq!((status.waiting, status.dead, status.delivered_total), (0, 0, 1));
+}
+
+pub(crate) async fn holders_that_vanish_do_not_keep_a_trigger_for_ever(place: Place) {
+    let events = open(&place, EventsSettings { attempts_max: 2, ..EventsSettings::default() }).await;
+    events.define("c", &by_events(1)).await.unwrap();
+    events.record("c", &Event::default()).await.unwrap();
+    eventually("death", || async {
+        events.lease("c", 1, 1).await.unwrap();
+        events.status("c").await.unwrap().dead == 1
+    })
+    .await;
+    let dead = events.triggers("c", Which::Dead, 0, 1).await.unwrap().remove(0);
+    assert_eq!(dead.attempts, 2);
+    assert!(dead.error.unwrap().contains("without an outcome"));
+}
+
+pub(crate) async fn pauses_grow_with_attempts(place: Place) {
+    let slow = EventsSettings { retry_base: Duration::from_secs(100), ..EventsSettings::default() };
+    let events = open(&place, slow).await;
+    events.define("c", &by_events(1)).await.unwrap();
+    events.record("c", &Event::default()).await.unwrap();
+    let lease = events.lease("c", 1, LONG_MS).await.unwrap().remove(0);
+    let created = lease.trigger.created_at_ms;
+    events.fail("c", (&lease.trigger.id, &lease.token), "x", None).await.unwrap();
+    let held = events.triggers("c", Which::Waiting, 0, 1).await.unwrap().remove(0);
+    let pause = held.at_ms - created;
+    assert!((50_000..130_000).contains(&pause), "{pause}");
+    assert!(!held.leased);
+    assert!(events.lease("c", 1, 1).await.unwrap().is_empty());
+}
+
+pub(crate) async fn pushed_triggers_cannot_be_leased(place: Place) {
+    let events = open(&place, EventsSettings::default()).await;
+    let list = Target::List { key: "jobs".into() };
+    let mut definition = by_events(1);
+    definition.target = list;
+    events.define("c", &definition).await.unwrap();
+    events.record("c", &Event::default()).await.unwrap();
+    assert!(matches!(events.lease("c", 1, 1).await, Err(Error::Conflict(_))));
+    // Redefined, those that wait can be.
+    events.define("c", &by_events(1)).await.unwrap();
+    assert_eq!(events.lease("c", 1, LONG_MS).await.unwrap().len(), 1);
+}
