@@ -6,7 +6,7 @@ use std::time::Duration;
 use redpoll_commands::args::Args;
 use redpoll_commands::client::Arrival;
 use redpoll_commands::dispatch::{Outcome, dispatch};
-use redpoll_commands::session::Session;
+use redpoll_commands::session::{ReplyMode, Session};
 use redpoll_commands::transaction;
 use redpoll_resp::{DecodeLimits, Protocol, Value, Writer, decode};
 
@@ -21,7 +21,9 @@ pub struct Connection {
 
 impl Connection {
     pub(crate) fn new(inner: Arc<Inner>) -> Connection {
-        let session = inner.engine.session(Arrival::embedded());
+        let mut session = inner.engine.session(Arrival::embedded());
+        // A password keeps strangers out of the network, not the process out of its own store.
+        session.authenticated = true;
         Connection { inner, session, out: Writer::new(Protocol::Resp3) }
     }
 
@@ -60,12 +62,13 @@ impl Connection {
         self.out.as_slice()
     }
 
-    /// Puts the session back to how it began: database 0, no transaction, nothing watched.
-    pub(crate) fn reset(&mut self) {
-        if self.session.db != 0 || self.session.in_transaction() || self.session.is_watching() {
-            transaction::abandon(&self.inner.engine, &mut self.session);
-            self.session.db = 0;
-        }
+    /// Tells whether the session is as it began, so that somebody else can use it: database 0, no transaction, nothing watched, every reply wanted.
+    pub(crate) fn is_pristine(&self) -> bool {
+        let session = &self.session;
+        let replies_as_usual = session.reply_mode == ReplyMode::On && self.out.protocol() == Protocol::Resp3;
+        session.db == 0
+            && replies_as_usual
+            && !(session.in_transaction() || session.is_watching() || session.no_touch || session.closing)
     }
 }
 

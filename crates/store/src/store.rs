@@ -134,9 +134,8 @@ impl Store {
         let pooled = self.pool.lock().pop();
         let mut connection = pooled.unwrap_or_else(|| self.connect());
         let result = call(&mut connection);
-        connection.reset();
         let mut pool = self.pool.lock();
-        if pool.len() < POOLED_MAX {
+        if connection.is_pristine() && pool.len() < POOLED_MAX {
             pool.push(connection);
         }
         result
