@@ -27,6 +27,7 @@ mod shard;
 mod sorted_set;
 mod sweep;
 mod view;
+mod view_store;
 mod view_whole;
 mod watch;
 
@@ -38,11 +39,14 @@ pub use limits::Limits;
 pub use list::{List, ListEnd, ListIter, Place};
 pub use member_table::{Member, MemberTable};
 pub use object::{Kind, Object, Typed, WrongType};
-pub use set::Set;
+pub use set::{Set, SetIter};
 pub use shard::{Counters, Shard};
-pub use sorted_set::SortedSet;
+pub use sorted_set::{Direction, SortedSet};
 pub use view::{Expiry, View};
 pub use watch::WatchFlag;
+
+/// A hash function with a seed ([`View::hash_seed`]), for whoever tells members apart by hash on the way to a result.
+pub use foldhash::fast::FixedState as SeededState;
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;
