@@ -129,6 +129,28 @@ texts! {
     COUNT_NEGATIVE = "ERR COUNT can't be negative";
     /// LPOS with a negative MAXLEN.
     MAXLEN_NEGATIVE = "ERR MAXLEN can't be negative";
+    /// LIMIT of SINTERCARD and ZINTERCARD.
+    LIMIT_NEGATIVE = "ERR LIMIT can't be negative";
+    /// numkeys of SINTERCARD beyond the arguments.
+    TOO_MANY_KEYS = "ERR Number of keys can't be greater than number of args";
+    /// ZADD with NX and XX.
+    ZADD_NX_AND_XX = "ERR XX and NX options at the same time are not compatible";
+    /// ZADD with two of GT, LT and NX.
+    ZADD_GT_LT_NX = "ERR GT, LT, and/or NX options at the same time are not compatible";
+    /// ZADD INCR with several members.
+    ZADD_INCR_SINGLE = "ERR INCR option supports a single increment-element pair";
+    /// An increment from one infinity to the other.
+    SCORE_NOT_A_NUMBER = "ERR resulting score is not a number (NaN)";
+    /// A bound of a range of scores.
+    SCORE_BOUND = "ERR min or max is not a float";
+    /// A bound of a range of members.
+    MEMBER_BOUND = "ERR min or max not valid string range item";
+    /// ZRANGE with LIMIT by index.
+    LIMIT_BY_INDEX = "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX";
+    /// ZRANGE with WITHSCORES and BYLEX.
+    SCORES_BY_LEX = "ERR syntax error, WITHSCORES not supported in combination with BYLEX";
+    /// A weight of ZUNION and its kin.
+    WEIGHT_NOT_A_FLOAT = "ERR weight value is not a float";
 }
 
 /// The command does not exist; the first arguments are quoted as Redis does.
@@ -160,6 +182,11 @@ pub fn unknown_subcommand(command: &str, subcommand: &[u8]) -> Error {
 /// Too few or too many arguments; `name` is `command` or `command|subcommand`.
 pub fn wrong_arity(name: &str) -> Error {
     Error::Owned(format!("ERR wrong number of arguments for '{name}' command"))
+}
+
+/// numkeys of zero or less in ZUNION and its kin.
+pub fn no_input_keys(command: &str) -> Error {
+    Error::Owned(format!("ERR at least 1 input key is needed for '{command}' command"))
 }
 
 /// An expiry that makes no sense in a command.

@@ -38,6 +38,11 @@ mod object;
 mod reply;
 mod scan;
 mod scripting;
+mod set;
+mod set_algebra;
+mod sorted_set;
+mod sorted_set_algebra;
+mod sorted_set_range;
 mod string;
 
 /// The Redis version whose commands and behaviour clients can rely on here; reported by HELLO and INFO.
@@ -53,6 +58,8 @@ pub fn families() -> Vec<command::Family> {
         string::FAMILY,
         hash::FAMILY,
         list::FAMILY,
+        set::FAMILY,
+        sorted_set::FAMILY,
         transaction::FAMILY,
         connection::FAMILY,
         command_admin::FAMILY,

@@ -94,7 +94,7 @@ fn replay(engine: &Engine, records: &Records) {
     }
 }
 
-/// Every string, list and (small) hash of the first two databases with its deadline.
+/// Every value (of hashes, small ones) of the first two databases with its deadline.
 fn contents(target: &mut support::InProcess) -> Vec<(usize, String, String, String)> {
     let mut contents = Vec::new();
     for db in 0..2 {
@@ -109,6 +109,9 @@ fn contents(target: &mut support::InProcess) -> Vec<(usize, String, String, Stri
             let read = match ask("TYPE $").as_str() {
                 "list" => "LRANGE $ 0 -1",
                 "hash" => "HGETALL $",
+                // In order, unlike SMEMBERS.
+                "set" => "ZUNION 1 $",
+                "zset" => "ZRANGE $ 0 -1 WITHSCORES",
                 _ => "GET $",
             };
             let (value, deadline) = (ask(read), ask("PEXPIRETIME $"));
@@ -225,5 +228,56 @@ fn lists_are_logged_by_the_key_that_was_popped() {
             "LINSERT l BEFORE x y",
         ],
         &[],
+    );
+}
+
+#[test]
+fn sets_are_logged_by_what_was_popped() {
+    check(&["SADD s a b", "SREM s a", "SMOVE s t b"], &["SADD s a b", "SREM s a", "SMOVE s t b"]);
+    check(&["SADD s a", "---", "SPOP s"], &["SREM s a"]);
+    check(&["SADD s a b c", "---", "SPOP s 3"], &["DEL s"]);
+    check(&["SADD s a b c", "---", "SPOP s 9"], &["DEL s"]);
+    check(
+        &["SADD a 1 2", "SADD b 2", "---", "SINTERSTORE d a b", "SUNIONSTORE a x"],
+        &["SINTERSTORE d a b", "SUNIONSTORE a x"],
+    );
+    check(&["SADD s a", "---", "SADD s a", "SREM s x", "SPOP s 0", "SPOP x", "SMOVE s t x", "SMOVE s s a"], &[]);
+    check(&["SADD s a", "---", "SUNIONSTORE x y", "SINTER s s", "SRANDMEMBER s", "!SINTERCARD 0 s"], &[]);
+}
+
+#[test]
+fn several_members_popped_are_one_removal() {
+    for members in [format!("{:?}", Vec::from_iter(0..300)), format!("m{:?}", Vec::from_iter(0..300))] {
+        let members = members.replace(['[', ']', ','], "");
+        let (mut target, records) = (support::InProcess::new(), Records::default());
+        assert!(target.engine.log.set(Box::new(records.clone())).is_ok());
+        target.call(&command(&format!("SADD s {members}")));
+        let popped = target.call(&command("SPOP s 7"));
+        let popped: Vec<_> =
+            popped.as_slice().expect("an array").iter().map(|m| m.as_bytes().expect("texts")).collect();
+        let logged = records.all().pop().expect("something was logged").args;
+        assert_eq!(logged[..2], [b"SREM".to_vec(), b"s".to_vec()]);
+        assert_eq!(logged[2..], popped);
+        let mut replayed = support::InProcess::new();
+        replay(&replayed.engine, &records);
+        assert_eq!(contents(&mut replayed), contents(&mut target));
+    }
+}
+
+#[test]
+fn sorted_sets_are_logged_as_they_came_but_for_the_key_that_was_popped() {
+    check(
+        &["ZADD z 1 a 2 b", "ZADD z XX INCR 0.1 a", "ZINCRBY z 0.2 a", "ZPOPMIN z"],
+        &["ZADD z 1 a 2 b", "ZADD z XX INCR 0.1 a", "ZINCRBY z 0.2 a", "ZPOPMIN z"],
+    );
+    check(
+        &["ZADD z 1 a 2 b 3 c", "---", "ZMPOP 2 x z MAX COUNT 2", "ZMPOP 1 z MIN COUNT 9"],
+        &["ZPOPMAX z 2", "ZPOPMIN z 1"],
+    );
+    check(&["ZADD z 1 a", "---", "ZADD z 1 a", "ZADD z NX 2 a", "ZADD z XX 2 b", "ZREM z x", "ZPOPMIN z 0"], &[]);
+    check(&["ZADD z inf a", "---", "!ZINCRBY z -inf a", "ZUNIONSTORE x 1 y", "ZMPOP 1 y MIN", "ZRANDMEMBER z"], &[]);
+    check(
+        &["ZADD a 1 x", "ZADD b 1 y", "PEXPIRE b 10", "+20", "---", "ZUNIONSTORE d 2 a b"],
+        &["DEL b", "ZUNIONSTORE d 2 a b"],
     );
 }
