@@ -1,9 +1,16 @@
-//! The program.
+//! The program: a command line over the crates.
+//!
+//! Errors are one line on standard error and exit code 1; a command line that cannot be understood is exit code 2.
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+mod backend;
+mod flags;
+mod openapi;
 mod serve;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -17,12 +24,22 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves the store over the network until a signal ends it.
-    Serve(serve::Serve),
+    /// Serves the store and the services over the network until a signal ends it.
+    Serve(Box<serve::Serve>),
+    /// Prints the OpenAPI document of the HTTP API.
+    Openapi,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
+        Command::Openapi => openapi::print(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("redpoll: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

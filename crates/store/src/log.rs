@@ -1,5 +1,6 @@
 //! The store's log: recovery at start, and the way from the dispatcher's journal to the disk.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,10 +15,15 @@ use redpoll_resp::{Limits, Protocol, Writer};
 
 use crate::Error;
 
+/// Name of the file in the data directory that says by its lock that somebody uses the directory.
+const LOCK_FILE: &str = "redpoll.lock";
+
 /// The open log of a store.
 #[derive(Debug)]
 pub(crate) struct StoreLog {
     log: AppendLog,
+    /// Two stores that append to one log would destroy it; the system lets go of this when the process ends.
+    _lock: File,
 }
 
 impl StoreLog {
@@ -25,12 +31,13 @@ impl StoreLog {
     pub(crate) fn recover(engine: &Engine) -> Result<Arc<StoreLog>, Error> {
         let dir = PathBuf::from(engine.settings.text(Setting::Dir));
         prepare(&dir)?;
+        let lock = lock(&dir)?;
         let log_dir = dir.join(engine.settings.text(Setting::Appenddirname));
         prepare(&log_dir)?;
         let files = LogFiles::new(log_dir, engine.settings.text(Setting::Appendfilename));
         replay_into(engine, &files)?;
         let log = AppendLog::open(&files, policy(engine))?;
-        Ok(Arc::new(StoreLog { log }))
+        Ok(Arc::new(StoreLog { log, _lock: lock }))
     }
 
     /// Waits as `appendfsync` asks; the error is what a client is told.
@@ -77,6 +84,18 @@ fn prepare(dir: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(dir).map_err(refuse)?;
     let probe = dir.join(format!(".redpoll-probe-{}", std::process::id()));
     std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(refuse)
+}
+
+/// Takes the data directory for this store alone.
+fn lock(dir: &Path) -> Result<File, Error> {
+    let refuse = |reason: String| Error::Directory { path: dir.to_owned(), reason };
+    let file = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK_FILE));
+    let file = file.map_err(|error| refuse(error.to_string()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(refuse("another store is using it".to_owned())),
+        Err(TryLockError::Error(error)) => Err(refuse(error.to_string())),
+    }
 }
 
 fn replay_into(engine: &Engine, files: &LogFiles) -> Result<(), Error> {

@@ -1,0 +1,82 @@
+//! A router over a store, asked in process.
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use redpoll_http::{Options, router};
+use redpoll_services::{Backend, Services, Settings};
+use redpoll_store::{Config, Store};
+use serde_json::Value as Json;
+use tower::ServiceExt;
+
+/// Most bytes of an answer that a test reads.
+const ANSWER_MAX: usize = 16 << 20;
+
+/// The API over a store of its own.
+pub struct Api {
+    router: Router,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+#[allow(dead_code)]
+impl Api {
+    pub fn new() -> Api {
+        Api::with(Options::default())
+    }
+
+    pub fn with(options: Options) -> Api {
+        let store = Store::open(Config::in_memory()).unwrap();
+        Api::over(Backend::embedded(store), options)
+    }
+
+    pub fn over(backend: Backend, options: Options) -> Api {
+        Api { router: router(Services::new(backend, Settings::default()), options) }
+    }
+
+    pub async fn ask(&self, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, ANSWER_MAX).await.unwrap().to_vec();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub async fn get(&self, uri: &str) -> Answer {
+        self.ask("GET", uri, &[], "").await
+    }
+
+    pub async fn delete(&self, uri: &str) -> Answer {
+        self.ask("DELETE", uri, &[], "").await
+    }
+
+    pub async fn json(&self, method: &str, uri: &str, body: Json) -> Answer {
+        self.ask(method, uri, &[("content-type", "application/json")], &body.to_string()).await
+    }
+}
+
+#[allow(dead_code)]
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Json {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// Gives a header's text, empty if it is absent.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}

@@ -1,0 +1,69 @@
+//! Which store the services run on: the one in this process, or one elsewhere.
+
+use anyhow::{Context, bail};
+use redpoll_services::{Backend, BackendConfig};
+
+/// What `--backend` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BackendChoice {
+    /// The store in this process, served over the Redis protocol too.
+    Embedded,
+    /// A server or Cluster elsewhere; only HTTP is served.
+    Elsewhere(String),
+}
+
+impl std::str::FromStr for BackendChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<BackendChoice, String> {
+        match text {
+            "embedded" => Ok(BackendChoice::Embedded),
+            url if url.starts_with("redis://") || url.starts_with("redis+cluster://") => {
+                Ok(BackendChoice::Elsewhere(url.to_owned()))
+            }
+            _ => Err("give embedded, redis://host:port or redis+cluster://host:port,host:port".to_owned()),
+        }
+    }
+}
+
+/// Connects to a store elsewhere; one that does not answer yet is waited for by the requests, not by the start.
+///
+/// Must be called within a runtime.
+pub(crate) async fn connect(url: &str) -> anyhow::Result<Backend> {
+    let config = BackendConfig::from_environment(&|name| std::env::var(name).ok())?;
+    let backend = Backend::connect_lazily(url, config).with_context(|| format!("--backend {}", without_secret(url)))?;
+    match backend.now_ms().await {
+        Ok(_) => {}
+        Err(error) if error.is_outage() => {
+            tracing::warn!(backend = without_secret(url), %error, "the backend does not answer yet");
+        }
+        Err(error) => bail!("--backend {}: {error}", without_secret(url)),
+    }
+    Ok(backend)
+}
+
+/// Returns a URL as it may be shown: without user and password.
+pub(crate) fn without_secret(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host)),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices() {
+        assert_eq!("embedded".parse(), Ok(BackendChoice::Embedded));
+        assert_eq!("redis://a:1".parse(), Ok(BackendChoice::Elsewhere("redis://a:1".to_owned())));
+        assert!("localhost:6379".parse::<BackendChoice>().is_err());
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        assert_eq!(without_secret("redis://user:p@ss@host:6379/1"), "redis://host:6379/1");
+        assert_eq!(without_secret("redis+cluster://a:1,b:2"), "redis+cluster://a:1,b:2");
+    }
+}
