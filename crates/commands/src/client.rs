@@ -1,6 +1,7 @@
 //! The clients: what everybody can see of every session, for CLIENT LIST and KILL and for INFO.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -92,6 +93,14 @@ impl Client {
     #[inline]
     pub fn is_killed(&self) -> bool {
         self.killed.load(Ordering::Acquire)
+    }
+
+    /// Tells whether the client runs on this machine.
+    pub fn is_local(&self) -> bool {
+        match self.transport {
+            Transport::Embedded => true,
+            Transport::Tcp => self.address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback()),
+        }
     }
 
     /// Says how to wake the task that serves the connection.

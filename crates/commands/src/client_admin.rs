@@ -198,10 +198,10 @@ fn reply(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 fn setinfo(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let option = text(args.at(2)).to_ascii_lowercase();
     if option != "lib-name" && option != "lib-ver" {
-        return Err(Error::Owned(format!("ERR Unrecognized option '{}'", text(args.at(2)))));
+        return Err(Error::of(&[b"ERR Unrecognized option '", args.at(2), b"'"]));
     }
     let value = printable(args.at(3))
-        .ok_or_else(|| Error::Owned(format!("ERR {option} cannot contain spaces, newlines or special characters.")))?;
+        .ok_or_else(|| Error::from(format!("ERR {option} cannot contain spaces, newlines or special characters.")))?;
     let mut names = cx.session.client.names.lock();
     match option.as_str() {
         "lib-name" => names.library = value,
@@ -237,7 +237,7 @@ impl ClientType {
         match name.to_ascii_lowercase().as_slice() {
             b"normal" => Ok(Some(ClientType::Normal)),
             b"master" | b"replica" | b"slave" | b"pubsub" => Ok(None),
-            _ => Err(Error::Owned(format!("ERR Unknown client type '{}'", text(name)))),
+            _ => Err(Error::of(&[b"ERR Unknown client type '", name, b"'"])),
         }
     }
 }
@@ -278,7 +278,7 @@ impl Filter {
             } else if args.is(at, "USER") {
                 let user = text(value);
                 if user != "default" {
-                    return Err(Error::Owned(format!("ERR No such user '{user}'")));
+                    return Err(Error::from(format!("ERR No such user '{user}'")));
                 }
                 filter.user = Some(user);
             } else if args.is(at, "SKIPME") {

@@ -66,6 +66,8 @@ flags! {
     TRANSACTION = 26, "";
     /// Takes effect at once inside MULTI instead of being queued (EXEC, DISCARD, …).
     NOT_QUEUED = 27, "";
+    /// Refused unless the settings allow it (DEBUG).
+    PROTECTED = 30, "";
 }
 
 /// Where the keys stand among the arguments.

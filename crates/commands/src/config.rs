@@ -84,10 +84,10 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     for pair in args.from(2).chunks_exact(2) {
         let name = String::from_utf8_lossy(pair[0]).into_owned();
         let row = settings::find(&name).ok_or_else(|| {
-            Error::Owned(format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'"))
+            Error::of(&[b"ERR Unknown option or number of arguments for CONFIG SET - '", pair[0], b"'"])
         })?;
         let refuse = |reason: &str| {
-            Error::Owned(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"))
+            Error::from(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"))
         };
         if checked.iter().any(|(other, _)| other.name == row.name) {
             return Err(refuse("duplicate parameter"));

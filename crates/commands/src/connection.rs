@@ -74,8 +74,7 @@ fn hello(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
             name = Some(client_name(args.at(at + 1))?);
             at += 2;
         } else {
-            let option = String::from_utf8_lossy(args.at(at));
-            return Err(Error::Owned(format!("ERR Syntax error in HELLO option '{option}'")));
+            return Err(Error::of(&[b"ERR Syntax error in HELLO option '", args.at(at), b"'"]));
         }
     }
     if let Some((user, password)) = credentials {

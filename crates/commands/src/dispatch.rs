@@ -14,14 +14,17 @@ use std::sync::atomic::Ordering;
 
 use crate::args::Args;
 use crate::command::{
-    DENYOOM, EXCLUSIVE, Keys, MAY_REPLICATE, NO_AUTH, NOSCRIPT, NOT_QUEUED, TRANSACTION, WHOLE, WRITE,
+    DENYOOM, EXCLUSIVE, Keys, MAY_REPLICATE, NO_AUTH, NOSCRIPT, NOT_QUEUED, PROTECTED, TRANSACTION, WHOLE, WRITE,
 };
 use crate::cx::{Cx, Origin};
 use crate::engine::{Engine, Moment};
-use crate::error::{Error, NO_AUTH as NOT_LOGGED_IN, NOT_IN_SCRIPT, OUT_OF_MEMORY, log_failing, wrong_arity};
+use crate::error::{
+    DEBUG_NOT_ALLOWED, Error, NO_AUTH as NOT_LOGGED_IN, NOT_IN_SCRIPT, OUT_OF_MEMORY, log_failing, wrong_arity,
+};
 use crate::journal::Journal;
 use crate::registry::Resolved;
 use crate::session::{ReplyMode, Session};
+use crate::settings::Setting;
 use crate::transaction;
 
 /// What became of a command.
@@ -74,7 +77,7 @@ struct Call {
 
 fn serve(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Writer, call: &mut Call) -> Outcome {
     let reply_start = out.len();
-    match admit(engine, session, args) {
+    match admit(engine, session, args, call.origin) {
         Err(mut error) => {
             if args.is(0, "EXEC") {
                 error = transaction::refuse(engine, session, &error);
@@ -106,7 +109,7 @@ fn serve(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Write
 }
 
 /// Checks everything that can refuse a command before it runs.
-fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>) -> Result<&'e Resolved, Error> {
+fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>, origin: Origin) -> Result<&'e Resolved, Error> {
     let resolved = engine.registry.resolve(args)?;
     let refuse = |error| {
         engine.stats.rejected(session.slot, resolved.id);
@@ -117,6 +120,9 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>) -> Result<&'
     }
     if !session.authenticated && !resolved.has(NO_AUTH) {
         return refuse(NOT_LOGGED_IN);
+    }
+    if resolved.has(PROTECTED) && origin != Origin::Replay && !may_debug(engine, session) {
+        return refuse(DEBUG_NOT_ALLOWED);
     }
     let flags = transaction::flags(session, resolved);
     if flags & DENYOOM != 0 && engine.memory_full.load(Ordering::Relaxed) {
@@ -129,6 +135,15 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>) -> Result<&'
         return refuse(log_failing(failure));
     }
     Ok(resolved)
+}
+
+/// Tells whether the settings allow this client to use DEBUG.
+fn may_debug(engine: &Engine, session: &Session) -> bool {
+    match engine.settings.text(Setting::EnableDebugCommand).as_str() {
+        "yes" => true,
+        "local" => session.client.is_local(),
+        _ => false,
+    }
 }
 
 /// Locks what the command needs, runs it and settles its effects while still holding the locks.
@@ -192,13 +207,13 @@ fn needs_all(session: &Session, resolved: &Resolved) -> bool {
 }
 
 /// Runs a handler under locks already held, turns its error into a reply, counts it and records its changes.
-fn run(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_>) {
+pub(crate) fn run(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_>) {
     let (db, reply_start) = (cx.db.db(), cx.out.len());
     let dirty_before = std::mem::take(&mut cx.db.effects.dirty);
     if let Err(error) = (resolved.command.handler)(cx, args) {
         cx.out.truncate(reply_start);
         cx.engine.stats.failed(cx.session.slot, resolved.id);
-        cx.engine.stats.error(error.code());
+        cx.engine.stats.error(&error.code());
         cx.out.error(error.text());
     }
     if cx.journal.enabled {
@@ -226,8 +241,10 @@ pub fn call_from_script(cx: &mut Cx<'_, '_>, args: Args<'_>, read_only: bool, ou
     let admitted = cx.engine.registry.resolve(args).and_then(|resolved| {
         if !resolved.accepts(args.len()) {
             Err(crate::error::Error::Text("ERR Wrong number of args calling Redis command from script"))
-        } else if resolved.has(NOSCRIPT) {
+        } else if resolved.has(NOSCRIPT) && !lifted(cx.engine, resolved) {
             Err(NOT_IN_SCRIPT)
+        } else if resolved.has(PROTECTED) && !may_debug(cx.engine, cx.session) {
+            Err(DEBUG_NOT_ALLOWED)
         } else if read_only && resolved.has(WRITE) {
             Err(crate::error::WRITE_IN_READ_ONLY_SCRIPT)
         } else if resolved.has(DENYOOM) && cx.engine.memory_full.load(Ordering::Relaxed) {
@@ -246,8 +263,16 @@ pub fn call_from_script(cx: &mut Cx<'_, '_>, args: Args<'_>, read_only: bool, ou
     }
 }
 
+/// Tells whether a command that is not for scripts may be called by one all the same, which is for tests. Never those that begin or end a script or a
+/// transaction: they would wait for locks the script holds.
+fn lifted(engine: &Engine, resolved: &Resolved) -> bool {
+    engine.debug.scripts_unbound.load(Ordering::Relaxed)
+        && !resolved.has(TRANSACTION | NOT_QUEUED)
+        && resolved.group != "scripting"
+}
+
 fn reject(engine: &Engine, error: &Error, out: &mut Writer) {
-    engine.stats.error(error.code());
+    engine.stats.error(&error.code());
     out.error(error.text());
 }
 

@@ -2,8 +2,9 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use redpoll_keyspace::{EventClasses, Keyspace, Millis, Stamping};
 
 use crate::client::{Arrival, Clients};
@@ -39,6 +40,8 @@ pub trait Clock: Send + Sync {
     fn ticks(&self) -> u64;
     /// Takes over changes of the wall clock; called a few times a second.
     fn synchronise(&self) {}
+    /// Lets time pass on the calling thread (DEBUG SLEEP); a clock of a test moves itself.
+    fn sleep(&self, duration: Duration);
 }
 
 /// Runs scripts.
@@ -83,6 +86,8 @@ pub struct ScriptCall<'a> {
 pub trait Log: Send + Sync {
     /// Appends the records as one unit and returns the log's length after them. Called while the shards are locked: it must not wait for a disk.
     fn append(&self, journal: &Journal) -> u64;
+    /// Empties the data set and loads the log again (DEBUG RELOAD and LOADAOF), by [`crate::reload::reload`]. Called with every shard held.
+    fn reload(&self, cx: &mut Cx<'_, '_>) -> Result<(), Error>;
 }
 
 /// What the layers above report about themselves in INFO and to DEBUG, and do for commands that reach out of the engine.
@@ -91,8 +96,17 @@ pub trait Host: Send + Sync {
     fn info(&self, section: &str) -> Vec<(String, String)>;
     /// Ends the program.
     fn shutdown(&self) -> Result<(), Error>;
-    /// Empties the data set and loads the log again (DEBUG LOADAOF).
-    fn reload(&self) -> Result<(), Error>;
+}
+
+/// What DEBUG has switched off or on.
+#[derive(Debug, Default)]
+pub struct DebugSwitches {
+    /// Expired keys are only removed when somebody asks for them (SET-ACTIVE-EXPIRE 0).
+    pub lazy_expire_only: AtomicBool,
+    /// No work is done in the background (PAUSE-CRON 1).
+    pub background_paused: AtomicBool,
+    /// Scripts may call commands that are not for them (SET-DISABLE-DENY-SCRIPTS 1).
+    pub scripts_unbound: AtomicBool,
 }
 
 /// What all sessions share.
@@ -121,8 +135,10 @@ pub struct Engine {
     pub started: Millis,
     /// A random name of this run, 40 hex digits.
     pub run_id: String,
-    /// DEBUG SET-ACTIVE-EXPIRE.
-    pub active_expire: AtomicBool,
+    /// A random name of the data set's history, 40 hex digits.
+    pub replication_id: RwLock<String>,
+    /// What DEBUG has switched off or on.
+    pub debug: DebugSwitches,
     /// The data set is above `maxmemory`: commands that need memory are refused.
     pub memory_full: AtomicBool,
     /// Heap bytes of the data set, as last measured.
@@ -150,14 +166,20 @@ impl Engine {
             host: OnceLock::new(),
             started,
             run_id: String::new(),
-            active_expire: AtomicBool::new(true),
+            replication_id: RwLock::default(),
+            debug: DebugSwitches::default(),
             memory_full: AtomicBool::new(false),
             memory_used: AtomicU64::new(0),
             log_failure: Mutex::default(),
             random: AtomicU64::new(seed),
         };
-        let run_id = (0..5).map(|_| format!("{:08x}", engine.random() as u32)).collect();
-        Engine { run_id, ..engine }
+        *engine.replication_id.write() = engine.random_id();
+        Engine { run_id: engine.random_id(), ..engine }
+    }
+
+    /// Returns a random name, 40 hex digits.
+    pub fn random_id(&self) -> String {
+        (0..5).map(|_| format!("{:08x}", self.random() as u32)).collect()
     }
 
     /// Begins a session.

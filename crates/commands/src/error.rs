@@ -1,5 +1,7 @@
 //! Error replies: every text a client can see stands here, exactly as Redis words it.
 
+use std::borrow::Cow;
+
 use redpoll_keyspace::WrongType;
 
 /// An error reply; its text begins with a code such as `ERR` or `WRONGTYPE`.
@@ -7,22 +9,33 @@ use redpoll_keyspace::WrongType;
 pub enum Error {
     /// A fixed text.
     Text(&'static str),
-    /// A text made for the occasion.
-    Owned(String),
+    /// A text made for the occasion. What a client sent stands in it as it came, which need not be UTF-8.
+    Owned(Vec<u8>),
 }
 
 impl Error {
+    /// Joins the parts of a text, some of which a client sent.
+    pub fn of(parts: &[&[u8]]) -> Error {
+        Error::Owned(parts.concat())
+    }
+
     /// Returns the text as it goes over the wire, without the leading `-`.
-    pub fn text(&self) -> &str {
+    pub fn text(&self) -> &[u8] {
         match self {
-            Error::Text(text) => text,
+            Error::Text(text) => text.as_bytes(),
             Error::Owned(text) => text,
         }
     }
 
     /// Returns the code: the text up to the first space.
-    pub fn code(&self) -> &str {
-        self.text().split(' ').next().unwrap_or_default()
+    pub fn code(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.text().split(|byte| *byte == b' ').next().unwrap_or_default())
+    }
+}
+
+impl From<String> for Error {
+    fn from(text: String) -> Error {
+        Error::Owned(text.into_bytes())
     }
 }
 
@@ -127,6 +140,28 @@ texts! {
     RANK_ZERO = "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list";
     /// LPOS with a negative COUNT.
     COUNT_NEGATIVE = "ERR COUNT can't be negative";
+    /// DEBUG while the settings forbid it.
+    DEBUG_NOT_ALLOWED = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.";
+    /// DEBUG HTSTATS-KEY of a value without a hash table.
+    NO_HASH_TABLE = "ERR The value stored at the specified key is not represented using an hash table";
+    /// DEBUG LISTPACK of a value in another form.
+    NO_LISTPACK = "ERR Not a listpack encoded object.";
+    /// DEBUG SDSLEN of a number or a collection.
+    NOT_A_STRING_OF_BYTES = "ERR Not an sds encoded string.";
+    /// DEBUG PROTOCOL of an unknown type.
+    PROTOCOL_TYPE = "ERR Wrong protocol type name. Please use one of the following: string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false";
+    /// DEBUG PROTOCOL push to a client that cannot be pushed to.
+    NOT_IN_RESP2 = "ERR RESP2 is not supported by this command";
+    /// DEBUG QUICKLIST-PACKED-THRESHOLD.
+    PACKED_THRESHOLD = "ERR argument must be a memory value bigger than 1 and smaller than 4gb";
+    /// DEBUG RELOAD with an unknown option.
+    RELOAD_OPTION = "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.";
+    /// DEBUG RELOAD and LOADAOF without a log.
+    NOTHING_TO_LOAD = "ERR there is nothing to load: the append-only log is off (appendonly) and there are no snapshots yet";
+    /// DEBUG RELOAD over the existing data.
+    LOAD_REPLACES = "ERR loading replaces the data set: MERGE and NOFLUSH need a snapshot to load, and there are none yet";
+    /// DEBUG RELOAD and LOADAOF where what is to be logged is not complete.
+    LOAD_NOT_HERE = "ERR the log cannot be loaded inside a transaction or script";
     /// LPOS with a negative MAXLEN.
     MAXLEN_NEGATIVE = "ERR MAXLEN can't be negative";
     /// LIMIT of SINTERCARD and ZINTERCARD.
@@ -157,56 +192,71 @@ texts! {
 pub fn unknown_command(args: &[&[u8]]) -> Error {
     /// How much of the name and of the arguments is repeated, bytes.
     const QUOTED_MAX: usize = 128;
-    let quoted = |arg: &[u8], max: usize| String::from_utf8_lossy(&arg[..arg.len().min(max)]).into_owned();
-    let mut text = format!("ERR unknown command '{}', with args beginning with: ", quoted(args[0], QUOTED_MAX));
+    let mut text = [b"ERR unknown command '", shown(args[0], QUOTED_MAX), b"', with args beginning with: "].concat();
     let mut left = QUOTED_MAX;
     for arg in &args[1..] {
         if left == 0 {
             break;
         }
-        let part = quoted(arg, left);
+        let part = shown(arg, left);
         left = left.saturating_sub(part.len() + 3);
-        text.push_str(&format!("'{part}' "));
+        text.extend([b"'", part, b"' "].concat());
     }
     Error::Owned(text)
+}
+
+/// The part of an argument that is repeated: at most `max` bytes, and nothing from a zero byte on.
+fn shown(arg: &[u8], max: usize) -> &[u8] {
+    let end = arg.iter().position(|byte| *byte == 0).unwrap_or(arg.len());
+    &arg[..end.min(max)]
 }
 
 /// The command exists, its subcommand does not.
 pub fn unknown_subcommand(command: &str, subcommand: &[u8]) -> Error {
     /// How much of the subcommand is repeated, bytes.
     const QUOTED_MAX: usize = 128;
-    let quoted = String::from_utf8_lossy(&subcommand[..subcommand.len().min(QUOTED_MAX)]);
-    Error::Owned(format!("ERR unknown subcommand '{quoted}'. Try {} HELP.", command.to_ascii_uppercase()))
+    let container = command.to_ascii_uppercase();
+    let parts: [&[u8]; 5] =
+        [b"ERR unknown subcommand '", shown(subcommand, QUOTED_MAX), b"'. Try ", container.as_bytes(), b" HELP."];
+    Error::of(&parts)
 }
 
 /// Too few or too many arguments; `name` is `command` or `command|subcommand`.
 pub fn wrong_arity(name: &str) -> Error {
-    Error::Owned(format!("ERR wrong number of arguments for '{name}' command"))
+    format!("ERR wrong number of arguments for '{name}' command").into()
 }
 
 /// numkeys of zero or less in ZUNION and its kin.
 pub fn no_input_keys(command: &str) -> Error {
-    Error::Owned(format!("ERR at least 1 input key is needed for '{command}' command"))
+    format!("ERR at least 1 input key is needed for '{command}' command").into()
 }
 
 /// An expiry that makes no sense in a command.
 pub fn invalid_expire(command: &str) -> Error {
-    Error::Owned(format!("ERR invalid expire time in '{command}' command"))
+    format!("ERR invalid expire time in '{command}' command").into()
 }
 
 /// EXEC could not run, for this reason.
 pub fn exec_refused(reason: &Error) -> Error {
     let reason = reason.text();
-    let reason = reason.strip_prefix("ERR ").unwrap_or(reason);
-    Error::Owned(format!("EXECABORT Transaction discarded because of: {reason}"))
+    let reason = reason.strip_prefix(b"ERR ").unwrap_or(reason);
+    Error::of(&[b"EXECABORT Transaction discarded because of: ", reason])
 }
 
 /// An option that EXPIRE does not know.
 pub fn unsupported_option(option: &[u8]) -> Error {
-    Error::Owned(format!("ERR Unsupported option {}", String::from_utf8_lossy(option)))
+    Error::of(&[b"ERR Unsupported option ", option])
 }
 
 /// The log cannot be written.
 pub fn log_failing(reason: &str) -> Error {
-    Error::Owned(format!("MISCONF Errors writing to the AOF file: {reason}"))
+    format!("MISCONF Errors writing to the AOF file: {reason}").into()
+}
+
+/// DEBUG with a subcommand it does not know, or with the wrong number of arguments for it.
+pub fn unknown_debug_subcommand(subcommand: &[u8]) -> Error {
+    /// How much of the subcommand is repeated, bytes.
+    const QUOTED_MAX: usize = 128;
+    let shown = shown(subcommand, QUOTED_MAX);
+    Error::of(&[b"ERR unknown subcommand or wrong number of arguments for '", shown, b"'. Try DEBUG HELP."])
 }

@@ -157,7 +157,7 @@ fn stats(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
 fn replication(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.add("role", "master");
     lines.add("connected_slaves", 0);
-    lines.add("master_replid", &cx.engine.run_id);
+    lines.add("master_replid", cx.engine.replication_id.read());
     lines.add("master_repl_offset", 0);
 }
 

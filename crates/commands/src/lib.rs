@@ -17,6 +17,7 @@ pub mod journal;
 mod names;
 pub mod pause;
 pub mod registry;
+pub mod reload;
 pub mod session;
 pub mod settings;
 pub mod stats;
@@ -27,6 +28,8 @@ mod client_admin;
 mod command_admin;
 mod config;
 mod connection;
+mod debug;
+mod digest;
 mod expire;
 mod generic;
 mod hash;
@@ -66,5 +69,6 @@ pub fn families() -> Vec<command::Family> {
         config::FAMILY,
         info::FAMILY,
         keyspace_admin::FAMILY,
+        debug::FAMILY,
     ]
 }

@@ -114,6 +114,7 @@ settings! {
     Dir "dir" SettingKind::Text, "./data", AtStart, "Directory of the data files.";
     Appendfilename "appendfilename" SettingKind::Text, "appendonly.aof", AtStart, "Stem of the log's file names.";
     Appenddirname "appenddirname" SettingKind::Text, "appendonlydir", AtStart, "Directory of the log inside `dir`.";
+    EnableDebugCommand "enable-debug-command" SettingKind::Choice(&["no", "local", "yes"]), "no", AtStart, "Who may use DEBUG: nobody (no), clients on this machine (local), or everybody (yes).";
     Save "save" SettingKind::Text, "", NoEffect, "Snapshot rules; there are no snapshots yet.";
     Bind "bind" SettingKind::Text, "127.0.0.1", AtStart, "Addresses to listen on.";
     Port "port" int(0, 65_535), "6379", AtStart, "TCP port; 0 for a free one.";

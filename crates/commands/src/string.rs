@@ -179,7 +179,7 @@ fn incrbyfloat(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         decimal::FloatError::NotFinite => NAN_OR_INFINITY,
     })?;
     let sum = sum.as_slice();
-    cx.db.set_text(key, sum, Expiry::Keep);
+    cx.db.set_plain_text(key, sum, Expiry::Keep);
     cx.journal.instead(&[b"SET", key, sum, b"KEEPTTL"]);
     cx.db.notify(EventClass::String, "incrbyfloat", key);
     cx.out.bulk(sum);

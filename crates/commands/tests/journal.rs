@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex};
 
 use redpoll_commands::args::Args;
 use redpoll_commands::client::Arrival;
+use redpoll_commands::cx::Cx;
 use redpoll_commands::dispatch::{self, Outcome};
 use redpoll_commands::engine::{Engine, Log};
+use redpoll_commands::error::Error;
 use redpoll_commands::journal::Journal;
 use redpoll_resp::Writer;
 use redpoll_testkit::{Reply, Target, command};
@@ -36,6 +38,16 @@ impl Log for Records {
             Record { db, args }
         }));
         records.len() as u64
+    }
+
+    fn reload(&self, cx: &mut Cx<'_, '_>) -> Result<(), Error> {
+        redpoll_commands::reload::reload(cx, |apply| {
+            self.all().iter().try_for_each(|record| {
+                let db = record.db.to_string();
+                let args: Vec<&[u8]> = record.args.iter().map(Vec::as_slice).collect();
+                apply(&[b"SELECT", db.as_bytes()]).and_then(|()| apply(&args)).map_err(Error::from)
+            })
+        })
     }
 }
 
@@ -280,4 +292,30 @@ fn sorted_sets_are_logged_as_they_came_but_for_the_key_that_was_popped() {
         &["ZADD a 1 x", "ZADD b 1 y", "PEXPIRE b 10", "+20", "---", "ZUNIONSTORE d 2 a b"],
         &["DEL b", "ZUNIONSTORE d 2 a b"],
     );
+}
+
+#[test]
+fn loading_the_log_again_changes_nothing() {
+    check(&["SET a x EX 100", "RPUSH l 1 2 3", "SELECT 2", "HSET h f v", "---", "DEBUG LOADAOF", "GET a"], &[]);
+    check(&["SET a x PX 10", "+20", "DEBUG RELOAD", "---", "GET a"], &["DEL a"]);
+    check(&["SET a x", "---", "MULTI", "SET b y", "DEBUG LOADAOF", "EXEC", "DEBUG RELOAD NOSAVE"], &["SET b y"]);
+    check(&["DEBUG POPULATE 3", "---", "DEBUG LOADAOF", "DEBUG POPULATE 3"], &[]);
+    check(&["DEBUG POPULATE 3 k 2000"], &["DEBUG POPULATE 3 k 2000"]);
+}
+
+#[test]
+fn a_log_that_cannot_be_loaded_leaves_everything_as_it_was() {
+    let (mut target, records) = (support::InProcess::new(), Records::default());
+    assert!(target.engine.log.set(Box::new(records.clone())).is_ok());
+    for line in ["SET a text", "SELECT 3", "RPUSH l 1 2"] {
+        target.call(&command(line));
+    }
+    let before = target.call(&command("DEBUG DIGEST")).print();
+    records.0.lock().unwrap().push(Record { db: 0, args: command("INCR a") });
+    assert_eq!(target.call(&command("DEBUG LOADAOF")).print(), "(error) ERR value is not an integer or out of range");
+    assert_eq!(target.call(&command("DEBUG DIGEST")).print(), before);
+    assert_eq!(target.call(&command("DBSIZE")).print(), "(integer) 1");
+    records.0.lock().unwrap().pop();
+    assert_eq!(target.call(&command("DEBUG LOADAOF")).print(), "OK");
+    assert_eq!(target.call(&command("DEBUG DIGEST")).print(), before);
 }

@@ -106,9 +106,15 @@ pub(crate) fn put_string(entry: &mut Entry, value: &[u8]) {
     if let Some(number) = small_number(value) {
         entry.set_int(number);
     } else {
-        put_raw(entry, value);
-        entry.set_mark(false);
+        put_plain(entry, value);
     }
+}
+
+/// Replaces the value of an entry by a string that is held as text, whatever it looks like.
+#[inline]
+pub(crate) fn put_plain(entry: &mut Entry, value: &[u8]) {
+    put_raw(entry, value);
+    entry.set_mark(false);
 }
 
 /// Replaces the value of an entry by a string that is never held as a number (the result of APPEND or SETRANGE).

@@ -28,6 +28,7 @@ mod sorted_set;
 mod sweep;
 mod view;
 mod view_store;
+mod view_text;
 mod view_whole;
 mod watch;
 
@@ -43,6 +44,7 @@ pub use set::{Set, SetIter};
 pub use shard::{Counters, Shard};
 pub use sorted_set::{Direction, SortedSet};
 pub use view::{Expiry, View};
+pub use view_whole::Contents;
 pub use watch::WatchFlag;
 
 /// A hash function with a seed ([`View::hash_seed`]), for whoever tells members apart by hash on the way to a result.

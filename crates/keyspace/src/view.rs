@@ -79,6 +79,11 @@ impl<'g> View<'g> {
         self.now
     }
 
+    /// Moves the time of the command (the log is replayed at time zero) and returns what it was.
+    pub fn set_now(&mut self, now: Millis) -> Millis {
+        std::mem::replace(&mut self.now, now)
+    }
+
     /// Returns how accesses are stamped.
     pub fn stamping(&self) -> Stamping {
         self.stamping
@@ -394,7 +399,7 @@ impl<'g> View<'g> {
 
     /// Replaces or inserts: `make` changes the existing entry or returns a new one. Counts as one change.
     #[inline]
-    fn put(&mut self, key: &[u8], expiry: Expiry, make: impl FnOnce(Option<&mut Entry>) -> Option<Entry>) {
+    pub(crate) fn put(&mut self, key: &[u8], expiry: Expiry, make: impl FnOnce(Option<&mut Entry>) -> Option<Entry>) {
         let hash = self.hash(key);
         self.expire_if_due(hash, key);
         let (db, keyspace, stamping) = (self.db, self.keyspace, self.stamping);

@@ -6,6 +6,7 @@
 use redpoll_structures::table::Table;
 
 use crate::entry::{heap_size, is_expired};
+use crate::shard::Database;
 use crate::{Counters, Entry, Millis, SHARDS, ShardIndex, View};
 
 /// Bits of a scan cursor that name the shard.
@@ -25,6 +26,10 @@ pub struct DatabaseSize {
     /// Keys with a deadline.
     pub volatile: usize,
 }
+
+/// What all databases held, shard by shard, with its size in bytes.
+#[derive(Debug)]
+pub struct Contents(Vec<(Box<[Database]>, usize)>);
 
 impl View<'_> {
     /// Returns the number of keys in a database, those included that have expired but were not removed yet.
@@ -155,6 +160,10 @@ impl View<'_> {
 
     /// Exchanges the contents of two databases; watchers of keys that exist in either are told.
     pub fn swap(&mut self, one: usize, other: usize) {
+        self.effects.dirty += 1;
+        if one == other {
+            return;
+        }
         let keyspace = self.keyspace;
         for index in 0..SHARDS as ShardIndex {
             self.held.with_shard(index, |shard| {
@@ -168,7 +177,29 @@ impl View<'_> {
                 shard.databases.swap(one, other);
             });
         }
-        self.effects.dirty += 1;
+    }
+
+    /// Takes everything out of all databases, so that something else can be loaded; watchers of existing keys are told. All shards must be held.
+    pub fn set_aside(&mut self) -> Contents {
+        let keyspace = self.keyspace;
+        let mut contents = Vec::with_capacity(SHARDS);
+        for index in 0..SHARDS as ShardIndex {
+            self.held.with_shard(index, |shard| {
+                for (db, database) in shard.databases.iter().enumerate() {
+                    shard.watches.changed_where(db, |key| database.find(keyspace.hash(key), key).is_some());
+                }
+                let databases = shard.databases.iter_mut().map(Database::take).collect();
+                contents.push((databases, std::mem::take(&mut shard.used)));
+            });
+        }
+        Contents(contents)
+    }
+
+    /// Puts everything back in the place of what is there now.
+    pub fn put_back(&mut self, contents: Contents) {
+        for (index, (databases, used)) in contents.0.into_iter().enumerate() {
+            self.held.with_shard(index as ShardIndex, |shard| (shard.databases, shard.used) = (databases, used));
+        }
     }
 
     /// Removes expired entries of one shard locked by number, visiting at most `budget` buckets; returns how many it visited.

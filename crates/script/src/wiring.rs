@@ -63,7 +63,7 @@ impl Scripting for Scripts {
         let sha = match call.script {
             ScriptName::Body(body) => {
                 let known = engine.script_count();
-                let sha = engine.load(body, Origin::Eval).map_err(|error| Error::Owned(error.to_string()))?;
+                let sha = engine.load(body, Origin::Eval).map_err(|error| Error::from(error.to_string()))?;
                 if engine.script_count() != known {
                     self.measure(&engine);
                 }
@@ -103,7 +103,7 @@ impl Scripting for Scripts {
 
     fn load(&self, body: &[u8]) -> Result<String, Error> {
         let mut engine = self.engine.lock();
-        let sha: Sha = engine.load(body, Origin::Load).map_err(|error| Error::Owned(error.to_string()))?;
+        let sha: Sha = engine.load(body, Origin::Load).map_err(|error| Error::from(error.to_string()))?;
         self.measure(&engine);
         Ok(String::from_utf8_lossy(&sha).into_owned())
     }

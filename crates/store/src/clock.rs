@@ -4,7 +4,7 @@
 //! (the processor's time stamp counter, where it is steady) and the difference of the two, which the housekeeper measures anew ten times a second: a change of the wall clock is followed that late.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use quanta::Instant;
 use redpoll_commands::engine::{Clock, Moment};
@@ -54,5 +54,9 @@ impl Clock for SystemClock {
         // A clock before 1970 is a broken machine; time starts at the epoch then rather than running wild.
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
         self.epoch_nanos.store(wall.saturating_sub(self.ticks()), Ordering::Relaxed);
+    }
+
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
     }
 }

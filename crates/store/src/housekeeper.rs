@@ -45,7 +45,10 @@ impl Housekeeper {
             while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
                 let Some(inner) = upgrade(&inner) else { break };
                 let engine = &inner.engine;
-                if engine.active_expire.load(Ordering::Relaxed) {
+                if engine.debug.background_paused.load(Ordering::Relaxed) {
+                    continue;
+                }
+                if !engine.debug.lazy_expire_only.load(Ordering::Relaxed) {
                     next_shard = sweep_round(engine, next_shard);
                 }
                 engine.clock.synchronise();

@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use redpoll_commands::args::Args;
 use redpoll_commands::client::Arrival;
+use redpoll_commands::cx::Cx;
 use redpoll_commands::dispatch::{self, Outcome};
 use redpoll_commands::engine::{Engine, Log};
+use redpoll_commands::error::Error as CommandError;
 use redpoll_commands::journal::Journal;
+use redpoll_commands::reload;
 use redpoll_commands::settings::Setting;
 use redpoll_persist::{AppendLog, LogFiles, SyncPolicy, replay};
 use redpoll_resp::{Limits, Protocol, Writer};
@@ -22,6 +25,7 @@ const LOCK_FILE: &str = "redpoll.lock";
 #[derive(Debug)]
 pub(crate) struct StoreLog {
     log: AppendLog,
+    files: LogFiles,
     /// Two stores that append to one log would destroy it; the system lets go of this when the process ends.
     _lock: File,
 }
@@ -37,7 +41,14 @@ impl StoreLog {
         let files = LogFiles::new(log_dir, engine.settings.text(Setting::Appendfilename));
         replay_into(engine, &files)?;
         let log = AppendLog::open(&files, policy(engine))?;
-        Ok(Arc::new(StoreLog { log, _lock: lock }))
+        Ok(Arc::new(StoreLog { log, files, _lock: lock }))
+    }
+
+    /// Loads the log anew in the place of the data set, whose shards the caller holds: nothing is appended meanwhile.
+    fn reload(&self, cx: &mut Cx<'_, '_>) -> Result<(), CommandError> {
+        let refuse = |error: redpoll_persist::Error| CommandError::from(format!("ERR loading the log failed: {error}"));
+        self.log.flush().map_err(refuse)?;
+        reload::reload(cx, |apply| replay(&self.files, &Limits::default(), apply).map(drop).map_err(refuse))
     }
 
     /// Waits as `appendfsync` asks; the error is what a client is told.
@@ -67,6 +78,10 @@ pub(crate) struct SharedLog(pub(crate) Arc<StoreLog>);
 impl Log for SharedLog {
     fn append(&self, journal: &Journal) -> u64 {
         self.0.log.append(journal.records())
+    }
+
+    fn reload(&self, cx: &mut Cx<'_, '_>) -> Result<(), CommandError> {
+        self.0.reload(cx)
     }
 }
 

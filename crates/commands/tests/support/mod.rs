@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use redpoll_commands::args::Args;
 use redpoll_commands::client::Arrival;
@@ -10,7 +11,7 @@ use redpoll_commands::dispatch::{Outcome, dispatch};
 use redpoll_commands::engine::{Clock, Engine};
 use redpoll_commands::registry::Registry;
 use redpoll_commands::session::Session;
-use redpoll_commands::settings::Settings;
+use redpoll_commands::settings::{SETTINGS, Setting, SettingValue, Settings};
 use redpoll_commands::transaction;
 use redpoll_resp::{Protocol as Wire, Writer};
 use redpoll_testkit::{Protocol, Reply, Target};
@@ -36,6 +37,10 @@ impl Clock for TestClock {
     fn ticks(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed) * 1000
     }
+
+    fn sleep(&self, duration: Duration) {
+        self.0.fetch_add(duration.as_micros() as u64, Ordering::Relaxed);
+    }
 }
 
 /// An engine in this process.
@@ -52,7 +57,10 @@ impl InProcess {
         let micros = Arc::new(AtomicU64::new(EPOCH_MICROS));
         let clock = Box::new(TestClock(Arc::clone(&micros)));
         let registry = Registry::new(redpoll_commands::families());
-        let engine = Engine::new(registry, Settings::default(), clock, 0x5eed);
+        let settings = Settings::default();
+        // As the redis-server that transcripts are recorded from: DEBUG is allowed.
+        settings.put(&SETTINGS[Setting::EnableDebugCommand as usize], SettingValue::Number(2));
+        let engine = Engine::new(registry, settings, clock, 0x5eed);
         let mut target = InProcess { engine, micros, clients: HashMap::new(), current: MAIN.to_owned() };
         target.set_protocol(Protocol::Resp2);
         target
