@@ -76,7 +76,7 @@ fn rewrite(_: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
 
 /// CONFIG SET parameter value [parameter value ...]
 fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(wrong_arity("config|set"));
     }
     // All are checked before any is put in place.

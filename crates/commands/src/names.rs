@@ -11,11 +11,14 @@ const FOLDED_MAX: usize = 16;
 /// Spreads the bits of a folded name over the upper bits of the product.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// A name, the same folded, and the number it stands for.
+type Place = (Box<[u8]>, u128, usize);
+
 /// Names and the numbers they stand for.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     /// A power of two of places, at most half of them taken; a collision takes the next free one.
-    places: Vec<Option<(Box<[u8]>, u128, usize)>>,
+    places: Vec<Option<Place>>,
     taken: usize,
     longer: HashMap<Box<[u8]>, usize>,
 }

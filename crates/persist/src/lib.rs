@@ -21,5 +21,5 @@ mod writer;
 
 pub use error::Error;
 pub use manifest::{LogFiles, Manifest};
-pub use replay::{Replayed, replay};
+pub use replay::{Apply, Replayed, replay};
 pub use writer::{AppendLog, SyncPolicy};

@@ -11,6 +11,9 @@ use crate::{Error, LogFiles, Manifest};
 /// Bytes read from a file at a time.
 const READ_SIZE: usize = 1 << 20;
 
+/// Takes one command, or says why it cannot be applied.
+pub type Apply<'a, E> = dyn FnMut(&[&[u8]]) -> Result<(), E> + 'a;
+
 /// What a replay did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
@@ -24,11 +27,7 @@ pub struct Replayed {
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Manifest`], [`Error::Damaged`] or [`Error::SnapshotBase`].
-pub fn replay(
-    files: &LogFiles,
-    limits: &Limits,
-    apply: &mut dyn FnMut(&[&[u8]]) -> Result<(), String>,
-) -> Result<Replayed, Error> {
+pub fn replay(files: &LogFiles, limits: &Limits, apply: &mut Apply<'_, String>) -> Result<Replayed, Error> {
     let manifest = Manifest::read(files)?;
     let names: Vec<&str> = manifest.base.iter().chain(&manifest.increments).map(|(name, _)| name.as_str()).collect();
     let mut replayed = Replayed::default();
@@ -55,7 +54,7 @@ type Torn = (u64, u64);
 fn replay_file(
     path: &Path,
     limits: &Limits,
-    apply: &mut dyn FnMut(&[&[u8]]) -> Result<(), String>,
+    apply: &mut Apply<'_, String>,
     commands: &mut u64,
 ) -> Result<Option<Torn>, Error> {
     let mut file = File::open(path).map_err(Error::io(path))?;
@@ -145,12 +144,7 @@ struct Unit {
 }
 
 impl Unit {
-    fn add(
-        &mut self,
-        args: Vec<Vec<u8>>,
-        end: u64,
-        apply: &mut dyn FnMut(&[&[u8]]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn add(&mut self, args: Vec<Vec<u8>>, end: u64, apply: &mut Apply<'_, Error>) -> Result<(), Error> {
         let start = std::mem::replace(&mut self.previous_end, end);
         let is = |name: &[u8]| args.len() == 1 && args[0].eq_ignore_ascii_case(name);
         let mut run = |command: &Vec<Vec<u8>>| {

@@ -107,7 +107,8 @@ fn watch_memory(engine: &Engine) {
         engine.memory_full.store(false, Ordering::Relaxed);
         return;
     }
-    let (_, used) = whole(engine, engine.clock.now(), |view| view.totals());
+    let mut used = 0;
+    whole(engine, engine.clock.now(), |view| (_, used) = view.totals());
     engine.memory_used.store(used as u64, Ordering::Relaxed);
     engine.memory_full.store(used > limit, Ordering::Relaxed);
 }
