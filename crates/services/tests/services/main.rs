@@ -8,6 +8,7 @@
 mod backend;
 mod cache;
 mod delivery;
+mod event_operations;
 mod events;
 mod load;
 mod operations;
@@ -79,6 +80,9 @@ on_every_backend! {
         triggers_are_published_to_a_channel
         wrong_type_of_a_target_key_is_dead_after_its_attempts
         a_dead_deliverers_lease_ends;
+    event_operations:
+        events_round_trip
+        endpoints_of_an_earlier_service;
     events:
         counts_with_first_and_last_time
         batch_fires_once_per_crossing_and_keeps_the_surplus

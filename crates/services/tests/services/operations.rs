@@ -7,12 +7,12 @@ use serde_json::{Value as Json, json};
 
 use crate::support::{Place, tenant};
 
-fn find(service: &str, name: &str) -> &'static Operation {
+pub(crate) fn find(service: &str, name: &str) -> &'static Operation {
     let service = SERVICES.iter().find(|row| row.name == service).unwrap();
     service.operations.iter().find(|row| row.name == name).unwrap()
 }
 
-async fn run(services: &Services, service: &str, name: &str, input: Json) -> Result<Json, Error> {
+pub(crate) async fn run(services: &Services, service: &str, name: &str, input: Json) -> Result<Json, Error> {
     (find(service, name).run)(services.clone(), input).await
 }
 
