@@ -83,7 +83,7 @@ pub(crate) async fn examine(services: &Services) -> Health {
         Err(error) => reasons.push(Finding { level: Level::Unknown, check: "info", reason: error.to_string() }),
     }
     let status = reasons.iter().map(|finding| finding.level).max().unwrap_or(Level::Healthy);
-    let latency_ms = probed.is_ok().then(|| took.as_secs_f64() * 1000.0);
+    let latency_ms = probed.is_ok().then_some(took.as_secs_f64() * 1000.0);
     Health { status, reasons, latency_ms }
 }
 

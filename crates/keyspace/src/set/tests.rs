@@ -85,13 +85,8 @@ fn form_after(form: &'static str, step: &Step, before: &BTreeSet<Vec<u8>>) -> &'
     let short = |text: &[u8]| text.len() <= 8;
     let insert = |text: &[u8]| match form {
         _ if before.contains(text) => form,
-        "intset" if is_int(text) => {
-            if before.len() < 4 {
-                "intset"
-            } else {
-                "hashtable"
-            }
-        }
+        "intset" if is_int(text) && before.len() < 4 => "intset",
+        "intset" if is_int(text) => "hashtable",
         "intset" | "listpack" if before.len() < 6 && short(text) => "listpack",
         _ => "hashtable",
     };
