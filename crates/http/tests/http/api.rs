@@ -1,13 +1,11 @@
 //! Requests and answers, in process, over a store in memory.
 
-mod support;
-
+use crate::support::{Answer, Api};
 use axum::http::{Method, StatusCode};
 use redpoll_http::Options;
 use redpoll_services::SERVICES;
 use redpoll_services::operation::Envelope;
 use serde_json::{Value as Json, json};
-use support::{Answer, Api};
 
 #[tokio::test]
 async fn an_operation_takes_path_query_and_body() {
@@ -85,7 +83,7 @@ async fn a_body_must_say_that_it_is_json() {
 #[tokio::test]
 async fn a_decision_of_a_rate_limit_stands_in_headers_too() {
     let api = Api::new();
-    let body = json!({"limit": 2, "window_ms": 60_000});
+    let body = json!({"limit": 2, "window_ms": 60_000, "algorithm": "fixed_window"});
     let first = api.json("POST", "/v1/rate/login/ann/take", body.clone()).await;
     assert_eq!(first.json()["allowed"], true);
     assert_eq!((first.header("ratelimit-limit"), first.header("ratelimit-remaining")), ("2", "1"));
@@ -96,7 +94,7 @@ async fn a_decision_of_a_rate_limit_stands_in_headers_too() {
     let after: u64 = refused.header("retry-after").parse().unwrap();
     assert!((1..=60).contains(&after));
     // What is asked in a query means the same.
-    let peeked = api.get("/v1/rate/login/ann?limit=2&window_ms=60000").await;
+    let peeked = api.get("/v1/rate/login/ann?limit=2&window_ms=60000&algorithm=fixed_window").await;
     assert_eq!((peeked.status, &peeked.json()["remaining"]), (StatusCode::OK, &json!(0)));
 }
 

@@ -13,34 +13,33 @@ use tower::ServiceExt;
 const ANSWER_MAX: usize = 16 << 20;
 
 /// The API over a store of its own.
-pub struct Api {
+pub(crate) struct Api {
     router: Router,
 }
 
 /// What came back.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
-#[allow(dead_code)]
 impl Api {
-    pub fn new() -> Api {
+    pub(crate) fn new() -> Api {
         Api::with(Options::default())
     }
 
-    pub fn with(options: Options) -> Api {
+    pub(crate) fn with(options: Options) -> Api {
         let store = Store::open(Config::in_memory()).unwrap();
         Api::over(Backend::embedded(store), options)
     }
 
-    pub fn over(backend: Backend, options: Options) -> Api {
+    pub(crate) fn over(backend: Backend, options: Options) -> Api {
         Api { router: router(Services::new(backend, Settings::default()), options) }
     }
 
-    pub async fn ask(&self, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub(crate) async fn ask(&self, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -52,31 +51,30 @@ impl Api {
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
-    pub async fn get(&self, uri: &str) -> Answer {
+    pub(crate) async fn get(&self, uri: &str) -> Answer {
         self.ask("GET", uri, &[], "").await
     }
 
-    pub async fn delete(&self, uri: &str) -> Answer {
+    pub(crate) async fn delete(&self, uri: &str) -> Answer {
         self.ask("DELETE", uri, &[], "").await
     }
 
-    pub async fn json(&self, method: &str, uri: &str, body: Json) -> Answer {
+    pub(crate) async fn json(&self, method: &str, uri: &str, body: Json) -> Answer {
         self.ask(method, uri, &[("content-type", "application/json")], &body.to_string()).await
     }
 }
 
-#[allow(dead_code)]
 impl Answer {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn json(&self) -> Json {
+    pub(crate) fn json(&self) -> Json {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// Gives a header's text, empty if it is absent.
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
