@@ -16,7 +16,7 @@ use redpoll_keyspace::{SHARDS, ShardIndex};
 
 use crate::store::{Inner, upgrade};
 
-/// Time between two rounds.
+/// Time between two rounds, unless there is much to do.
 const PERIOD: Duration = Duration::from_millis(100);
 
 /// Buckets visited under one lock.
@@ -41,15 +41,16 @@ impl Housekeeper {
     pub(crate) fn start(inner: Weak<Inner>) -> std::io::Result<Housekeeper> {
         let (stop, stopped) = channel();
         let thread = std::thread::Builder::new().name("redpoll-housekeeper".into()).spawn(move || {
-            let mut next_shard = 0;
-            while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
+            let (mut next_shard, mut pause) = (0, PERIOD);
+            while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 let Some(inner) = upgrade(&inner) else { break };
                 let engine = &inner.engine;
+                pause = PERIOD;
                 if engine.debug.background_paused.load(Ordering::Relaxed) {
                     continue;
                 }
                 if !engine.debug.lazy_expire_only.load(Ordering::Relaxed) {
-                    next_shard = sweep_round(engine, next_shard);
+                    (next_shard, pause) = sweep_round(engine, next_shard);
                 }
                 engine.clock.synchronise();
                 watch_memory(engine);
@@ -73,8 +74,8 @@ impl Drop for Housekeeper {
     }
 }
 
-/// Goes round the shards once, or as far as its share of time reaches; returns where to go on.
-fn sweep_round(engine: &Engine, mut shard: ShardIndex) -> ShardIndex {
+/// Goes round the shards once, or as far as its share of time reaches; returns where to go on and after what pause.
+fn sweep_round(engine: &Engine, mut shard: ShardIndex) -> (ShardIndex, Duration) {
     let effort = engine.settings.int(Setting::ActiveExpireEffort) as u64;
     let started = engine.clock.ticks();
     let (mut visited_sum, mut removed_sum) = (0, 0);
@@ -94,10 +95,10 @@ fn sweep_round(engine: &Engine, mut shard: ShardIndex) -> ShardIndex {
         let share = if busy { MICROS_BUSY } else { MICROS_IDLE * effort };
         if (engine.clock.ticks() - started) / 1000 > share {
             engine.stats.totals.expire_cycles_cut.fetch_add(1, Ordering::Relaxed);
-            break;
+            return (shard, if busy { Duration::from_micros(MICROS_BUSY) } else { PERIOD });
         }
     }
-    shard
+    (shard, PERIOD)
 }
 
 /// Measures the data set and refuses or allows writes accordingly.
