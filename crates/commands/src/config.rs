@@ -5,7 +5,7 @@ use redpoll_structures::glob;
 use crate::args::Args;
 use crate::command::{ADMIN, Command, Family, LOADING, NOSCRIPT, STALE, WHOLE, cmd, container};
 use crate::cx::Cx;
-use crate::error::{Error, wrong_arity};
+use crate::error::{Error, SYNTAX};
 use crate::help;
 use crate::settings::{self, Mutability, SETTINGS, SettingRow, SettingValue};
 
@@ -77,7 +77,7 @@ fn rewrite(_: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
 /// CONFIG SET parameter value [parameter value ...]
 fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     if !args.len().is_multiple_of(2) {
-        return Err(wrong_arity("config|set"));
+        return Err(SYNTAX);
     }
     // All are checked before any is put in place.
     let mut checked: Vec<(&SettingRow, SettingValue)> = Vec::new();
