@@ -31,6 +31,7 @@ mod connection;
 mod debug;
 mod digest;
 mod expire;
+mod function;
 mod generic;
 mod hash;
 mod help;
@@ -58,6 +59,7 @@ pub fn families() -> Vec<command::Family> {
         expire::FAMILY,
         object::FAMILY,
         scripting::FAMILY,
+        function::FAMILY,
         string::FAMILY,
         hash::FAMILY,
         list::FAMILY,
