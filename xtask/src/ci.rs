@@ -4,10 +4,11 @@
 //! that cargo ran, transcripts, and the other steps as one each. Programs the tests need are installed when that is
 //! possible without asking.
 
+use crate::install::REDIS_SERVER;
 use crate::oracle::{self, Server};
-use crate::workspace::{cargo, execute, program};
-use crate::{codegen, differential, tidy};
-use anyhow::{Context, Result, bail, ensure};
+use crate::workspace::{cargo, execute};
+use crate::{clients, codegen, differential, tidy};
+use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Instant;
@@ -44,6 +45,7 @@ const STEPS: &[Step] = &[
     Step { name: "tests",        run: tests },
     Step { name: "oracle",       run: || transcripts(Server::Redis) },
     Step { name: "wire",         run: || transcripts(Server::Redpoll) },
+    Step { name: "clients",      run: || clients::smoke().map(|passed| Count { passed, failed: 0 }) },
     Step { name: "differential", run: || differential::smoke().map(|()| ONE) },
 ];
 
@@ -52,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let start = Instant::now();
     let mut total = Count::default();
     let mut times = Vec::new();
-    install_redis()?;
+    REDIS_SERVER.ensure()?;
     for step in STEPS.iter().filter(|step| args.steps.is_empty() || args.steps.iter().any(|name| name == step.name)) {
         println!("── {}", step.name);
         let begin = Instant::now();
@@ -117,20 +119,6 @@ fn tests() -> Result<Count> {
 fn transcripts(on: Server) -> Result<Count> {
     let tally = oracle::check(&oracle::all_files()?, on)?;
     Ok(Count { passed: tally.passed, failed: tally.failed })
-}
-
-/// Installs redis-server where it is missing and we may.
-fn install_redis() -> Result<()> {
-    const HOW: &str = "apt-get install --yes redis-server redis-tools";
-    if program("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok() {
-        return Ok(());
-    }
-    let user = program("id").arg("-u").output().context("cannot run id")?;
-    if user.stdout.trim_ascii() != b"0" {
-        bail!("redis-server is missing; install it with `sudo {HOW}`");
-    }
-    execute(program("sh").args(["-c", &format!("{HOW} || (apt-get update && {HOW})")]))
-        .with_context(|| format!("redis-server is missing and `{HOW}` failed"))
 }
 
 #[cfg(test)]

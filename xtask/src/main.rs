@@ -5,9 +5,11 @@
 
 mod bench;
 mod ci;
+mod clients;
 mod codegen;
 mod differential;
 mod fuzz;
+mod install;
 mod oracle;
 mod tidy;
 mod workspace;
@@ -34,6 +36,8 @@ enum Command {
     Oracle(oracle::Args),
     /// Sends the same random commands to our server and to redis-server.
     Differential(differential::Args),
+    /// Runs real clients against our own server.
+    Clients(clients::Args),
     /// Measures workloads beside redis-server.
     Bench(bench::Args),
     /// Runs the fuzz targets.
@@ -47,6 +51,7 @@ fn main() -> anyhow::Result<()> {
         Command::Codegen(args) => codegen::run(&args),
         Command::Oracle(args) => oracle::run(&args),
         Command::Differential(args) => differential::run(&args),
+        Command::Clients(args) => clients::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
     }

@@ -8,6 +8,7 @@ use crate::workspace::{Profile, build_redpoll, root};
 use anyhow::{Context, Result, ensure};
 use redpoll_testkit::transcript::{self, Subject, Transcript};
 use redpoll_testkit::{Client, Launch, Program, RedisServer};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// The folders whose transcripts are run when no file is named.
@@ -95,12 +96,13 @@ fn load(path: &Path) -> Result<Transcript> {
 }
 
 /// A running server of either kind.
-enum Started {
+pub(crate) enum Started {
     Redis(RedisServer),
     Redpoll(Program),
 }
 
-fn start(binary: Option<PathBuf>) -> Result<Started> {
+/// Starts redis-server, or our program when its binary is given.
+pub(crate) fn start(binary: Option<PathBuf>) -> Result<Started> {
     Ok(match binary {
         None => Started::Redis(RedisServer::start()?),
         Some(binary) => Started::Redpoll(Launch { binary: Some(binary), ..Launch::default() }.start()?),
@@ -108,7 +110,16 @@ fn start(binary: Option<PathBuf>) -> Result<Started> {
 }
 
 impl Started {
-    fn client(&self) -> Result<Client> {
+    /// Gives the address it listens on.
+    pub(crate) fn address(&self) -> SocketAddr {
+        match self {
+            Self::Redis(server) => server.address(),
+            Self::Redpoll(program) => program.address(),
+        }
+    }
+
+    /// Opens a client.
+    pub(crate) fn client(&self) -> Result<Client> {
         match self {
             Self::Redis(server) => server.client(),
             Self::Redpoll(program) => program.client(),
