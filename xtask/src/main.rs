@@ -7,6 +7,7 @@ mod bench;
 mod ci;
 mod clients;
 mod codegen;
+mod demo;
 mod differential;
 mod fuzz;
 mod install;
@@ -40,6 +41,8 @@ enum Command {
     Clients(clients::Args),
     /// Measures workloads beside redis-server.
     Bench(bench::Args),
+    /// Replays a year of flights as events and checks the triggers that come out.
+    Demo(demo::Args),
     /// Runs the fuzz targets.
     Fuzz(fuzz::Args),
 }
@@ -53,6 +56,7 @@ fn main() -> anyhow::Result<()> {
         Command::Differential(args) => differential::run(&args),
         Command::Clients(args) => clients::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
     }
 }
