@@ -57,7 +57,7 @@ async fn within_time(options: &Options, request: Request, next: Next) -> Respons
 fn refusal(options: &Options, request: &Request) -> Option<Problem> {
     let text = |name: &HeaderName| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
     let authority = request.uri().authority().map(axum::http::uri::Authority::as_str).or_else(|| text(&HOST));
-    if options.token.is_none()
+    if options.wanted_token().is_none()
         && let Some(authority) = authority
         && !is_own_name(host_of(authority), &options.allowed_hosts)
     {
@@ -74,7 +74,7 @@ fn refusal(options: &Options, request: &Request) -> Option<Problem> {
     if !reads && text(&SEC_FETCH_SITE).is_some_and(|site| site != "same-origin" && site != "none") {
         return Some(Problem::new(StatusCode::FORBIDDEN, "origin_refused", "cross-site requests are refused"));
     }
-    let token = options.token.as_deref()?;
+    let token = options.wanted_token()?;
     if OPEN_PATHS.contains(&request.uri().path()) || is_bearer(text(&AUTHORIZATION), token) {
         return None;
     }

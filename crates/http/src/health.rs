@@ -10,14 +10,14 @@
 //! critical   it does not work: not ready
 //! ```
 //!
-//! On a Cluster the probe's key lies on some node, and some node's INFO is judged: this is no survey of the nodes.
+//! On a Cluster the probe's key lies on some node, and what each master says is judged.
 
 use std::time::{Duration, Instant};
 
 use redpoll_services::{Backend, Command, Error, Services, Tenant};
 use serde::Serialize;
 
-use crate::info::Info;
+use crate::info::{self, Info, Node};
 
 /// What is left of a probe's key that could not be deleted goes away after this time.
 const PROBE_TTL_MS: u64 = 10_000;
@@ -78,8 +78,8 @@ pub(crate) async fn examine(services: &Services) -> Health {
         }
         Ok(()) => {}
     }
-    match Info::ask(services.backend()).await {
-        Ok(info) => reasons.extend(judge(&info)),
+    match info::ask(services.backend()).await {
+        Ok(nodes) => reasons.extend(nodes.iter().flat_map(judge)),
         Err(error) => reasons.push(Finding { level: Level::Unknown, check: "info", reason: error.to_string() }),
     }
     let status = reasons.iter().map(|finding| finding.level).max().unwrap_or(Level::Healthy);
@@ -113,9 +113,10 @@ const CHECKS: &[(&str, Check)] = &[
     ("snapshot", snapshot),
 ];
 
-fn judge(info: &Info) -> impl Iterator<Item = Finding> {
+fn judge(node: &Node) -> impl Iterator<Item = Finding> {
     CHECKS.iter().filter_map(|(check, judge)| {
-        let (level, reason) = judge(info)?;
+        let (level, reason) = judge(&node.info)?;
+        let reason = node.name.as_ref().map_or(reason.clone(), |name| format!("{name}: {reason}"));
         Some(Finding { level, check, reason })
     })
 }
@@ -163,7 +164,8 @@ mod tests {
     use super::*;
 
     fn levels(info: &str) -> Vec<(&'static str, Level)> {
-        judge(&Info::parse(info)).map(|finding| (finding.check, finding.level)).collect()
+        let node = Node { name: None, info: Info::parse(info) };
+        judge(&node).map(|finding| (finding.check, finding.level)).collect()
     }
 
     #[test]
@@ -186,6 +188,13 @@ mod tests {
         ] {
             assert_eq!(levels(info), expected, "{info}");
         }
+    }
+
+    #[test]
+    fn a_finding_names_its_node() {
+        let node = Node { name: Some("10.0.0.1:7000".to_owned()), info: Info::parse("loading:1") };
+        let reasons: Vec<String> = judge(&node).map(|finding| finding.reason).collect();
+        assert_eq!(reasons, ["10.0.0.1:7000: the store is still loading its data"]);
     }
 
     #[test]

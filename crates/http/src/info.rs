@@ -2,26 +2,42 @@
 //!
 //! Lines are `field:value`; `# Section` lines part them and carry no meaning, since names are unique over sections. Some
 //! values are themselves `name=value` pairs. Every server of the family writes this, each with fields of its own;
-//! what is absent is absent here.
+//! what is absent is absent here. A Cluster answers with the text of each of its masters.
 
 use std::collections::BTreeMap;
 
 use redpoll_services::{Backend, Command, Error};
 
-/// The fields of one INFO reply.
+/// What one node says.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Its address, if there are several nodes.
+    pub(crate) name: Option<String>,
+    /// What it says.
+    pub(crate) info: Info,
+}
+
+/// Asks the store for everything it tells.
+pub(crate) async fn ask(backend: &Backend) -> Result<Vec<Node>, Error> {
+    let reply = backend.call(Command::new("INFO").arg("everything").repeatable()).await?;
+    let read = |text: &[u8]| Info::parse(&String::from_utf8_lossy(text));
+    let nodes: Option<Vec<Node>> = match reply.into_map() {
+        Ok(nodes) => nodes
+            .iter()
+            .map(|(name, text)| Some(Node { name: Some(name.as_str()?.to_owned()), info: read(text.as_bytes()?) }))
+            .collect(),
+        Err(reply) => reply.as_bytes().map(|text| vec![Node { name: None, info: read(text) }]),
+    };
+    nodes.ok_or_else(|| Error::Backend("the reply to INFO is no text".to_owned()))
+}
+
+/// The fields of one INFO text.
 #[derive(Debug, Default)]
 pub(crate) struct Info {
     fields: BTreeMap<String, String>,
 }
 
 impl Info {
-    /// Asks the store for everything it tells; on a Cluster some node answers.
-    pub(crate) async fn ask(backend: &Backend) -> Result<Info, Error> {
-        let reply = backend.call(Command::new("INFO").arg("everything").repeatable()).await?;
-        let text = reply.as_bytes().ok_or_else(|| Error::unexpected("INFO", &reply))?;
-        Ok(Info::parse(&String::from_utf8_lossy(text)))
-    }
-
     pub(crate) fn parse(text: &str) -> Info {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let fields = lines.filter_map(|line| line.split_once(':'));

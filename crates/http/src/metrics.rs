@@ -2,12 +2,12 @@
 //!
 //! The store's families have the names that `redis_exporter` gives them, so existing dashboards and alerts work. They are
 //! computed from one INFO reply, whatever the backend; what a server does not tell is left out. `redis_up` says whether
-//! it answered. Families of our own begin with `redpoll_`.
+//! it answered. The masters of a Cluster are told apart by the label `node`. Families of our own begin with `redpoll_`.
 
 use redpoll_services::operation::Operation;
 
 use crate::exposition::{Exposition, Kind, Samples};
-use crate::info::Info;
+use crate::info::{self, Info, Node};
 use crate::routes::{App, operations};
 use crate::traffic::{BUCKETS_MICROS, RowCounts};
 
@@ -115,10 +115,10 @@ const LABELS: &[&str] = &["redis_version", "redis_mode", "role", "os", "maxmemor
 /// Writes everything.
 pub(crate) async fn collect(app: &App) -> String {
     let mut out = Exposition::default();
-    let asked = Info::ask(app.services.backend()).await;
+    let asked = info::ask(app.services.backend()).await;
     out.single("redis_up", Kind::Gauge, "Whether the store answers.", if asked.is_ok() { 1.0 } else { 0.0 });
     match asked {
-        Ok(info) => store(&mut out, &info),
+        Ok(nodes) => store(&mut out, &nodes),
         Err(error) => tracing::debug!(%error, "the store does not tell its state"),
     }
     for (name, help, value) in app.services.metrics().snapshot() {
@@ -128,33 +128,56 @@ pub(crate) async fn collect(app: &App) -> String {
     out.into_text()
 }
 
-/// Writes what INFO says.
-fn store(out: &mut Exposition, info: &Info) {
-    let labels: Vec<(&str, &str)> = LABELS.iter().filter_map(|name| Some((*name, info.text(name)?))).collect();
+/// Writes what the nodes say.
+fn store(out: &mut Exposition, nodes: &[Node]) {
     out.family("redis_instance_info", Kind::Gauge, "What the store is; always 1.", |samples| {
-        samples.add("", &labels, 1.0);
+        for node in nodes {
+            let known = LABELS.iter().filter_map(|name| Some((*name, node.info.text(name)?)));
+            samples.add("", &label(node).into_iter().chain(known).collect::<Vec<_>>(), 1.0);
+        }
     });
     for field in FIELDS {
-        if let Some(value) = info.number(field.info) {
-            out.single(field.family, field.kind, field.help, value);
-        }
+        each_node(out, nodes, (field.family, field.kind, field.help), |info| info.number(field.info));
     }
     for (field, family, help) in STATUSES {
-        if let Some(status) = info.text(field) {
-            out.single(family, Kind::Gauge, help, if status == "ok" { 1.0 } else { 0.0 });
-        }
+        let value = |info: &Info| info.text(field).map(|status| if status == "ok" { 1.0 } else { 0.0 });
+        each_node(out, nodes, (family, Kind::Gauge, help), value);
     }
     for group in GROUPS {
-        out.family(group.family, group.kind, group.help, |samples| grouped(samples, group, info));
+        out.family(group.family, group.kind, group.help, |samples| {
+            nodes.iter().for_each(|node| grouped(samples, group, node));
+        });
     }
 }
 
-fn grouped(samples: &mut Samples<'_>, group: &Group, info: &Info) {
-    for (name, pairs) in info.grouped(group.prefix) {
+/// Returns the label that tells a node from the others, if there are others.
+fn label(node: &Node) -> Option<(&str, &str)> {
+    node.name.as_deref().map(|name| ("node", name))
+}
+
+/// Writes a family with at most one sample for each node.
+fn each_node(
+    out: &mut Exposition,
+    nodes: &[Node],
+    (family, kind, help): (&str, Kind, &str),
+    value: impl Fn(&Info) -> Option<f64>,
+) {
+    out.family(family, kind, help, |samples| {
+        for node in nodes {
+            if let Some(value) = value(&node.info) {
+                samples.add("", label(node).as_slice(), value);
+            }
+        }
+    });
+}
+
+fn grouped(samples: &mut Samples<'_>, group: &Group, node: &Node) {
+    for (name, pairs) in node.info.grouped(group.prefix) {
         if let Some(value) = pairs.number(group.pair) {
             // Databases are known as `db0`, commands and errors without what INFO puts before them.
-            let label = if group.label == "db" { format!("db{name}") } else { name.to_owned() };
-            samples.add("", &[(group.label, &label)], value / group.divisor);
+            let text = if group.label == "db" { format!("db{name}") } else { name.to_owned() };
+            let labels: Vec<(&str, &str)> = label(node).into_iter().chain([(group.label, text.as_str())]).collect();
+            samples.add("", &labels, value / group.divisor);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Who may ask, how much and how long.
 #[derive(Clone)]
 pub struct Options {
-    /// Bearer token that requests must carry, except those for `/healthz` and `/readyz`; none if absent.
+    /// Bearer token that requests must carry, except those for `/healthz` and `/readyz`; none if absent or empty.
     pub token: Option<String>,
     /// Names besides addresses, `localhost` and names without a dot under which the server is asked; `*` for any.
     pub allowed_hosts: Vec<String>,
@@ -23,6 +23,13 @@ impl Default for Options {
             body_max_bytes: 2 << 20,
             request_timeout: Duration::from_secs(30),
         }
+    }
+}
+
+impl Options {
+    /// Returns the token that requests must carry, if any.
+    pub(crate) fn wanted_token(&self) -> Option<&str> {
+        self.token.as_deref().filter(|token| !token.is_empty())
     }
 }
 

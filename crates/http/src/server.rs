@@ -89,7 +89,7 @@ impl BoundServer {
         for host in hosts {
             let refuse = |source| Error::Listen { host: host.clone(), port, source };
             let (listener, address) = listen(host, port).map_err(refuse)?;
-            if config.options.token.is_none() && !address.ip().is_loopback() {
+            if config.options.wanted_token().is_none() && !address.ip().is_loopback() {
                 return Err(Error::Open(address));
             }
             // Further addresses share the port that was free on the first.

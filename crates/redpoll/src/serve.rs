@@ -89,19 +89,23 @@ impl Serve {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
         let runtime = runtime()?;
-        let _entered = runtime.enter();
+        let done = runtime.block_on(self.serve());
+        // What a second signal cut off is not waited for.
+        runtime.shutdown_background();
+        done
+    }
+
+    async fn serve(self) -> anyhow::Result<()> {
         let mut signals = Signals::take()?;
         let bound = self.bind_http()?;
-        let running = runtime.block_on(self.start(bound))?;
+        let running = self.start(bound).await?;
         self.announce(&running)?;
-        runtime.block_on(signals.wait());
+        signals.wait().await;
         tracing::info!("stopping: finishing the requests received so far");
-        runtime.block_on(async {
-            tokio::select! {
-                stopped = running.stop() => stopped,
-                () = signals.wait() => bail!("stopped by a second signal before all requests were finished"),
-            }
-        })
+        tokio::select! {
+            stopped = running.stop() => stopped,
+            () = signals.wait() => bail!("stopped by a second signal before all requests were finished"),
+        }
     }
 
     fn bind_http(&self) -> anyhow::Result<Option<BoundServer>> {
@@ -109,7 +113,7 @@ impl Serve {
             return Ok(None);
         }
         let options = Options {
-            token: self.http_token.clone().filter(|token| !token.is_empty()),
+            token: self.http_token.clone(),
             allowed_hosts: self.http_allow_host.clone(),
             body_max_bytes: self.http_body_max,
             ..Options::default()

@@ -9,6 +9,7 @@ use redpoll_http::Options;
 use redpoll_services::backend::RetryPolicy;
 use redpoll_services::{Backend, BackendConfig};
 use redpoll_store::{Config, Store};
+use redpoll_testkit::{RedisCluster, RedisServer};
 use serde_json::json;
 
 /// Impatient, so that an outage is known quickly.
@@ -155,4 +156,42 @@ fn well_formed(text: &str) {
         }
     }
     assert!(seen.len() > 30);
+}
+
+async fn is_judged(url: &str) {
+    let api = Api::over(Backend::connect(url).await.unwrap(), Options::default());
+    let ready = api.get("/readyz").await;
+    assert_eq!((ready.status, &ready.json()["status"]), (StatusCode::OK, &json!("healthy")), "{}", ready.text());
+    let text = api.get("/metrics").await.text();
+    for family in
+        ["redis_up 1", "redis_commands_total{cmd=\"set\"} ", "redis_rdb_last_bgsave_status 1", "redis_cpu_user_"]
+    {
+        assert!(text.lines().any(|found| found.starts_with(family)), "{family} is missing in\n{text}");
+    }
+    well_formed(&text);
+}
+
+#[tokio::test]
+async fn a_server_elsewhere_is_judged_by_what_it_says() {
+    let server = RedisServer::start().unwrap();
+    is_judged(&server.url()).await;
+}
+
+#[tokio::test]
+async fn a_cluster_is_judged_by_what_each_master_says() {
+    let cluster = RedisCluster::start(3).unwrap();
+    let nodes: Vec<String> = cluster.addresses().iter().map(ToString::to_string).collect();
+    let api =
+        Api::over(Backend::connect(&format!("redis+cluster://{}", nodes.join(","))).await.unwrap(), Options::default());
+    let ready = api.get("/readyz").await;
+    assert_eq!((ready.status, &ready.json()["status"]), (StatusCode::OK, &json!("healthy")), "{}", ready.text());
+    let text = api.get("/metrics").await.text();
+    for node in &nodes {
+        for line in
+            [format!("redis_cluster_enabled{{node=\"{node}\"}} 1"), format!("redis_aof_enabled{{node=\"{node}\"}} 0")]
+        {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+    }
+    well_formed(&text);
 }

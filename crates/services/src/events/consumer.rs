@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::trigger::Trigger;
-use super::{Events, MAX_CONSUMERS_PER_PARTITION, MAX_PAGE, no_consumer, number, partition, settings, steps, webhook};
+use super::{Events, MAX_CONSUMERS_PER_PARTITION, MAX_PAGE, no_consumer, number, settings, steps, webhook};
 use crate::Services;
 use crate::backend::{Command, ToArg};
 use crate::error::{Error, Result};
@@ -272,18 +272,14 @@ impl Events {
     pub async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<ConsumerInfo>> {
         check_limit(limit)?;
         let from = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
-        let commands = self.partitions.iter().map(|partition| lex_page(&partition.names, &from, limit)).collect();
+        let commands = self.partitions().map(|partition| lex_page(&partition.names, &from, limit)).collect();
         let mut names = Vec::new();
         for reply in self.services.backend().pipeline(commands).await? {
             names.extend(texts(&reply?)?);
         }
         names.sort_unstable();
         names.truncate(limit);
-        let definition = |name: &String| {
-            Command::new("HGETALL")
-                .key(self.partitions[partition::number_of(name)].consumer(name).definition())
-                .repeatable()
-        };
+        let definition = |name: &String| Command::new("HGETALL").key(self.keys_of(name).definition()).repeatable();
         let replies = self.services.backend().pipeline(names.iter().map(definition).collect()).await?;
         let mut consumers = Vec::with_capacity(names.len());
         for (name, reply) in names.iter().zip(replies) {

@@ -8,7 +8,7 @@ use super::consumer::check_limit;
 use super::event::{Event, Op};
 use super::partition;
 use super::trigger::Trigger;
-use super::{Events, MAX_BATCH_EVENTS, MAX_OUTBOX, MAX_PAGE, no_consumer, number, steps};
+use super::{Events, MAX_BATCH_EVENTS, MAX_PAGE, no_consumer, number, steps};
 use crate::backend::{Command, ToArg};
 use crate::error::{Error, Result};
 use crate::metrics::Counter;
@@ -73,7 +73,7 @@ pub struct TimelineEntry {
 impl Events {
     /// Records one event.
     ///
-    /// A stopped consumer is a conflict. So is one with [`MAX_OUTBOX`] triggers waiting: nothing is recorded that could
+    /// A stopped consumer is a conflict. So is one with [`EventsSettings::outbox_max`](super::EventsSettings::outbox_max) triggers waiting: nothing is recorded that could
     /// not fire.
     pub async fn record(&self, consumer: &str, event: &Event) -> Result<Recorded> {
         self.record_many(consumer, std::slice::from_ref(event)).await
@@ -81,14 +81,16 @@ impl Events {
 
     /// Records events in their order, all in one step, firing once for each crossing.
     ///
-    /// At most [`MAX_BATCH_EVENTS`]. Errors as [`Events::record`]; then none of them was recorded.
+    /// At most [`MAX_BATCH_EVENTS`]. Errors as [`Events::record`]; then none of them was recorded. An outage leaves that
+    /// open: a batch in which every event has an id can simply be recorded again, and has been, so its answer may call
+    /// events known that this very call has counted.
     pub async fn record_many(&self, consumer: &str, events: &[Event]) -> Result<Recorded> {
         if events.is_empty() || events.len() > MAX_BATCH_EVENTS {
             return Err(Error::invalid("events", format_args!("must be 1 to {MAX_BATCH_EVENTS}")));
         }
         let keys = self.keys(consumer)?;
         let mut args = Vec::with_capacity(2 + 4 * events.len());
-        args.extend([consumer.to_owned(), MAX_OUTBOX.to_string()]);
+        args.extend([consumer.to_owned(), self.settings().outbox_max.to_string()]);
         for event in events {
             event.check()?;
             event.push_args(&mut args);
@@ -174,7 +176,7 @@ impl Events {
     /// Any number of processes may call it at once: each window is closed by one of them. The deliverer calls it all the
     /// time. One call closes at most [`MAX_PAGE`] windows per partition.
     pub async fn tick(&self) -> Result<Vec<Trigger>> {
-        let scans = self.partitions.iter().map(|partition| partition.scan(MAX_PAGE)).collect();
+        let scans = self.partitions().map(|partition| partition.scan(MAX_PAGE)).collect();
         let mut due = Vec::new();
         for reply in self.services.backend().pipeline(scans).await? {
             due.extend(partition::read_scan(&reply?)?.0);
@@ -185,8 +187,8 @@ impl Events {
     /// Closes the windows of these consumers if their time has come.
     pub(super) async fn fire(&self, consumers: &[String]) -> Result<Vec<Trigger>> {
         let command = |name: &String| {
-            let keys = self.partitions[partition::number_of(name)].consumer(name);
-            let args: [&dyn ToArg; 2] = [name, &MAX_OUTBOX];
+            let keys = self.keys_of(name);
+            let args: [&dyn ToArg; 2] = [name, &self.settings().outbox_max];
             Command::script(&steps::FIRE, &keys.base, &args)
         };
         let mut triggers = Vec::new();
@@ -254,17 +256,26 @@ impl Events {
             Command::new("ZREVRANGE").key(&keys.timeline).arg("0").arg(limit - 1).arg("WITHSCORES").repeatable();
         let reply = self.services.backend().call(range).await?;
         let broken = || Error::unexpected("ZREVRANGE", &reply);
-        let entry = |(member, score): (&Value, &Value)| {
-            let mut fields = member.as_str()?.splitn(4, ';');
-            Some(TimelineEntry {
-                sequence: fields.next()?.parse().ok()?,
-                at_ms: score.as_f64()? as u64,
-                op: Op::from_letter(fields.next()?),
-                source_ms: fields.next()?.parse().ok(),
-                key: fields.next().filter(|key| !key.is_empty()).map(str::to_owned),
-            })
-        };
-        let pairs = reply.clone().into_map().map_err(|_| broken())?;
-        pairs.iter().map(|(member, score)| entry((member, score)).ok_or_else(broken)).collect()
+        let mut flat = Vec::new();
+        for item in reply.as_array().ok_or_else(broken)? {
+            // RESP3 sends pairs, RESP2 members and scores in turn.
+            flat.extend_from_slice(item.as_array().unwrap_or(std::slice::from_ref(item)));
+        }
+        flat.chunks(2).map(|pair| timeline_entry(pair).ok_or_else(broken)).collect()
     }
+}
+
+/// Reads a member of the timeline and its score.
+fn timeline_entry(pair: &[Value]) -> Option<TimelineEntry> {
+    let [member, score] = pair else {
+        return None;
+    };
+    let mut fields = member.as_str()?.splitn(4, ';');
+    Some(TimelineEntry {
+        sequence: fields.next()?.parse().ok()?,
+        at_ms: score.as_f64()? as u64,
+        op: Op::from_letter(fields.next()?),
+        source_ms: fields.next()?.parse().ok(),
+        key: fields.next().filter(|key| !key.is_empty()).map(str::to_owned),
+    })
 }

@@ -103,7 +103,7 @@ impl Deliverer {
 
     async fn look_after(&mut self, page: Vec<Tenant>) -> Result<bool> {
         let all: Vec<Events> = page.iter().map(|tenant| self.services.events(tenant)).collect();
-        let scans = all.iter().flat_map(|events| events.partitions.iter().map(|partition| partition.scan(MAX_SCAN)));
+        let scans = all.iter().flat_map(|events| events.partitions().map(|partition| partition.scan(MAX_SCAN)));
         let replies = self.services.backend().pipeline(scans.collect()).await?;
         let mut more = false;
         for (index, reply) in replies.into_iter().enumerate() {

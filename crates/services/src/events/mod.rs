@@ -77,8 +77,6 @@ pub use seed::SERVICE as SEED_SERVICE;
 pub use settings::EventsSettings;
 pub use trigger::{OpCounts, Reason, Trigger};
 
-use std::sync::Arc;
-
 use redpoll_resp::Value;
 
 use crate::Services;
@@ -95,12 +93,6 @@ pub const MAX_BATCH_EVENTS: usize = 1000;
 /// Most consumers in a partition.
 pub const MAX_CONSUMERS_PER_PARTITION: usize = 100_000;
 
-/// Most triggers that wait for one consumer; recording beyond is refused rather than losing any.
-pub const MAX_OUTBOX: usize = 1_000_000;
-
-/// Most dead triggers of one consumer; beyond, the oldest are dropped and counted.
-pub const MAX_DEAD: usize = 10_000;
-
 /// Most items of a page.
 pub const MAX_PAGE: usize = 1000;
 
@@ -109,13 +101,11 @@ pub const MAX_PAGE: usize = 1000;
 pub struct Events {
     services: Services,
     tenant: Tenant,
-    partitions: Arc<[Partition]>,
 }
 
 impl Events {
     pub(crate) fn new(services: Services, tenant: Tenant) -> Self {
-        let partitions = partition::of_tenant(&services.settings().keyring, &tenant);
-        Self { services, tenant, partitions }
+        Self { services, tenant }
     }
 
     /// Returns the tenant.
@@ -129,7 +119,20 @@ impl Events {
 
     fn keys(&self, consumer: &str) -> Result<ConsumerKeys> {
         check_name("consumer", consumer)?;
-        Ok(self.partitions[partition::number_of(consumer)].consumer(consumer))
+        Ok(self.keys_of(consumer))
+    }
+
+    /// Names the keys of a consumer whose name has been checked.
+    fn keys_of(&self, consumer: &str) -> ConsumerKeys {
+        self.partition(partition::number_of(consumer)).consumer(consumer)
+    }
+
+    fn partition(&self, number: usize) -> Partition {
+        Partition::new(&self.services.settings().keyring, &self.tenant, number)
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = Partition> + '_ {
+        (0..PARTITIONS).map(|number| self.partition(number))
     }
 
     async fn run(&self, script: &'static Script, keys: &[crate::keys::Key], args: &[&dyn ToArg]) -> Result<Value> {

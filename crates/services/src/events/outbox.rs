@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::consumer::{Target, check_limit};
 use super::trigger::Trigger;
-use super::{Events, MAX_DEAD, MAX_OUTBOX, MAX_PAGE, no_consumer, number, settings, steps};
+use super::{Events, MAX_PAGE, no_consumer, number, settings, steps};
 use crate::backend::{Command, ToArg};
 use crate::error::{Error, Result};
 use crate::keys::check_name;
@@ -16,6 +16,9 @@ pub(super) const MAX_LEASE_MS: u64 = 86_400_000;
 
 /// Longest error text kept with a trigger, in bytes.
 pub(super) const MAX_ERROR_BYTES: usize = 1024;
+
+/// Most triggers a page can skip.
+pub(super) const MAX_OFFSET: usize = 1 << 31;
 
 /// Longest pause before another attempt, in milliseconds: a week.
 pub(super) const MAX_PAUSE_MS: u64 = 7 * 86_400_000;
@@ -107,7 +110,7 @@ impl Events {
         }
         let keys = self.keys(consumer)?;
         let attempts_max = self.settings().attempts_max.max(1);
-        let args: [&dyn ToArg; 6] = [&consumer, &way, &limit, &lease_ms, &attempts_max, &MAX_DEAD];
+        let args: [&dyn ToArg; 6] = [&consumer, &way, &limit, &lease_ms, &attempts_max, &self.settings().dead_max];
         let reply = self.run(&steps::LEASE, &keys.with([&keys.dead]), &args).await?;
         let broken = || Error::unexpected(steps::LEASE.name(), &reply);
         let (target, buried, leased) = match reply.as_array().ok_or_else(broken)? {
@@ -183,7 +186,8 @@ impl Events {
         };
         let error = &error[..error.floor_char_boundary(MAX_ERROR_BYTES)];
         let attempts_max = self.settings().attempts_max.max(1);
-        let args: [&dyn ToArg; 8] = [&consumer, &trigger, &token, &word, &pause_ms, &error, &attempts_max, &MAX_DEAD];
+        let args: [&dyn ToArg; 8] =
+            [&consumer, &trigger, &token, &word, &pause_ms, &error, &attempts_max, &self.settings().dead_max];
         let reply = self.run(&steps::SETTLE, &keys.with([&keys.dead]), &args).await?;
         match reply.as_str() {
             Some("done") => {
@@ -210,8 +214,8 @@ impl Events {
     /// [`MAX_PAGE`].
     pub async fn triggers(&self, consumer: &str, which: Which, offset: usize, limit: usize) -> Result<Vec<Held>> {
         check_limit(limit)?;
-        if offset > MAX_OUTBOX {
-            return Err(Error::invalid("offset", format_args!("must be at most {MAX_OUTBOX}")));
+        if offset > MAX_OFFSET {
+            return Err(Error::invalid("offset", format_args!("must be at most {MAX_OFFSET}")));
         }
         let keys = self.keys(consumer)?;
         let word = if which == Which::Dead { "dead" } else { "waiting" };
@@ -254,14 +258,14 @@ impl Events {
 
     async fn revive(&self, how: &'static str, consumer: &str, trigger: Option<&str>) -> Result<u64> {
         let keys = self.keys(consumer)?;
-        let mut args: Vec<&dyn ToArg> = vec![&consumer, &how, &MAX_PAGE, &MAX_OUTBOX];
+        let mut args: Vec<&dyn ToArg> = vec![&consumer, &how, &MAX_PAGE, &self.settings().outbox_max];
         if let Some(trigger) = &trigger {
             check_name("trigger", trigger)?;
             args.push(trigger);
         }
         let mut total = 0;
-        // One step handles a page; there are at most MAX_DEAD of them, and new ones need not be waited for.
-        for _ in 0..MAX_DEAD.div_ceil(MAX_PAGE) {
+        // One step handles a page; there are so many dead at most, and new ones need not be waited for.
+        for _ in 0..=self.settings().dead_max / MAX_PAGE as u64 {
             let reply = self.run(&steps::REVIVE, &keys.with([&keys.dead]), &args).await?;
             if reply.is_nil() {
                 return Err(no_consumer(consumer));

@@ -1,7 +1,5 @@
 //! Where a consumer's keys are.
 
-use std::sync::Arc;
-
 use redpoll_resp::Value;
 
 use super::steps;
@@ -33,16 +31,6 @@ pub(super) struct ConsumerKeys {
     pub(super) names: Key,
 }
 
-/// Makes a tenant's partitions.
-pub(super) fn of_tenant(keyring: &Keyring, tenant: &Tenant) -> Arc<[Partition]> {
-    (0..PARTITIONS)
-        .map(|number| {
-            let group = keyring.group(tenant, "events", &[&format!("{number:02}")]);
-            Partition { due: group.key("due"), ready: group.key("ready"), names: group.key("names"), group }
-        })
-        .collect()
-}
-
 /// Places a consumer: FNV-1a over its name.
 pub(super) fn number_of(consumer: &str) -> usize {
     let mix = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
@@ -50,6 +38,12 @@ pub(super) fn number_of(consumer: &str) -> usize {
 }
 
 impl Partition {
+    /// Names the keys of a tenant's partition.
+    pub(super) fn new(keyring: &Keyring, tenant: &Tenant, number: usize) -> Self {
+        let group = keyring.group(tenant, "events", &[&format!("{number:02}")]);
+        Self { due: group.key("due"), ready: group.key("ready"), names: group.key("names"), group }
+    }
+
     /// Asks for at most `limit` consumers whose window is over, and as many with something to deliver.
     pub(super) fn scan(&self, limit: usize) -> Command {
         Command::script(&steps::SCAN, &[&self.due, &self.ready], &[limit])

@@ -16,6 +16,11 @@ pub struct EventsSettings {
     pub dedupe: Duration,
     /// Most ids remembered per consumer. Default 100,000.
     pub dedupe_max: u64,
+    /// Most triggers that wait for one consumer; events that might fire more are refused rather than losing any.
+    /// Default 1,000,000.
+    pub outbox_max: u64,
+    /// Most dead triggers of one consumer; beyond, the oldest are dropped and counted. Default 10,000.
+    pub dead_max: u64,
     /// How long a trigger is leased to the deliverer; longer than `delivery_timeout`. Default 60 s.
     pub lease: Duration,
     /// Longest time a receiver may take to answer. Default 10 s.
@@ -41,6 +46,8 @@ impl Default for EventsSettings {
             timeline_max: 10_000,
             dedupe: Duration::from_secs(86_400),
             dedupe_max: 100_000,
+            outbox_max: 1_000_000,
+            dead_max: 10_000,
             lease: Duration::from_secs(60),
             delivery_timeout: Duration::from_secs(10),
             attempts_max: 18,

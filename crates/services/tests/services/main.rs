@@ -31,17 +31,10 @@ macro_rules! suite {
 
 macro_rules! on_every_backend {
     ($($tests:tt)*) => {
+        suite!(embedded; $($tests)*);
         suite!(remote; $($tests)*);
         suite!(cluster; $($tests)*);
     };
-}
-
-suite! {
-    embedded;
-    backend:
-        clock_is_the_stores
-        scripts_survive_a_flush
-        a_script_spans_no_slots;
 }
 
 on_every_backend! {
@@ -144,5 +137,7 @@ on_every_backend! {
         failed_attempts_end_among_the_dead
         holders_that_vanish_do_not_keep_a_trigger_for_ever
         pauses_grow_with_attempts
-        pushed_triggers_cannot_be_leased;
+        pushed_triggers_cannot_be_leased
+        full_outbox_refuses_events_and_loses_none
+        the_dead_are_bounded_and_dropping_is_counted;
 }

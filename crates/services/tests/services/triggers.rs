@@ -1,15 +1,15 @@
 //! Tests of triggers: exactly one per crossing, leases, retries and the dead.
 
 use std::collections::HashSet;
-use std::process::{Command as Process, Stdio};
+use std::process::{Child, Command as Process, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use redpoll_services::events::{Event, Events, EventsSettings, Target, Which};
+use redpoll_services::events::{Definition, Event, Events, EventsSettings, Target, Which};
 use redpoll_services::keys::Keyring;
 use redpoll_services::{Backend, Error, Services, Settings, Tenant};
 use tokio::sync::Barrier;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::events::{by_events, settings, some, with_ids};
 use crate::support::{Place, eventually, tenant};
@@ -86,9 +86,55 @@ async fn recorder_process() {
         return;
     };
     let settings = Settings { keyring: Keyring::new(&prefix).unwrap(), ..Settings::default() };
-    let events = Services::new(Backend::connect(&url).await.unwrap(), settings).events(&Tenant::default());
+    record_for_ever(Services::new(Backend::connect(&url).await.unwrap(), settings).events(&Tenant::default())).await;
+}
+
+async fn record_for_ever(events: Events) {
     for batch in 0.. {
         events.record_many("c", &with_ids(batch * 7..batch * 7 + 7)).await.unwrap();
+    }
+}
+
+/// Something that records until it is killed.
+enum Recorder {
+    Process(Child),
+    /// A store in this process has recorders in this process only.
+    Task(JoinHandle<()>),
+}
+
+impl Recorder {
+    fn start(place: &Place, prefix: &str, events: &Events) -> Self {
+        if place.url().is_empty() {
+            return Self::Task(tokio::spawn(record_for_ever(events.clone())));
+        }
+        let process = Process::new(std::env::current_exe().unwrap())
+            .args(["--exact", "triggers::recorder_process"])
+            .env(RECORDER_URL, place.url())
+            .env(RECORDER_PREFIX, prefix)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self::Process(process.unwrap())
+    }
+
+    fn is_alive(&mut self) -> bool {
+        match self {
+            Self::Process(process) => process.try_wait().unwrap().is_none(),
+            Self::Task(task) => !task.is_finished(),
+        }
+    }
+
+    async fn kill(self) {
+        match self {
+            Self::Process(mut process) => {
+                process.kill().unwrap();
+                process.wait().unwrap();
+            }
+            Self::Task(task) => {
+                task.abort();
+                assert!(task.await.unwrap_err().is_cancelled());
+            }
+        }
     }
 }
 
@@ -97,21 +143,14 @@ pub(crate) async fn killed_recorder_leaves_whole_batches(place: Place) {
     let settings = Settings { keyring: Keyring::new(&prefix).unwrap(), ..Settings::default() };
     let events = place.services_with(settings).await.events(&Tenant::default());
     events.define("c", &by_events(10)).await.unwrap();
-    let mut recorder = Process::new(std::env::current_exe().unwrap())
-        .args(["--exact", "triggers::recorder_process"])
-        .env(RECORDER_URL, place.url())
-        .env(RECORDER_PREFIX, &prefix)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut recorder = Recorder::start(&place, &prefix, &events);
     let mut seen = 0;
     while seen < 700 {
         seen = events.status("c").await.unwrap().events_total;
-        assert!(recorder.try_wait().unwrap().is_none(), "the recorder ended by itself");
+        assert!(recorder.is_alive(), "the recorder ended by itself");
+        tokio::task::yield_now().await;
     }
-    recorder.kill().unwrap();
-    recorder.wait().unwrap();
+    recorder.kill().await;
 
     let status = events.status("c").await.unwrap();
     assert_eq!(status.events_total % 7, 0, "half a batch");
@@ -262,4 +301,43 @@ pub(crate) async fn pushed_triggers_cannot_be_leased(place: Place) {
     // Redefined, those that wait can be.
     events.define("c", &by_events(1)).await.unwrap();
     assert_eq!(events.lease("c", 1, LONG_MS).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn full_outbox_refuses_events_and_loses_none(place: Place) {
+    let events = open(&place, EventsSettings { outbox_max: 3, ..EventsSettings::default() }).await;
+    events.define("c", &Definition { max_time_ms: Some(1), ..by_events(2) }).await.unwrap();
+    events.record_many("c", &some(4)).await.unwrap();
+    events.record("c", &Event::default()).await.unwrap();
+    // A third trigger fits, a fourth does not: nothing of the batch is counted.
+    let before = events.status("c").await.unwrap();
+    let error = events.record_many("c", &some(4)).await.unwrap_err();
+    assert_eq!(error.status(), 409);
+    assert_eq!(events.status("c").await.unwrap().events_total, before.events_total);
+    eventually("the timer", || async {
+        events.tick().await.unwrap();
+        events.status("c").await.unwrap().waiting == 3
+    })
+    .await;
+    assert!(matches!(events.record("c", &Event::default()).await, Err(Error::Conflict(_))));
+    // Room again, and all goes on.
+    let lease = events.lease("c", 1, LONG_MS).await.unwrap().remove(0);
+    events.ack("c", &lease.trigger.id, &lease.token).await.unwrap();
+    assert_eq!(events.record("c", &Event::default()).await.unwrap().count, 1);
+    let status = events.status("c").await.unwrap();
+    assert_eq!((status.events_total, status.triggered_events_total), (6, 5));
+}
+
+pub(crate) async fn the_dead_are_bounded_and_dropping_is_counted(place: Place) {
+    let few = EventsSettings { attempts_max: 1, dead_max: 2, ..EventsSettings::default() };
+    let events = open(&place, few).await;
+    events.define("c", &by_events(1)).await.unwrap();
+    events.record_many("c", &some(3)).await.unwrap();
+    for lease in events.lease("c", 10, LONG_MS).await.unwrap() {
+        assert!(events.fail("c", (&lease.trigger.id, &lease.token), "x", None).await.unwrap());
+    }
+    let dead = events.triggers("c", Which::Dead, 0, 10).await.unwrap();
+    let numbers: Vec<_> = dead.iter().map(|held| held.trigger.id.rsplit('-').next().unwrap().to_owned()).collect();
+    assert_eq!(numbers, ["0000000002", "0000000003"]);
+    let status = events.status("c").await.unwrap();
+    assert_eq!((status.dead, status.dead_dropped_total, status.waiting), (2, 1, 0));
 }
