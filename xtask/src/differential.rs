@@ -7,7 +7,7 @@ use crate::oracle::Server;
 use crate::workspace::{Profile, build_redpoll};
 use anyhow::{Result, bail, ensure};
 use redpoll_testkit::differential::{self, Divergence, Family, Plan, ROUND, Thresholds};
-use redpoll_testkit::{Launch, RedisServer, Target};
+use redpoll_testkit::{Launch, RedisServer, Reply, Target};
 use std::collections::BTreeSet;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -41,7 +41,21 @@ pub(crate) struct Args {
 }
 
 /// Where our server means to differ from redis-server 7.0.
-const DIVERGENCES: &[Divergence] = &[];
+const DIVERGENCES: &[Divergence] = &[
+    Divergence {
+        command: "LPOS",
+        reason: "7.2 refuses the least RANK, where 7.0 overflows",
+        accepts: |_, left, _| left.print().contains("value is out of range"),
+    },
+    Divergence { command: "ZRANK", reason: WITHSCORE, accepts: only_withscore },
+    Divergence { command: "ZREVRANK", reason: WITHSCORE, accepts: only_withscore },
+];
+
+const WITHSCORE: &str = "7.2 has WITHSCORE, so a further argument is a matter of syntax instead of number";
+
+fn only_withscore(args: &[Vec<u8>], _: &Reply, right: &Reply) -> bool {
+    args.len() == 4 && right.print().contains("wrong number of arguments")
+}
 
 /// Runs the comparison.
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -59,10 +73,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     compare(&plan, extent, args.on)
 }
 
+/// Families whose commands are not there yet.
+const MISSING_FAMILIES: &[Family] = &[Family::Bitmaps];
+
+/// Commands left out: LCS is not there yet; where 7.2's WITHSCORE makes ZRANK with a further argument acceptable to MULTI, 7.0 refuses the whole
+/// transaction.
+const LEFT_OUT: &[&str] = &["LCS", "ZRANK", "ZREVRANK"];
+
+/// The stream of `ci` is the same every time, so that a change is judged by what it changes; `differential` draws new ones.
+const SMOKE_SEED: u64 = 1;
+
 /// Runs a short stream, for `ci`.
 pub(crate) fn smoke() -> Result<()> {
+    let families = Family::ALL.iter().copied().filter(|family| !MISSING_FAMILIES.contains(family)).collect();
+    let without = LEFT_OUT.iter().map(|name| (*name).to_owned()).collect();
     let divergences = DIVERGENCES.to_vec();
-    compare(&Plan { divergences, ..Plan::new(clock_seed(), 200_000) }, Extent::UntilDifference, Server::Redpoll)
+    // With the default thresholds: 7.2 takes other forms for sets made by one command with more members than a lowered threshold.
+    let thresholds = Thresholds::Keep;
+    let plan = Plan { families, without, thresholds, divergences, ..Plan::new(SMOKE_SEED, 200_000) };
+    compare(&plan, Extent::UntilDifference, Server::Redpoll)
 }
 
 /// How much of a plan is run.

@@ -105,7 +105,9 @@ pub(crate) enum Started {
 pub(crate) fn start(binary: Option<PathBuf>) -> Result<Started> {
     Ok(match binary {
         None => Started::Redis(RedisServer::start()?),
-        Some(binary) => Started::Redpoll(Launch { binary: Some(binary), ..Launch::default() }.start()?),
+        Some(binary) => {
+            Started::Redpoll(Launch { binary: Some(binary), args: like_redis(), ..Launch::default() }.start()?)
+        }
     })
 }
 
@@ -132,4 +134,9 @@ impl Started {
             Self::Redpoll(_) => Subject::Redpoll,
         })
     }
+}
+
+/// What makes our own server like the redis-server it is compared with: DEBUG is allowed, nothing is logged.
+fn like_redis() -> Vec<String> {
+    ["--enable-debug-command", "yes", "--appendonly", "no"].map(str::to_owned).to_vec()
 }

@@ -245,7 +245,8 @@ pub fn exec_refused(reason: &Error) -> Error {
 
 /// An option that EXPIRE does not know.
 pub fn unsupported_option(option: &[u8]) -> Error {
-    Error::of(&[b"ERR Unsupported option ", option])
+    let shown = option.split(|byte| *byte == 0).next().unwrap_or_default();
+    Error::of(&[b"ERR Unsupported option ", shown])
 }
 
 /// The log cannot be written.

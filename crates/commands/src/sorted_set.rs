@@ -92,11 +92,14 @@ fn zmpop(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let keys = args.size_from(1, 1, NUMKEYS)?;
     let after_keys = keys.checked_add(2).filter(|at| *at < args.len()).ok_or(SYNTAX)?;
     let end = ScoreEnd::parse(args, after_keys)?;
-    let count = match args.len() - after_keys {
-        1 => 1,
-        3 if args.is(after_keys + 1, "COUNT") => args.size_from(after_keys + 2, 1, COUNT_NOT_POSITIVE)?,
-        _ => return Err(SYNTAX),
-    };
+    let mut count = None;
+    for at in (after_keys + 1..args.len()).step_by(2) {
+        if !args.is(at, "COUNT") || count.is_some() {
+            return Err(SYNTAX);
+        }
+        count = Some(args.size_from(at + 1, 1, COUNT_NOT_POSITIVE)?);
+    }
+    let count = count.unwrap_or(1);
     for key in &args.from(2)[..keys] {
         let Some(set) = cx.db.read_as::<SortedSet>(key)? else { continue };
         let count = count.min(set.len());

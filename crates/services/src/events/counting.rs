@@ -212,7 +212,7 @@ impl Events {
 
     /// Counts arrivals in the latest `windows` windows of `width_ms`, the latest first.
     ///
-    /// At most [`MAX_PAGE`] windows over at most [`MAX_SPAN_MS`].
+    /// At most [`MAX_PAGE`] windows over at most `MAX_SPAN_MS`.
     pub async fn windows(
         &self,
         consumer: &str,
