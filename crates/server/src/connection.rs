@@ -18,7 +18,7 @@ use redpoll_store::commands::dispatch::{Outcome, dispatch};
 use redpoll_store::commands::session::Session;
 use redpoll_store::commands::settings::Setting;
 use redpoll_store::commands::transaction;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
@@ -30,6 +30,10 @@ const FLUSH_AT: usize = 256 * 1024;
 
 /// Capacity of a reply buffer that is kept while the connection is idle.
 const KEPT_REPLY: usize = 4 * 1024;
+
+/// How long, and for how many bytes, a client is listened to that has been told of a protocol error.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+const DISCARDED_MAX: usize = 1 << 20;
 
 thread_local! {
     /// The worker's buffers, used by whichever of its connections is at work: none is held across an await.
@@ -58,6 +62,8 @@ pub(crate) struct Connection {
     rest: Vec<u8>,
     out: Writer,
     killed: Arc<Notify>,
+    /// What the client sent was no request: it is told so before the connection goes.
+    lingers: bool,
 }
 
 impl Connection {
@@ -77,14 +83,21 @@ impl Connection {
         stream.set_nodelay(true).ok();
         keep_alive(&stream, engine.settings.int(Setting::TcpKeepalive));
         let (parser, out) = (RequestParser::new(), Writer::new(Protocol::Resp2));
-        Connection { store, stream, session, parser, rest: Vec::new(), out, killed }
+        Connection { store, stream, session, parser, rest: Vec::new(), out, killed, lingers: false }
     }
 
     /// Serves the connection until either side ends it.
     pub(crate) async fn run(mut self, mut stopped: watch::Receiver<bool>) {
         let mut progress = Progress::Idle;
         loop {
-            if self.send().await.is_err() || matches!(progress, Progress::Close) || self.session.client.is_killed() {
+            // A client that does not read its replies can be killed all the same; one that kills itself gets its answer first.
+            let killed = Arc::clone(&self.killed);
+            let sent = tokio::select! {
+                biased;
+                sent = self.send() => sent,
+                () = killed.notified() => break,
+            };
+            if sent.is_err() || matches!(progress, Progress::Close) || self.session.client.is_killed() {
                 break;
             }
             progress = match progress {
@@ -95,7 +108,6 @@ impl Connection {
                 }
                 Progress::Idle | Progress::Close => {
                     let idle_max = self.store.engine().settings.int(Setting::Timeout).unsigned_abs();
-                    let killed = Arc::clone(&self.killed);
                     tokio::select! {
                         biased;
                         received = self.receive() => match received {
@@ -110,6 +122,22 @@ impl Connection {
             };
         }
         self.stream.shutdown().await.ok();
+        if self.lingers {
+            tokio::time::timeout(LINGER_MAX, self.discard()).await.ok();
+        }
+    }
+
+    /// Reads and forgets until the client closes: closing with unread bytes would make the system take back the error they were answered with.
+    async fn discard(&mut self) -> io::Result<()> {
+        let mut buf = [0; 4096];
+        let mut discarded = 0;
+        while discarded < DISCARDED_MAX {
+            match self.stream.read(&mut buf).await? {
+                0 => break,
+                count => discarded += count,
+            }
+        }
+        Ok(())
     }
 
     /// Waits for bytes, reads them into the worker's buffer and runs the commands in them.
@@ -180,7 +208,8 @@ impl Connection {
                 Parse::Incomplete => break,
                 Parse::Empty { consumed } => used += consumed,
                 Parse::Error(error) => {
-                    self.out.raw(&error.reply_line());
+                    self.out.error(error.reply_line());
+                    self.lingers = true;
                     return (Progress::Close, buf.len());
                 }
                 Parse::Complete { consumed } => {

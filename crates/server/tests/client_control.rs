@@ -1,0 +1,132 @@
+//! What an operator does to clients: killing, pausing, limiting their number and their idleness.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::{Running, eventually};
+
+/// Long enough to see that something does not happen.
+const A_WHILE: Duration = Duration::from_millis(60);
+
+#[test]
+fn a_killed_client_is_gone() {
+    let running = Running::start(&[]);
+    let (mut operator, mut victim) = (running.connect(), running.connect());
+    victim.call("CLIENT SETNAME victim", "+OK");
+    victim.send("CLIENT ID\r\n");
+    let id = victim.line().trim_start_matches(':').to_owned();
+    operator.call(&format!("CLIENT KILL ID {id}"), ":1");
+    assert_eq!(victim.until_closed(), b"");
+    operator.call(&format!("CLIENT KILL ID {id}"), ":0");
+
+    let mut victim = running.connect();
+    victim.call("MULTI", "+OK");
+    let address = victim.0.local_addr().expect("it is connected");
+    operator.call(&format!("CLIENT KILL {address}"), "+OK");
+    assert_eq!(victim.until_closed(), b"");
+    operator.call(&format!("CLIENT KILL {address}"), "-ERR No such client");
+
+    // Who kills himself gets his answer first.
+    operator.send("CLIENT ID\r\n");
+    let own = operator.line().trim_start_matches(':').to_owned();
+    operator.send(format!("CLIENT KILL ID {own} SKIPME no\r\nPING\r\n"));
+    assert_eq!(operator.until_closed(), b":1\r\n");
+    eventually("all are gone", || running.store.engine().clients.connected() == 0);
+}
+
+#[test]
+fn a_pause_of_writes_holds_back_writes_only() {
+    let running = Running::start(&[]);
+    let (mut operator, mut writer, mut reader) = (running.connect(), running.connect(), running.connect());
+    operator.call("CLIENT PAUSE 60000 WRITE", "+OK");
+    writer.send("SET key value\r\n");
+    assert!(writer.is_silent_for(A_WHILE));
+    reader.call("EXISTS key", ":0");
+    operator.call("CLIENT UNPAUSE", "+OK");
+    writer.expect("+OK\r\n");
+    reader.call("EXISTS key", ":1");
+}
+
+#[test]
+fn a_pause_of_all_ends_by_itself_and_loses_nothing() {
+    let running = Running::start(&[]);
+    let (mut operator, mut client) = (running.connect(), running.connect());
+    let paused = Instant::now();
+    operator.call("CLIENT PAUSE 300 ALL", "+OK");
+    client.send("INCR counter\r\nINCR counter\r\nGET counter\r\n");
+    client.expect(":1\r\n:2\r\n$1\r\n2\r\n");
+    let waited = paused.elapsed();
+    assert!(waited >= Duration::from_millis(290), "{waited:?}");
+}
+
+#[test]
+fn a_paused_client_can_be_killed_and_can_leave() {
+    let running = Running::start(&[]);
+    let (mut operator, mut victim, mut leaver) = (running.connect(), running.connect(), running.connect());
+    victim.send("CLIENT ID\r\n");
+    let id = victim.line().trim_start_matches(':').to_owned();
+    operator.call("CLIENT PAUSE 60000 WRITE", "+OK");
+    victim.send("SET victim was-here\r\n");
+    leaver.send("SET leaver was-here\r\n");
+    assert!(victim.is_silent_for(A_WHILE));
+    operator.call(&format!("CLIENT KILL ID {id}"), ":1");
+    assert_eq!(victim.until_closed(), b"");
+    operator.call("CLIENT UNPAUSE", "+OK");
+    leaver.expect("+OK\r\n");
+    operator.call("EXISTS victim leaver", ":1");
+}
+
+#[test]
+fn no_more_clients_than_allowed() {
+    let running = Running::start(&[("maxclients", "3")]);
+    let mut clients: Vec<_> = (0..3).map(|_| running.connect()).collect();
+    clients.iter_mut().for_each(|client| client.call("PING", "+PONG"));
+    let refused = running.connect().until_closed();
+    assert_eq!(String::from_utf8_lossy(&refused), "-ERR max number of clients reached\r\n");
+    clients.iter_mut().for_each(|client| client.call("PING", "+PONG"));
+    drop(clients.pop());
+    eventually("one place is free", || running.store.engine().clients.connected() == 2);
+    running.connect().call("PING", "+PONG");
+    clients[0].call("CONFIG SET maxclients 100", "+OK");
+    let mut more: Vec<_> = (0..10).map(|_| running.connect()).collect();
+    more.iter_mut().for_each(|client| client.call("PING", "+PONG"));
+}
+
+#[test]
+fn who_is_idle_too_long_is_closed() {
+    let running = Running::start(&[("timeout", "1")]);
+    let mut idle = running.connect();
+    idle.call("PING", "+PONG");
+    let since = Instant::now();
+    assert_eq!(idle.until_closed(), b"");
+    assert!(since.elapsed() >= Duration::from_millis(900), "{:?}", since.elapsed());
+    running.connect().call("PING", "+PONG");
+}
+
+#[test]
+fn quitting_answers_first_and_reset_starts_over() {
+    let running = Running::start(&[]);
+    let mut client = running.connect();
+    client.send("SET a 1\r\nQUIT\r\nSET a 2\r\n");
+    assert_eq!(client.until_closed(), b"+OK\r\n+OK\r\n");
+    let mut client = running.connect();
+    client.call("GET a", "$1\r\n1");
+    client.send("MULTI\r\nSET a 3\r\nRESET\r\nGET a\r\n");
+    client.expect("+OK\r\n+QUEUED\r\n+RESET\r\n$1\r\n1\r\n");
+}
+
+#[test]
+fn a_stopping_server_finishes_what_it_has_and_leaves() {
+    let running = Running::start(&[]);
+    let (mut client, mut idle) = (running.connect(), running.connect());
+    idle.call("PING", "+PONG");
+    client.call("SET key value", "+OK");
+    let started = Instant::now();
+    let Running { store, server } = running;
+    server.stop();
+    assert!(started.elapsed() < Duration::from_secs(5), "stopping took {:?}", started.elapsed());
+    assert_eq!((client.until_closed(), idle.until_closed()), (Vec::new(), Vec::new()));
+    assert_eq!(store.get("key").expect("a string").as_deref(), Some(&b"value"[..]));
+    assert_eq!(store.engine().clients.connected(), 0);
+}
