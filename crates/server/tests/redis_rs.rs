@@ -3,6 +3,8 @@
 //! The crate is also what our services speak to a remote store, so what fails here would fail there. Blocking and async connections, RESP2 and RESP3; each
 //! test has a server of its own on a free port.
 
+#![allow(clippy::unwrap_used)]
+
 use redis::{
     AsyncCommands, Client, Commands, ErrorKind, ExpireOption, RedisError, RedisResult, Script, ServerErrorKind, Value,
     pipe,
