@@ -78,6 +78,10 @@ struct Call {
 fn serve(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Writer, call: &mut Call) -> Outcome {
     let reply_start = out.len();
     match admit(engine, session, args, call.origin) {
+        Err(_) if args.is(0, "POST") || args.is(0, "HOST:") => {
+            // A browser was made to send this; what stands in the body must not be run.
+            session.closing = true;
+        }
         Err(mut error) => {
             if args.is(0, "EXEC") {
                 error = transaction::refuse(engine, session, &error);
