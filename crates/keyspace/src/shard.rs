@@ -5,7 +5,7 @@
 use redpoll_structures::table::Table;
 
 use crate::entry::{heap_size, is_expired};
-use crate::watch::Watches;
+use crate::watch::{Standing, Watches};
 use crate::{Entry, Millis};
 
 /// Plain counts kept under the shard's lock and summed up when somebody asks.
@@ -96,5 +96,14 @@ impl Database {
     #[inline]
     pub(crate) fn holds_expired(&self, hash: u64, key: &[u8], now: Millis) -> bool {
         self.may_expire(now) && self.find(hash, key).is_some_and(|entry| is_expired(entry, now))
+    }
+
+    /// Tells whether a key is there, and whether its time has come.
+    pub(crate) fn standing(&self, hash: u64, key: &[u8], now: Millis) -> Standing {
+        match self.find(hash, key) {
+            None => Standing::Missing,
+            Some(entry) if is_expired(entry, now) => Standing::Expired,
+            Some(_) => Standing::Live,
+        }
     }
 }

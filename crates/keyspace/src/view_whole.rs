@@ -7,6 +7,7 @@ use redpoll_structures::table::Table;
 
 use crate::entry::{heap_size, is_expired};
 use crate::shard::Database;
+use crate::watch::Standing;
 use crate::{Counters, Entry, Millis, SHARDS, ShardIndex, View};
 
 /// Bits of a scan cursor that name the shard.
@@ -140,12 +141,12 @@ impl View<'_> {
 
     /// Removes all entries of a database and returns their number; watchers of existing keys are told.
     pub fn flush(&mut self, db: usize) -> usize {
-        let keyspace = self.keyspace;
+        let (keyspace, now) = (self.keyspace, self.now);
         let mut removed = 0;
         for index in 0..SHARDS as ShardIndex {
             let gone = self.held.with_shard(index, |shard| {
                 let database = &shard.databases[db];
-                shard.watches.changed_where(db, |key| database.find(keyspace.hash(key), key).is_some());
+                shard.watches.replaced(db, |key| (database.standing(keyspace.hash(key), key, now), Standing::Missing));
                 let gone = shard.databases[db].take();
                 if !gone.table.is_empty() {
                     shard.used -= gone.bytes();
@@ -164,14 +165,14 @@ impl View<'_> {
         if one == other {
             return;
         }
-        let keyspace = self.keyspace;
+        let (keyspace, now) = (self.keyspace, self.now);
         for index in 0..SHARDS as ShardIndex {
             self.held.with_shard(index, |shard| {
-                for watched in [one, other] {
-                    let (a, b) = (&shard.databases[one], &shard.databases[other]);
-                    shard.watches.changed_where(watched, |key| {
+                for (watched, replacement) in [(one, other), (other, one)] {
+                    let (before, after) = (&shard.databases[watched], &shard.databases[replacement]);
+                    shard.watches.replaced(watched, |key| {
                         let hash = keyspace.hash(key);
-                        a.find(hash, key).is_some() || b.find(hash, key).is_some()
+                        (before.standing(hash, key, now), after.standing(hash, key, now))
                     });
                 }
                 shard.databases.swap(one, other);
@@ -181,12 +182,14 @@ impl View<'_> {
 
     /// Takes everything out of all databases, so that something else can be loaded; watchers of existing keys are told. All shards must be held.
     pub fn set_aside(&mut self) -> Contents {
-        let keyspace = self.keyspace;
+        let (keyspace, now) = (self.keyspace, self.now);
         let mut contents = Vec::with_capacity(SHARDS);
         for index in 0..SHARDS as ShardIndex {
             self.held.with_shard(index, |shard| {
                 for (db, database) in shard.databases.iter().enumerate() {
-                    shard.watches.changed_where(db, |key| database.find(keyspace.hash(key), key).is_some());
+                    shard
+                        .watches
+                        .replaced(db, |key| (database.standing(keyspace.hash(key), key, now), Standing::Missing));
                 }
                 let databases = shard.databases.iter_mut().map(Database::take).collect();
                 contents.push((databases, std::mem::take(&mut shard.used)));

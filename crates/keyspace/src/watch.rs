@@ -23,6 +23,15 @@ impl WatchFlag {
     }
 }
 
+/// Whether a key is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Missing,
+    /// It is, but its time has come.
+    Expired,
+    Live,
+}
+
 type Watched = (usize, Box<[u8]>);
 
 /// The watches of one shard.
@@ -87,11 +96,20 @@ impl Watches {
         }
     }
 
-    /// Raises the flags of the keys of one database that satisfy the condition.
-    pub(crate) fn changed_where(&mut self, db: usize, condition: impl Fn(&[u8]) -> bool) {
-        for ((_, key), watches) in self.by_key.iter().filter(|((watched_db, _), _)| *watched_db == db) {
-            if condition(key) {
-                watches.iter().for_each(|watch| watch.flag.raise());
+    /// Another content takes the place of a database's: `standing` tells how a key stood before and will stand after.
+    ///
+    /// A key that has expired counts as missing to those who watch it as such, whether it is still there or not.
+    pub(crate) fn replaced(&mut self, db: usize, standing: impl Fn(&[u8]) -> (Standing, Standing)) {
+        for ((_, key), watches) in self.by_key.iter_mut().filter(|((watched_db, _), _)| *watched_db == db) {
+            let (before, after) = standing(key);
+            for watch in watches {
+                match (before, after) {
+                    (Standing::Missing, Standing::Missing) => {}
+                    (_, Standing::Missing) if watch.stale => watch.stale = false,
+                    (_, Standing::Expired) if watch.stale => {}
+                    (Standing::Missing, Standing::Expired) => watch.stale = true,
+                    _ => watch.flag.raise(),
+                }
             }
         }
     }
