@@ -37,6 +37,7 @@ mod hash;
 mod help;
 mod info;
 mod keyspace_admin;
+mod lcs;
 mod list;
 mod object;
 mod reply;
@@ -61,6 +62,7 @@ pub fn families() -> Vec<command::Family> {
         scripting::FAMILY,
         function::FAMILY,
         string::FAMILY,
+        lcs::FAMILY,
         hash::FAMILY,
         list::FAMILY,
         set::FAMILY,
