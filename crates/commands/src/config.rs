@@ -7,7 +7,7 @@ use crate::command::{ADMIN, Command, Family, LOADING, NOSCRIPT, STALE, WHOLE, cm
 use crate::cx::Cx;
 use crate::error::{Error, SYNTAX};
 use crate::help;
-use crate::settings::{self, Mutability, SETTINGS, SettingRow, SettingValue};
+use crate::settings::{self, Mutability, SETTINGS, Setting, SettingRow, SettingValue};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
@@ -16,7 +16,7 @@ const COMMANDS: &[Command] = &[
         cmd("CONFIG HELP", help, LOADING | STALE, "5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
         cmd("CONFIG RESETSTAT", resetstat, ADMIN | NOSCRIPT | LOADING | STALE | WHOLE, "2.0.0", "O(1)", "Resets the server's statistics."),
         cmd("CONFIG REWRITE", rewrite, ADMIN | NOSCRIPT | LOADING | STALE, "2.8.0", "O(1)", "Persists the effective configuration to file."),
-        cmd("CONFIG SET parameter value [parameter value ...]", set, ADMIN | NOSCRIPT | LOADING | STALE, "2.0.0", "O(N) when N is the number of configuration parameters provided", "Sets configuration parameters in-flight."),
+        cmd("CONFIG SET parameter value [parameter value ...]", set, ADMIN | NOSCRIPT | LOADING | STALE | WHOLE, "2.0.0", "O(N) when N is the number of configuration parameters provided", "Sets configuration parameters in-flight."),
     ]),
 ];
 
@@ -92,14 +92,20 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         if checked.iter().any(|(other, _)| other.name == row.name) {
             return Err(refuse("duplicate parameter"));
         }
-        if row.mutability == Mutability::AtStart {
+        let value = settings::parse(row, pair[1]).map_err(|reason| refuse(&reason))?;
+        // Setting what is set already is no change.
+        if row.mutability == Mutability::AtStart && cx.engine.settings.value(row) != value {
             return Err(refuse("can't set immutable config"));
         }
-        let value = settings::parse(row, pair[1]).map_err(|reason| refuse(&reason))?;
         checked.push((row, value));
     }
+    let memory_limit = checked.iter().any(|(row, _)| row.setting == Setting::Maxmemory);
     for (row, value) in checked {
         cx.engine.settings.put(row, value);
+    }
+    if memory_limit {
+        let (_, used) = cx.db.totals();
+        cx.engine.judge_memory(used);
     }
     cx.out.ok();
     Ok(())

@@ -182,6 +182,13 @@ impl Engine {
         (0..5).map(|_| format!("{:08x}", self.random() as u32)).collect()
     }
 
+    /// Refuses or allows commands that need memory, the data set taking so many bytes.
+    pub fn judge_memory(&self, used: usize) {
+        let limit = self.settings.size(Setting::Maxmemory);
+        self.memory_used.store(used as u64, Ordering::Relaxed);
+        self.memory_full.store(limit != 0 && used > limit, Ordering::Relaxed);
+    }
+
     /// Begins a session.
     pub fn session(&self, arrival: Arrival) -> Session {
         let client = self.clients.arrive(arrival, self.clock.now());

@@ -100,6 +100,7 @@ settings! {
     LfuLogFactor "lfu-log-factor" int(0, i32::MAX as i64), "10", Always, "How slowly the access counter of LFU policies grows.";
     LfuDecayTime "lfu-decay-time" int(0, i32::MAX as i64), "1", Always, "Minutes after which the access counter of LFU policies is lowered by one.";
     ListMaxListpackSize "list-max-listpack-size" int(i32::MIN as i64, i32::MAX as i64), "-2", Always, "Entries of a list's packed block if positive; -1 to -5 for 4 to 64 KiB.";
+    ListCompressDepth "list-compress-depth" int(0, i32::MAX as i64), "0", NoEffect, "Chunks at either end of a list that are not compressed; no chunk is.";
     HashMaxListpackEntries "hash-max-listpack-entries" SIZE, "512", Always, "Fields up to which a hash stays packed.";
     HashMaxListpackValue "hash-max-listpack-value" SIZE, "64", Always, "Bytes of a field or value up to which a hash stays packed.";
     SetMaxIntsetEntries "set-max-intset-entries" SIZE, "512", Always, "Members up to which a set of integers stays an array.";
@@ -183,6 +184,14 @@ impl Settings {
             SettingKind::Bool => if self.is_on(setting) { "yes" } else { "no" }.into(),
             SettingKind::Choice(words) => words[self.size(setting)].into(),
             SettingKind::Int { .. } | SettingKind::Memory => self.int(setting).to_string(),
+        }
+    }
+
+    /// Returns a setting as [`Settings::put`] takes it.
+    pub fn value(&self, row: &SettingRow) -> SettingValue {
+        match row.kind {
+            SettingKind::Text => SettingValue::Text(self.text(row.setting)),
+            _ => SettingValue::Number(self.int(row.setting)),
         }
     }
 

@@ -103,13 +103,9 @@ fn sweep_round(engine: &Engine, mut shard: ShardIndex) -> (ShardIndex, Duration)
 
 /// Measures the data set and refuses or allows writes accordingly.
 fn watch_memory(engine: &Engine) {
-    let limit = engine.settings.size(Setting::Maxmemory);
-    if limit == 0 {
+    if engine.settings.size(Setting::Maxmemory) == 0 {
         engine.memory_full.store(false, Ordering::Relaxed);
         return;
     }
-    let mut used = 0;
-    whole(engine, engine.clock.now(), |view| (_, used) = view.totals());
-    engine.memory_used.store(used as u64, Ordering::Relaxed);
-    engine.memory_full.store(used > limit, Ordering::Relaxed);
+    whole(engine, engine.clock.now(), |view| engine.judge_memory(view.totals().1));
 }
