@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use redpoll_keyspace::Millis;
+use redpoll_resp::encode_command;
 
 use crate::args::{Args, int};
 use crate::client::{Client, Transport};
@@ -87,9 +88,9 @@ fn id(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
 }
 
 /// CLIENT INFO
-fn info(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+fn info(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let mut text = String::new();
-    describe(&mut text, cx.engine, &cx.session.client, cx.now());
+    describe(&mut text, cx, args, &cx.session.client);
     cx.out.verbatim("txt", text.as_bytes());
     Ok(())
 }
@@ -141,7 +142,7 @@ fn list(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     for client in cx.engine.clients.all() {
         let wanted = ids.as_ref().is_none_or(|ids| ids.contains(&client.id)) && kind.is_some();
         if wanted && client.transport == Transport::Tcp {
-            describe(&mut text, cx.engine, &client, cx.now());
+            describe(&mut text, cx, args, &client);
         }
     }
     cx.out.verbatim("txt", text.as_bytes());
@@ -309,10 +310,10 @@ impl Filter {
     }
 }
 
-/// Writes a client's line of CLIENT LIST.
-fn describe(to: &mut String, engine: &Engine, client: &Client, now: Millis) {
+/// Writes a client's line of CLIENT LIST. The request that asks for it is what the asking client has in its query buffer.
+fn describe(to: &mut String, cx: &Cx<'_, '_>, request: Args<'_>, client: &Client) {
     let names = client.names.lock().clone();
-    let seconds_since = |then: Millis| now.saturating_sub(then) / 1000;
+    let seconds_since = |then: Millis| cx.now().saturating_sub(then) / 1000;
     let queued = client.queued.load(Ordering::Relaxed);
     let queued = if queued == usize::MAX { -1 } else { queued as i64 };
     let mut flags = String::new();
@@ -328,11 +329,17 @@ fn describe(to: &mut String, engine: &Engine, client: &Client, now: Millis) {
     if flags.is_empty() {
         flags.push('N');
     }
-    let command = engine.registry.all().get(client.last_command.load(Ordering::Relaxed));
-    let (query, output) = (client.query_buffer.load(Ordering::Relaxed), client.output_buffer.load(Ordering::Relaxed));
+    let command = cx.engine.registry.all().get(client.last_command.load(Ordering::Relaxed));
+    let mut query = client.query_buffer.load(Ordering::Relaxed);
+    if client.id == cx.session.client.id {
+        let mut bytes = Vec::new();
+        encode_command(request.0, &mut bytes);
+        query = bytes.len();
+    }
+    let output = client.output_buffer.load(Ordering::Relaxed);
     let line = writeln!(
         to,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub=0 psub=0 ssub=0 multi={queued} watch={} \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub=0 psub=0 ssub=0 multi={queued} \
          qbuf={query} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={output} tot-mem={} events=r cmd={} \
          user={} redir=-1 resp={} lib-name={} lib-ver={}",
         client.id,
@@ -343,7 +350,6 @@ fn describe(to: &mut String, engine: &Engine, client: &Client, now: Millis) {
         seconds_since(client.created),
         seconds_since(client.last_active.load(Ordering::Relaxed)),
         client.db.load(Ordering::Relaxed),
-        client.watching.load(Ordering::Relaxed),
         query + output,
         command.map_or("NULL", |command| command.name.as_str()),
         names.user,

@@ -2,6 +2,8 @@
 
 use redpoll_keyspace::{Entry, Stamping, encoding, lfu_counter, lru_idle_seconds};
 
+use redpoll_structures::record::Payload;
+
 use crate::args::Args;
 use crate::command::{Command, Family, LOADING, READONLY, STALE, cmd, container};
 use crate::cx::Cx;
@@ -39,6 +41,11 @@ const HELP: &[&str] = &[
     "    Return the number of references of the value associated with the specified",
     "    <key>.",
 ];
+
+/// Integers below this are one object each in Redis.
+const SHARED_INTEGERS: i64 = 10_000;
+/// What Redis says of an object that is never freed.
+const SHARED: i64 = i32::MAX as i64;
 
 /// OBJECT ENCODING key
 fn object_encoding(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
@@ -79,8 +86,9 @@ fn object_idletime(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// OBJECT REFCOUNT key
 fn object_refcount(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    // Values are never shared between keys.
-    match cx.db.peek(args.at(2)) {
+    // Nothing is shared between keys here, but clients know small integers as shared for ever.
+    match cx.db.peek(args.at(2)).map(Entry::payload) {
+        Some(Payload::Int(0..SHARED_INTEGERS)) => cx.out.int(SHARED),
         Some(_) => cx.out.int(1),
         None => cx.out.null(),
     }
