@@ -12,7 +12,6 @@ use crate::client::{Client, Transport};
 use crate::command::{ADMIN, Command, LOADING, NOSCRIPT, STALE, cmd};
 use crate::connection::{client_name, printable};
 use crate::cx::Cx;
-use crate::engine::Engine;
 use crate::error::{Error, SYNTAX};
 use crate::help;
 use crate::session::ReplyMode;
