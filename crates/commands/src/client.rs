@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use redpoll_keyspace::Millis;
+
+use crate::outbox::{Message, Outbox, Put};
+use crate::output_limit::{OutputClass, OutputLimits};
 
 /// How a client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +55,14 @@ pub struct Client {
     pub names: Mutex<Names>,
     /// Bytes in the query buffer, and its capacity.
     pub query_buffer: AtomicUsize,
-    /// Bytes waiting to be sent.
+    /// Bytes of replies and messages that are being sent; those not yet begun wait in the outbox.
     pub output_buffer: AtomicUsize,
+    /// What others sent it.
+    pub outbox: Outbox,
+    /// Number of channels, patterns and shard channels it is subscribed to.
+    pub subscriptions: [AtomicUsize; 3],
     killed: AtomicBool,
-    waker: Mutex<Option<Waker>>,
+    waker: OnceLock<Waker>,
 }
 
 /// What a client says about itself.
@@ -71,7 +78,7 @@ pub struct Names {
     pub user: String,
 }
 
-/// Wakes the task that serves a connection.
+/// Wakes the task or thread that serves a connection. What there is to do it must find out itself: see [`Client::wake`].
 pub struct Waker(pub Box<dyn Fn() + Send + Sync>);
 
 impl std::fmt::Debug for Waker {
@@ -84,9 +91,54 @@ impl Client {
     /// Asks the connection to close and wakes it up.
     pub fn kill(&self) {
         self.killed.store(true, Ordering::Release);
-        if let Some(Waker(wake)) = &*self.waker.lock() {
+        self.wake();
+    }
+
+    /// Wakes whoever serves the connection, who then looks at everything that can have happened to it: was it killed, is there mail.
+    ///
+    /// A wake that comes before the connection waits is not lost; several may count as one.
+    pub fn wake(&self) {
+        if let Some(Waker(wake)) = self.waker.get() {
             wake();
         }
+    }
+
+    /// Leaves a message in the outbox and wakes the connection if that is the news. A client that lets too much wait is closed instead.
+    #[inline]
+    pub(crate) fn put(&self, message: &Message, limits: &OutputLimits, now: Millis) -> Put {
+        if self.is_killed() {
+            return Put::Closed;
+        }
+        let unsent = self.output_buffer.load(Ordering::Relaxed);
+        let put = self.outbox.put(message, unsent, limits.of(self.output_class()), now);
+        match put {
+            Put::First | Put::Lagging => self.wake(),
+            Put::Overflow => self.cut_off(),
+            Put::Behind | Put::Closed => {}
+        }
+        put
+    }
+
+    /// Closes the connection of a client that let too much wait.
+    #[cold]
+    fn cut_off(&self) {
+        tracing::warn!(
+            client = self.id,
+            address = self.address,
+            "closing a client that reached its output buffer limit"
+        );
+        self.kill();
+    }
+
+    /// Tells which limits hold for what waits for the client.
+    pub fn output_class(&self) -> OutputClass {
+        let subscribed = self.subscriptions.iter().any(|count| count.load(Ordering::Relaxed) > 0);
+        if subscribed { OutputClass::Pubsub } else { OutputClass::Normal }
+    }
+
+    /// Returns the bytes that wait for the client or are being sent.
+    pub fn unsent_bytes(&self) -> usize {
+        self.output_buffer.load(Ordering::Relaxed) + self.outbox.bytes()
     }
 
     /// Tells whether the connection was asked to close.
@@ -103,9 +155,9 @@ impl Client {
         }
     }
 
-    /// Says how to wake the task that serves the connection.
+    /// Says how to wake whoever serves the connection; the first word counts. What was put in the outbox before wakes nobody.
     pub fn set_waker(&self, waker: Waker) {
-        *self.waker.lock() = Some(waker);
+        self.waker.get_or_init(|| waker);
     }
 }
 
@@ -134,6 +186,8 @@ impl Arrival {
 pub struct Clients {
     next: AtomicU64,
     by_id: Mutex<BTreeMap<u64, Arc<Client>>>,
+    /// Those for whom more waits than may wait for long.
+    lagging: Mutex<Vec<Weak<Client>>>,
 }
 
 impl Clients {
@@ -158,11 +212,33 @@ impl Clients {
             names: Mutex::new(Names { user: "default".into(), ..Names::default() }),
             query_buffer: AtomicUsize::new(0),
             output_buffer: AtomicUsize::new(0),
+            outbox: Outbox::default(),
+            subscriptions: Default::default(),
             killed: AtomicBool::new(false),
-            waker: Mutex::new(None),
+            waker: OnceLock::new(),
         });
         self.by_id.lock().insert(id, Arc::clone(&client));
         client
+    }
+
+    /// Sends a client bytes it did not ask for. Called from any thread: nothing is sent here, the connection is told that there is mail.
+    pub fn deliver(&self, client: &Arc<Client>, message: &Message, limits: &OutputLimits, now: Millis) {
+        if client.put(message, limits, now) == Put::Lagging {
+            self.lagging.lock().push(Arc::downgrade(client));
+        }
+    }
+
+    /// Closes the clients for whom too much has been waiting for too long; called a few times a second.
+    pub fn cut_off_overdue(&self, limits: &OutputLimits, now: Millis) {
+        self.lagging.lock().retain(|client| {
+            let Some(client) = client.upgrade() else { return false };
+            let unsent = client.output_buffer.load(Ordering::Relaxed);
+            if client.outbox.is_overdue(unsent, limits.of(client.output_class()), now) {
+                client.cut_off();
+                return false;
+            }
+            client.outbox.is_lagging()
+        });
     }
 
     /// Forgets a client.

@@ -15,6 +15,8 @@ pub mod error;
 mod expiry;
 pub mod journal;
 mod names;
+pub mod outbox;
+pub mod output_limit;
 pub mod pause;
 pub mod registry;
 pub mod reload;

@@ -6,6 +6,8 @@ use redpoll_keyspace::WatchFlag;
 
 use crate::client::Client;
 use crate::command::Flags;
+use crate::engine::Engine;
+use crate::transaction;
 
 /// A command waiting for EXEC.
 #[derive(Debug)]
@@ -87,6 +89,12 @@ impl Session {
             transaction: None,
             watching: None,
         }
+    }
+
+    /// Ends the session: the client has gone. Everything others hold of it is taken back.
+    pub fn end(&mut self, engine: &Engine) {
+        transaction::abandon(engine, self);
+        engine.clients.leave(self.client.id);
     }
 
     /// Tells whether MULTI is open.

@@ -9,6 +9,8 @@ use parking_lot::RwLock;
 use redpoll_keyspace::Limits;
 use redpoll_structures::decimal;
 
+use crate::output_limit::{self, OutputLimits};
+
 /// What values a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SettingKind {
@@ -27,6 +29,8 @@ pub enum SettingKind {
     Choice(&'static [&'static str]),
     /// Any text.
     Text,
+    /// Limits of what waits for clients: `pubsub 32mb 8mb 60`.
+    OutputLimits,
 }
 
 /// When a setting can change.
@@ -58,7 +62,7 @@ pub struct SettingRow {
 }
 
 macro_rules! settings {
-    ($($id:ident $name:literal $kind:expr, $default:literal, $mutability:ident, $summary:literal;)*) => {
+    ($($id:ident $name:literal $kind:expr, $default:expr, $mutability:ident, $summary:literal;)*) => {
         /// Every setting.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(usize)]
@@ -96,6 +100,7 @@ settings! {
     Timeout "timeout" int(0, i32::MAX as i64), "0", Always, "Seconds after which an idle connection is closed; 0 for never.";
     ProtoMaxBulkLen "proto-max-bulk-len" SettingKind::Memory, "512mb", Always, "Longest string a client can send or make.";
     ClientQueryBufferLimit "client-query-buffer-limit" SettingKind::Memory, "1gb", Always, "Most bytes a client can have sent without a complete command.";
+    ClientOutputBufferLimit "client-output-buffer-limit" SettingKind::OutputLimits, output_limit::DEFAULT, Always, "What may wait to be sent to clients of a kind: bytes at once, bytes for long, and how many seconds long is.";
     Requirepass "requirepass" SettingKind::Text, "", Always, "Password of the default user; empty for none.";
     LfuLogFactor "lfu-log-factor" int(0, i32::MAX as i64), "10", Always, "How slowly the access counter of LFU policies grows.";
     LfuDecayTime "lfu-decay-time" int(0, i32::MAX as i64), "1", Always, "Minutes after which the access counter of LFU policies is lowered by one.";
@@ -133,6 +138,8 @@ settings! {
 pub struct Settings {
     numbers: Box<[AtomicI64]>,
     texts: Box<[RwLock<String>]>,
+    /// How much may wait to be sent to clients.
+    pub output_limits: OutputLimits,
 }
 
 impl Default for Settings {
@@ -140,6 +147,7 @@ impl Default for Settings {
         let settings = Settings {
             numbers: SETTINGS.iter().map(|_| AtomicI64::new(0)).collect(),
             texts: SETTINGS.iter().map(|_| RwLock::default()).collect(),
+            output_limits: OutputLimits::default(),
         };
         for row in SETTINGS {
             let value = parse(row, row.default.as_bytes()).expect("defaults are valid");
@@ -181,6 +189,7 @@ impl Settings {
         let row = &SETTINGS[setting as usize];
         match row.kind {
             SettingKind::Text => self.texts[setting as usize].read().clone(),
+            SettingKind::OutputLimits => self.output_limits.text(),
             SettingKind::Bool => if self.is_on(setting) { "yes" } else { "no" }.into(),
             SettingKind::Choice(words) => words[self.size(setting)].into(),
             SettingKind::Int { .. } | SettingKind::Memory => self.int(setting).to_string(),
@@ -190,7 +199,7 @@ impl Settings {
     /// Returns a setting as [`Settings::put`] takes it.
     pub fn value(&self, row: &SettingRow) -> SettingValue {
         match row.kind {
-            SettingKind::Text => SettingValue::Text(self.text(row.setting)),
+            SettingKind::Text | SettingKind::OutputLimits => SettingValue::Text(self.text(row.setting)),
             _ => SettingValue::Number(self.int(row.setting)),
         }
     }
@@ -199,6 +208,7 @@ impl Settings {
     pub fn put(&self, row: &SettingRow, value: SettingValue) {
         match value {
             SettingValue::Number(number) => self.numbers[row.setting as usize].store(number, Ordering::Relaxed),
+            SettingValue::Text(text) if row.kind == SettingKind::OutputLimits => self.output_limits.put(&text),
             SettingValue::Text(text) => *self.texts[row.setting as usize].write() = text,
         }
     }
@@ -244,6 +254,10 @@ pub fn parse(row: &SettingRow, value: &[u8]) -> Result<SettingValue, String> {
             Some(index) => Ok(SettingValue::Number(index as i64)),
             None => Err(format!("argument(s) must be one of the following: {}", words.join(", "))),
         },
+        SettingKind::OutputLimits => {
+            let text = String::from_utf8_lossy(value).into_owned();
+            output_limit::parse(&text).map(|_| SettingValue::Text(text))
+        }
         SettingKind::Text => {
             String::from_utf8(value.to_vec()).map(SettingValue::Text).map_err(|_| "argument must be UTF-8".into())
         }

@@ -13,11 +13,11 @@ use std::time::Duration;
 use redpoll_resp::{Access, Limits, Parse, Protocol, RequestParser, Writer};
 use redpoll_store::Store;
 use redpoll_store::commands::args::Args;
-use redpoll_store::commands::client::{Arrival, Transport, Waker};
+use redpoll_store::commands::client::{Arrival, Client, Transport, Waker};
 use redpoll_store::commands::dispatch::{Outcome, dispatch};
+use redpoll_store::commands::output_limit::OutputClass;
 use redpoll_store::commands::session::Session;
 use redpoll_store::commands::settings::Setting;
-use redpoll_store::commands::transaction;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
@@ -61,7 +61,8 @@ pub(crate) struct Connection {
     /// Received bytes that are not used up: the beginning of a command, or commands held back.
     rest: Vec<u8>,
     out: Writer,
-    killed: Arc<Notify>,
+    /// Notified when something may have happened to the client: it was killed, or there is mail.
+    woken: Arc<Notify>,
     /// What the client sent was no request: it is told so before the connection goes.
     lingers: bool,
 }
@@ -77,44 +78,43 @@ impl Connection {
             descriptor: stream.as_raw_fd(),
         });
         session.slot = slot;
-        let killed = Arc::new(Notify::new());
-        let wake = Arc::clone(&killed);
+        let woken = Arc::new(Notify::new());
+        let wake = Arc::clone(&woken);
         session.client.set_waker(Waker(Box::new(move || wake.notify_one())));
         stream.set_nodelay(true).ok();
         keep_alive(&stream, engine.settings.int(Setting::TcpKeepalive));
         let (parser, out) = (RequestParser::new(), Writer::new(Protocol::Resp2));
-        Connection { store, stream, session, parser, rest: Vec::new(), out, killed, lingers: false }
+        Connection { store, stream, session, parser, rest: Vec::new(), out, woken, lingers: false }
     }
 
     /// Serves the connection until either side ends it.
     pub(crate) async fn run(mut self, mut stopped: watch::Receiver<bool>) {
         let mut progress = Progress::Idle;
-        loop {
-            // A client that does not read its replies can be killed all the same; one that kills itself gets its answer first.
-            let killed = Arc::clone(&self.killed);
-            let sent = tokio::select! {
-                biased;
-                sent = self.send() => sent,
-                () = killed.notified() => break,
-            };
-            if sent.is_err() || matches!(progress, Progress::Close) || self.session.client.is_killed() {
+        while self.send_or_die().await {
+            if matches!(progress, Progress::Close) || self.session.client.is_killed() {
                 break;
             }
+            let woken = Arc::clone(&self.woken);
             progress = match progress {
                 Progress::Flush => self.process_rest(),
                 Progress::Paused(time) => {
-                    tokio::time::sleep(time).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(time) => {}
+                        () = woken.notified() => {}
+                    }
                     self.process_rest()
                 }
+                // More mail than one write takes.
+                Progress::Idle if self.session.client.outbox.has_mail() => Progress::Idle,
                 Progress::Idle | Progress::Close => {
-                    let idle_max = self.store.engine().settings.int(Setting::Timeout).unsigned_abs();
+                    let idle_max = self.idle_seconds_max();
                     tokio::select! {
                         biased;
                         received = self.receive() => match received {
                             Ok(progress) => progress,
                             Err(_) => break,
                         },
-                        () = killed.notified() => continue,
+                        () = woken.notified() => Progress::Idle,
                         _ = stopped.wait_for(|stop| *stop) => break,
                         () = sleep_if(idle_max) => break,
                     }
@@ -124,6 +124,29 @@ impl Connection {
         self.stream.shutdown().await.ok();
         if self.lingers {
             tokio::time::timeout(LINGER_MAX, self.discard()).await.ok();
+        }
+    }
+
+    /// Sends replies and mail; false if the socket refuses, or if the client was killed while it did not read. One that kills itself gets its answer first.
+    async fn send_or_die(&mut self) -> bool {
+        collect_mail(&self.session.client, &mut self.out);
+        let (woken, client) = (Arc::clone(&self.woken), Arc::clone(&self.session.client));
+        let mut sending = std::pin::pin!(self.send());
+        loop {
+            tokio::select! {
+                biased;
+                sent = &mut sending => return sent.is_ok(),
+                // What else it was woken for is looked at when everything is sent.
+                () = woken.notified() => if client.is_killed() { return false },
+            }
+        }
+    }
+
+    /// Returns after how many seconds of silence the client is closed; 0 for never. A subscriber may be silent.
+    fn idle_seconds_max(&self) -> u64 {
+        match self.session.client.output_class() {
+            OutputClass::Pubsub => 0,
+            _ => self.store.engine().settings.int(Setting::Timeout).unsigned_abs(),
         }
     }
 
@@ -216,7 +239,11 @@ impl Connection {
                     let args = self.parser.args(&buf[used..]);
                     let was_authenticated = self.session.authenticated;
                     match dispatch(engine, &mut self.session, Args(&args), &mut self.out, &mut moment) {
-                        Outcome::Done => used += consumed,
+                        // A command's reply stands before what it caused to be sent to its own client.
+                        Outcome::Done => {
+                            used += consumed;
+                            collect_mail(&self.session.client, &mut self.out);
+                        }
                         Outcome::Paused(until) => {
                             return (
                                 Progress::Paused(Duration::from_millis(until.saturating_sub(moment.now).clamp(1, 100))),
@@ -289,8 +316,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        transaction::abandon(self.store.engine(), &mut self.session);
-        self.store.engine().clients.leave(self.session.client.id);
+        self.session.end(self.store.engine());
     }
 }
 
@@ -299,6 +325,14 @@ fn limits(settings: &redpoll_store::commands::settings::Settings, authenticated:
         max_bulk_len: settings.size(Setting::ProtoMaxBulkLen),
         access: if authenticated { Access::Authenticated } else { Access::Unauthenticated },
         ..Limits::default()
+    }
+}
+
+/// Puts a client's mail behind its replies, as much as one write takes.
+#[inline]
+fn collect_mail(client: &Client, out: &mut Writer) {
+    if client.outbox.has_mail() && out.len() < FLUSH_AT {
+        client.outbox.take(FLUSH_AT - out.len(), |message| out.raw(message));
     }
 }
 

@@ -1,15 +1,16 @@
 //! One caller's session on the store.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use redpoll_commands::args::Args;
-use redpoll_commands::client::Arrival;
+use redpoll_commands::client::{Arrival, Waker};
 use redpoll_commands::dispatch::{Outcome, dispatch};
 use redpoll_commands::session::{ReplyMode, Session};
-use redpoll_commands::transaction;
 use redpoll_resp::{DecodeLimits, Protocol, Value, Writer, decode};
 
+use crate::Error;
 use crate::store::Inner;
 
 /// A session of its own: selected database, transaction, buffers. Not shared between threads; make one per thread.
@@ -17,6 +18,34 @@ pub struct Connection {
     inner: Arc<Inner>,
     session: Session,
     out: Writer,
+    bell: Option<Arc<Bell>>,
+}
+
+/// What a thread waits at for messages.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    rings: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *self.rung.lock() = true;
+        self.rings.notify_one();
+    }
+
+    /// Waits until it has rung since the last time, at most until `deadline` (for ever, if there is none); false if it has not.
+    fn wait(&self, deadline: Option<Instant>) -> bool {
+        let mut rung = self.rung.lock();
+        while !*rung {
+            match deadline {
+                None => self.rings.wait(&mut rung),
+                Some(deadline) if self.rings.wait_until(&mut rung, deadline).timed_out() => break,
+                Some(_) => {}
+            }
+        }
+        std::mem::take(&mut *rung)
+    }
 }
 
 impl Connection {
@@ -24,18 +53,14 @@ impl Connection {
         let mut session = inner.engine.session(Arrival::embedded());
         // A password keeps strangers out of the network, not the process out of its own store.
         session.authenticated = true;
-        Connection { inner, session, out: Writer::new(Protocol::Resp3) }
+        Connection { inner, session, out: Writer::new(Protocol::Resp3), bell: None }
     }
 
     /// Runs one command and returns its reply; an error reply is [`Value::Error`].
     pub fn call<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Value {
         let args: Vec<&[u8]> = args.iter().map(AsRef::as_ref).collect();
         let reply = self.call_raw(&args);
-        match decode(reply, &DecodeLimits::default()) {
-            Ok(Some((value, _))) => value,
-            Ok(None) => Value::Nil,
-            Err(error) => unreachable!("our own reply is well formed: {error}"),
-        }
+        read(reply)
     }
 
     /// Runs one command and returns its reply as RESP3 bytes, valid until the next call.
@@ -62,6 +87,34 @@ impl Connection {
         self.out.as_slice()
     }
 
+    /// Waits for something this connection is sent without having asked (a message of a channel, an invalidation), at most for `timeout`;
+    /// none if nothing comes.
+    ///
+    /// # Errors
+    /// [`Error::CutOff`] if the connection let too much wait.
+    pub fn receive(&mut self, timeout: Duration) -> Result<Option<Value>, Error> {
+        let bell = self.bell.get_or_insert_with(|| {
+            let bell = Arc::<Bell>::default();
+            let rope = Arc::clone(&bell);
+            self.session.client.set_waker(Waker(Box::new(move || rope.ring())));
+            bell
+        });
+        let client = &self.session.client;
+        // A time too far to be represented never comes.
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            if let Some(message) = client.outbox.pop() {
+                return Ok(Some(read(&message)));
+            }
+            if client.is_killed() {
+                return Err(Error::CutOff);
+            }
+            if !bell.wait(deadline) {
+                return Ok(client.outbox.pop().map(|message| read(&message)));
+            }
+        }
+    }
+
     /// Tells whether the session is as it began, so that somebody else can use it: database 0, no transaction, nothing watched, every reply wanted.
     pub(crate) fn is_pristine(&self) -> bool {
         let session = &self.session;
@@ -72,9 +125,17 @@ impl Connection {
     }
 }
 
+/// Reads the first of our own replies.
+fn read(reply: &[u8]) -> Value {
+    match decode(reply, &DecodeLimits::default()) {
+        Ok(Some((value, _))) => value,
+        Ok(None) => Value::Nil,
+        Err(error) => unreachable!("our own reply is well formed: {error}"),
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
-        transaction::abandon(&self.inner.engine, &mut self.session);
-        self.inner.engine.clients.leave(self.session.client.id);
+        self.session.end(&self.inner.engine);
     }
 }

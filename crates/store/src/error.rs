@@ -9,6 +9,9 @@ pub enum Error {
     /// A command was refused; the text is what a client would see.
     #[error("{0}")]
     Command(String),
+    /// The connection let more messages wait than `client-output-buffer-limit` allows: it was cut off, and what waited is lost.
+    #[error("the connection was cut off: it received too slowly")]
+    CutOff,
     /// A setting has an unknown name or a bad value.
     #[error("setting '{name}': {reason}")]
     Setting {

@@ -53,6 +53,7 @@ impl Housekeeper {
                     (next_shard, pause) = sweep_round(engine, next_shard);
                 }
                 engine.clock.synchronise();
+                engine.clients.cut_off_overdue(&engine.settings.output_limits, engine.clock.now());
                 watch_memory(engine);
                 if let Some(log) = &inner.log {
                     *engine.log_failure.lock() = log.check(engine);

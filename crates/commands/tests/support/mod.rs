@@ -12,7 +12,6 @@ use redpoll_commands::engine::{Clock, Engine};
 use redpoll_commands::registry::Registry;
 use redpoll_commands::session::Session;
 use redpoll_commands::settings::{SETTINGS, Setting, SettingValue, Settings};
-use redpoll_commands::transaction;
 use redpoll_resp::{Protocol as Wire, Writer};
 use redpoll_testkit::{Protocol, Reply, Target};
 
@@ -75,8 +74,7 @@ impl InProcess {
 
 /// Does what the store does when a client goes.
 fn leave(engine: &Engine, mut session: Session) {
-    transaction::abandon(engine, &mut session);
-    engine.clients.leave(session.client.id);
+    session.end(engine);
 }
 
 impl Target for InProcess {
