@@ -7,6 +7,7 @@
 //!
 //! Bookkeeping that must follow a command happens here or in the view, never in a handler.
 
+pub use redpoll_keyspace::AHEAD_MAX;
 use redpoll_keyspace::{Effects, Gate, Held, Millis, ShardIndex, View};
 use redpoll_resp::Writer;
 use smallvec::SmallVec;

@@ -24,7 +24,7 @@ pub const DATABASES_DEFAULT: usize = 16;
 /// Which shard.
 pub type ShardIndex = u16;
 
-type Shards = Box<[CachePadded<Mutex<Shard>>]>;
+pub(crate) type Shards = Box<[CachePadded<Mutex<Shard>>]>;
 
 /// All shards behind one gate.
 #[derive(Debug)]
@@ -65,6 +65,11 @@ impl Keyspace {
     #[inline]
     pub fn enter(&self) -> Gate<'_> {
         Gate::Shared(self.gate.read().expect("no exclusive holder has panicked while changing shards"))
+    }
+
+    /// Passes the gate shared unless somebody holds or awaits it exclusively.
+    pub(crate) fn try_enter(&self) -> Option<ShardedLockReadGuard<'_, Shards>> {
+        self.gate.try_read().ok()
     }
 
     /// Passes the gate exclusively: waits until nobody else is inside and keeps everybody out.

@@ -14,6 +14,7 @@
 //!
 //! This crate knows no command names and no wire format; what happened is left in [`Effects`] for the layer above.
 
+mod ahead;
 mod effects;
 mod entry;
 mod hash;
@@ -32,6 +33,7 @@ mod view_text;
 mod view_whole;
 mod watch;
 
+pub use ahead::AHEAD_MAX;
 pub use effects::{Change, Effects, Event, EventClass, EventClasses};
 pub use entry::{Entry, Stamping, Text, encoding, heap_size, kind, lfu_counter, lru_idle_seconds};
 pub use hash::{Hash, HashIter};

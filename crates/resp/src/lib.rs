@@ -8,6 +8,7 @@
 //! ```
 //!
 //! * [`request`] reads what clients send: arrays of bulk strings and inline commands. It is incremental and copies nothing.
+//! * [`preview`] looks ahead in a pipeline for keys that will be needed.
 //! * [`reply`] writes replies in either protocol version, so a command handler never asks which one the client speaks.
 //! * [`decode`](mod@decode) and [`value`] read replies into an owned tree, for clients, tests, scripts and log readers.
 //! * [`error`] holds every error text of this layer; those that a client can see are Redis's own.
@@ -21,6 +22,7 @@ mod display;
 pub mod error;
 pub mod inline;
 mod number;
+pub mod preview;
 pub mod reply;
 pub mod request;
 pub mod value;
@@ -28,6 +30,7 @@ pub mod value;
 pub use decode::{DecodeLimits, Decoder, decode};
 pub use error::ProtocolError;
 pub use inline::{UnbalancedQuotes, split_args};
+pub use preview::Preview;
 pub use reply::{Mark, Protocol, Writer};
 pub use request::{Access, ArgRange, ArgRanges, Limits, Parse, RequestParser};
 pub use value::{Value, encode_command};

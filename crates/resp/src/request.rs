@@ -458,7 +458,7 @@ struct TooLong;
 /// Reads a plain non-negative number and the CR LF after it, if all of it is there and short; returns the number and
 /// what follows. Anything unusual is left to the careful path, which knows the error texts.
 #[inline]
-fn quick_length(buf: &[u8], at: usize) -> Option<(usize, usize)> {
+pub(crate) fn quick_length(buf: &[u8], at: usize) -> Option<(usize, usize)> {
     let rest = buf.get(at..)?;
     match *rest {
         [ones @ b'0'..=b'9', b'\r', _, ..] => Some((digit(ones), at + 1 + TERMINATOR_LEN)),

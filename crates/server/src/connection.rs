@@ -10,14 +10,15 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use redpoll_resp::{Access, Limits, Parse, Protocol, RequestParser, Writer};
+use redpoll_resp::{Access, Limits, Parse, Preview, Protocol, RequestParser, Writer};
 use redpoll_store::Store;
 use redpoll_store::commands::args::Args;
 use redpoll_store::commands::client::{Arrival, Client, Transport, Waker};
-use redpoll_store::commands::dispatch::{Outcome, dispatch};
+use redpoll_store::commands::dispatch::{AHEAD_MAX, Outcome, dispatch};
 use redpoll_store::commands::output_limit::OutputClass;
 use redpoll_store::commands::session::Session;
 use redpoll_store::commands::settings::Setting;
+use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
@@ -27,6 +28,9 @@ const READ_SIZE: usize = 64 * 1024;
 
 /// Reply bytes after which a batch is interrupted to send them.
 const FLUSH_AT: usize = 256 * 1024;
+
+/// Commands that must be waiting for looking ahead to be worth it.
+const AHEAD_MIN: usize = 3;
 
 /// Capacity of a reply buffer that is kept while the connection is idle.
 const KEPT_REPLY: usize = 4 * 1024;
@@ -225,8 +229,11 @@ impl Connection {
         let engine = self.store.engine();
         let limits = limits(&engine.settings, self.session.authenticated);
         let mut moment = engine.clock.moment();
-        let mut used = 0;
+        let (mut used, mut previewed) = (0, 0);
         while used < buf.len() {
+            if used >= previewed {
+                previewed = used + self.look_ahead(&buf[used..]);
+            }
             match self.parser.parse(&buf[used..], &limits) {
                 Parse::Incomplete => break,
                 Parse::Empty { consumed } => used += consumed,
@@ -261,6 +268,17 @@ impl Connection {
             }
         }
         (Progress::Idle, used)
+    }
+
+    /// Has memory ask for the keys of the next commands of a pipeline; returns how many bytes need not be looked at again.
+    fn look_ahead(&self, buf: &[u8]) -> usize {
+        let mut preview = Preview::new(buf);
+        let keys: SmallVec<[&[u8]; AHEAD_MAX]> = preview.by_ref().take(AHEAD_MAX).collect();
+        if keys.len() < AHEAD_MIN {
+            return buf.len();
+        }
+        self.store.engine().keyspace.ask_for(self.session.db, &keys);
+        preview.seen()
     }
 
     /// Tries to send the replies at once, without another turn of the task; what the socket does not take waits for [`Connection::send`].

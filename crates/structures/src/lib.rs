@@ -20,6 +20,7 @@ pub mod decimal;
 pub mod glob;
 pub mod int_set;
 pub mod packed;
+mod prefetch;
 pub mod ranked_map;
 pub mod record;
 pub mod table;

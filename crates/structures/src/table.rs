@@ -188,10 +188,32 @@ impl<T> Table<T> {
         Some(value)
     }
 
-    /// Asks the processor to load the bucket of a hash that will be looked up soon.
+    /// Goes one step towards an entry that will be looked up soon, asking the processor to load what the next step needs, and hands entries that
+    /// have the right tag to `near` without reading them. Step 0 asks for the bucket, step 1 looks into it, further steps follow its chain.
+    /// Returns whether there is a further step.
     #[inline]
-    pub fn prefetch(&self, hash: u64) {
-        self.home(hash).prefetch();
+    pub fn approach(&self, hash: u64, step: usize, mut near: impl FnMut(&T)) -> bool {
+        let (mut bucket, tag) = (self.home(hash), tag_of(hash));
+        if step == 0 {
+            bucket.prefetch();
+            return true;
+        }
+        // SAFETY: the home bucket is alive, links lead to live buckets, and matching names occupied slots only.
+        unsafe {
+            for _ in 1..step {
+                if !bucket.meta().may_follow(tag) {
+                    return false;
+                }
+                bucket = bucket.next();
+            }
+            let meta = bucket.meta();
+            meta.matching(tag).for_each(|slot| near(bucket.slot(slot).as_ref()));
+            let follows = meta.may_follow(tag);
+            if follows {
+                bucket.next().prefetch();
+            }
+            follows
+        }
     }
 
     /// Visits the entries of some buckets and returns the cursor to go on with; the first and the last cursor are 0.

@@ -25,8 +25,8 @@ use std::ptr::NonNull;
 pub(super) const SLOTS: usize = 7;
 const LINK_SLOT: usize = SLOTS - 1;
 
-/// The size of a cache line, bytes; buckets are aligned to it.
-pub(super) const LINE: usize = 64;
+/// Buckets are aligned to cache lines.
+pub(super) use crate::prefetch::LINE;
 
 const LOW_BITS: u64 = 0x0001_0101_0101_0101;
 const LOW_SEVENS: u64 = 0x007f_7f7f_7f7f_7f7f;
@@ -185,12 +185,7 @@ impl<T> BucketPtr<T> {
     /// Asks the processor to load the line.
     #[inline(always)]
     pub(super) fn prefetch(self) {
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
-        // SAFETY: a prefetch is a hint and never faults.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(self.0.as_ptr().cast::<i8>());
-        }
+        crate::prefetch::line(self.0.as_ptr());
     }
 
     /// # Safety

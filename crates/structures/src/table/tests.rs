@@ -426,3 +426,27 @@ fn entries_of_any_size_fit() {
     }
     assert_eq!(format!("{:?}", filled(1)), "{0}");
 }
+
+/// Every entry is handed out by one of the steps towards it, whatever the table looks like, and only entries of its tag are.
+#[test]
+fn approaching_an_entry_comes_near_it() {
+    for hash in HASHES {
+        for len in [0, 1, 7, 8, 100, 3000 / SCALE] {
+            let mut table = Table::new();
+            for key in 0..len {
+                table.insert_unique(hash(key), key, |key| hash(*key));
+                let wanted = key / 2;
+                let (mut step, mut met) = (0, false);
+                while table.approach(hash(wanted), step, |near| {
+                    assert_eq!(tag_of(hash(*near)), tag_of(hash(wanted)));
+                    met |= *near == wanted;
+                }) {
+                    step += 1;
+                    assert!(step <= len as usize + 2, "chains are not longer than this");
+                }
+                assert!(met, "{wanted} of {key}");
+            }
+            assert!(table.approach(hash(len + 1), 0, |_| panic!("step 0 hands out nothing")));
+        }
+    }
+}
