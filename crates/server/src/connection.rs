@@ -273,7 +273,16 @@ impl Connection {
     /// Has memory ask for the keys of the next commands of a pipeline; returns how many bytes need not be looked at again.
     fn look_ahead(&self, buf: &[u8]) -> usize {
         let mut preview = Preview::new(buf);
-        let keys: SmallVec<[&[u8]; AHEAD_MAX]> = preview.by_ref().take(AHEAD_MAX).collect();
+        let mut keys: SmallVec<[&[u8]; AHEAD_MAX]> = SmallVec::new();
+        for key in preview.by_ref() {
+            // What the command before uses is loaded anyway.
+            if keys.last() != Some(&key) {
+                keys.push(key);
+                if keys.len() == AHEAD_MAX {
+                    break;
+                }
+            }
+        }
         if keys.len() < AHEAD_MIN {
             return buf.len();
         }
