@@ -7,9 +7,19 @@ pub(crate) fn cpu_nanos(process: u32) -> Result<u64> {
     let mut sum = 0;
     for thread in std::fs::read_dir(format!("/proc/{process}/task")).context("the server has gone")? {
         let schedule = std::fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
-        sum += schedule.split_whitespace().next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0);
+        sum += on_cpu(&schedule).unwrap_or(0);
     }
     Ok(sum)
+}
+
+/// Returns the processor time of the calling thread so far, nanoseconds.
+pub(crate) fn thread_cpu_nanos() -> Result<u64> {
+    let schedule = std::fs::read_to_string("/proc/thread-self/schedstat").context("no schedstat of this thread")?;
+    on_cpu(&schedule).context("schedstat begins with a number")
+}
+
+fn on_cpu(schedule: &str) -> Option<u64> {
+    schedule.split_whitespace().next()?.parse().ok()
 }
 
 /// Returns the resident memory of a process, bytes.
