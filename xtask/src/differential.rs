@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// Families whose commands are not there yet.
-const MISSING_FAMILIES: &[Family] = &[Family::Bitmaps];
+const MISSING_FAMILIES: &[Family] = &[];
 
 /// Commands left out: LCS is not there yet; where 7.2's WITHSCORE makes ZRANK with a further argument acceptable to MULTI, 7.0 refuses the whole
 /// transaction.

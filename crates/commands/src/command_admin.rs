@@ -222,6 +222,7 @@ pub(crate) fn categories(resolved: &Resolved) -> Vec<&'static str> {
         _ if resolved.is_container() => None,
         "generic" => Some("keyspace"),
         "string" => Some("string"),
+        "bitmap" => Some("bitmap"),
         "hash" => Some("hash"),
         "list" => Some("list"),
         "set" => Some("set"),

@@ -184,6 +184,20 @@ texts! {
     LIMIT_BY_INDEX = "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX";
     /// ZRANGE with WITHSCORES and BYLEX.
     SCORES_BY_LEX = "ERR syntax error, WITHSCORES not supported in combination with BYLEX";
+    /// An offset into a bitmap.
+    BIT_OFFSET = "ERR bit offset is not an integer or out of range";
+    /// SETBIT with a value other than 0 and 1.
+    BIT_VALUE = "ERR bit is not an integer or out of range";
+    /// BITPOS for a value other than 0 and 1.
+    BIT_ARGUMENT = "ERR The bit argument must be 1 or 0.";
+    /// BITOP NOT of several keys.
+    BITOP_NOT_SINGLE = "ERR BITOP NOT must be called with a single source key.";
+    /// A type of BITFIELD.
+    BITFIELD_TYPE = "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.";
+    /// An overflow behaviour of BITFIELD.
+    BITFIELD_OVERFLOW = "ERR Invalid OVERFLOW type specified";
+    /// BITFIELD_RO with a subcommand that writes.
+    BITFIELD_READ_ONLY = "ERR BITFIELD_RO only supports the GET subcommand";
     /// A weight of ZUNION and its kin.
     WEIGHT_NOT_A_FLOAT = "ERR weight value is not a float";
 }
@@ -229,6 +243,11 @@ pub fn wrong_arity(name: &str) -> Error {
 /// numkeys of zero or less in ZUNION and its kin.
 pub fn no_input_keys(command: &str) -> Error {
     format!("ERR at least 1 input key is needed for '{command}' command").into()
+}
+
+/// An operation of BITOP on fewer keys than it compares.
+pub fn bitop_needs_two(operation: &str) -> Error {
+    format!("ERR BITOP {operation} must be called with at least two source keys.").into()
 }
 
 /// An expiry that makes no sense in a command.

@@ -26,6 +26,8 @@ pub mod stats;
 mod syntax;
 pub mod transaction;
 
+mod bitfield;
+mod bitmap;
 mod client_admin;
 mod command_admin;
 mod config;
@@ -65,6 +67,7 @@ pub fn families() -> Vec<command::Family> {
         function::FAMILY,
         string::FAMILY,
         lcs::FAMILY,
+        bitmap::FAMILY,
         hash::FAMILY,
         list::FAMILY,
         set::FAMILY,

@@ -11,7 +11,7 @@
 
 use redpoll_structures::record::Record;
 
-use crate::entry::{self, INLINE_MAX};
+use crate::entry;
 use crate::object::Typed;
 use crate::shard::Database;
 use crate::{
@@ -232,48 +232,6 @@ impl<'g> View<'g> {
         });
     }
 
-    /// Changes the bytes of a string in place (APPEND, SETRANGE, SETBIT), creating it if absent; returns what the closure returns.
-    /// The caller raises the event; the key is not created if the closure leaves it empty.
-    pub fn edit_text<R>(&mut self, key: &[u8], edit: impl FnOnce(&mut Vec<u8>) -> R) -> Result<R, WrongType> {
-        let hash = self.hash(key);
-        self.expire_if_due(hash, key);
-        let db = self.db;
-        let shard = self.held.shard(key);
-        let existing = shard.databases[db].find_mut(hash, key);
-        let Some(entry) = existing else {
-            let mut bytes = Vec::new();
-            let result = edit(&mut bytes);
-            if !bytes.is_empty() {
-                self.put(key, Expiry::Clear, |_| {
-                    let mut entry = Record::new_bytes(key, &[]);
-                    entry::put_raw(&mut entry, &bytes);
-                    Some(entry)
-                });
-            }
-            return Ok(result);
-        };
-        let before = entry::heap_size(entry);
-        let result = if let Some(Object::Bytes(bytes)) = entry.object_mut() {
-            edit(bytes)
-        } else {
-            let mut buf = [0; 20];
-            let text = entry::text(entry).ok_or(WrongType)?;
-            let mut bytes = text.bytes(&mut buf).to_vec();
-            let result = edit(&mut bytes);
-            if bytes.len() <= INLINE_MAX {
-                entry::put_raw(entry, &bytes);
-            } else {
-                entry.set_object(Object::Bytes(Box::new(bytes)));
-            }
-            result
-        };
-        touch(entry, self.stamping);
-        shard.used = shard.used + entry::heap_size(entry) - before;
-        self.effects.dirty += 1;
-        changed(shard, db, key);
-        Ok(result)
-    }
-
     /// Changes an existing collection; `None` if the key does not exist.
     #[inline]
     pub fn update<T: Typed, R>(
@@ -454,7 +412,7 @@ impl<'g> View<'g> {
     }
 
     #[inline]
-    fn expire_if_due(&mut self, hash: u64, key: &[u8]) {
+    pub(crate) fn expire_if_due(&mut self, hash: u64, key: &[u8]) {
         let (db, now) = (self.db, self.now);
         if self.held.shard(key).databases[db].holds_expired(hash, key, now) {
             self.expire(hash, key);
@@ -474,7 +432,7 @@ impl<'g> View<'g> {
 }
 
 #[inline]
-fn touch(entry: &Entry, stamping: Stamping) {
+pub(crate) fn touch(entry: &Entry, stamping: Stamping) {
     let (stamp, accessed) = (entry.stamp(), stamping.accessed(entry.stamp()));
     if stamp != accessed {
         entry.set_stamp(accessed);
@@ -482,7 +440,7 @@ fn touch(entry: &Entry, stamping: Stamping) {
 }
 
 #[inline]
-fn changed(shard: &mut Shard, db: usize, key: &[u8]) {
+pub(crate) fn changed(shard: &mut Shard, db: usize, key: &[u8]) {
     if !shard.watches.is_empty() {
         shard.watches.changed(db, key);
     }

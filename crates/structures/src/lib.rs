@@ -8,12 +8,14 @@
 //! | [`int_set`] | a sorted set of integers in 2, 4 or 8 bytes each |
 //! | [`chunked_list`] | a deque of packed chunks for long lists |
 //! | [`ranked_map`] | members with scores, ordered, with ranks: a counted B+tree and a table over shared nodes |
+//! | [`bits`] | strings of bytes as arrays of bits: counting, searching, fields |
 //! | [`glob`] | the glob patterns of KEYS and SCAN |
 //! | [`decimal`] | numbers as text, exactly as clients expect them |
 //! | [`crc`] | CRC-16 for hash slots |
 //!
 //! This is the only crate that may contain `unsafe`; every block says why it is sound.
 
+pub mod bits;
 pub mod chunked_list;
 pub mod crc;
 pub mod decimal;
