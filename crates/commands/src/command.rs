@@ -93,6 +93,13 @@ pub enum Keys {
         /// Where the number stands.
         count: usize,
     },
+    /// The first argument, and what a function finds among the others (STORE).
+    First {
+        /// Pushes the argument numbers of the further keys.
+        further: fn(Args<'_>, &mut Vec<usize>),
+        /// Tells whether the call also reaches keys that are no arguments, so that it needs everything.
+        unbound: fn(Args<'_>) -> bool,
+    },
     /// Found by a function, which pushes the argument numbers.
     Custom(fn(Args<'_>, &mut Vec<usize>)),
 }

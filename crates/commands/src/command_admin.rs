@@ -180,6 +180,7 @@ fn key_range(resolved: &Resolved) -> (i64, i64, i64) {
     match resolved.keys {
         Keys::Range { first, last, step } => (first as i64, last as i64, step as i64),
         Keys::Counted { destination, .. } if destination > 0 => (destination as i64, destination as i64, 1),
+        Keys::First { .. } => (1, 1, 1),
         _ => (0, 0, 0),
     }
 }
@@ -220,6 +221,8 @@ pub(crate) fn categories(resolved: &Resolved) -> Vec<&'static str> {
     categories.extend(implied.iter().filter(|(holds, _)| *holds).map(|(_, name)| *name));
     categories.extend(match resolved.group {
         _ if resolved.is_container() => None,
+        // SORT counts among the commands on what it sorts.
+        "generic" if resolved.command.categories.contains(&"sortedset") => None,
         "generic" => Some("keyspace"),
         "string" => Some("string"),
         "bitmap" => Some("bitmap"),

@@ -164,7 +164,7 @@ fn execute(
     let held = if matches!(resolved.keys, Keys::None) && !resolved.has(WHOLE | EXCLUSIVE | TRANSACTION) {
         Held::Nothing
     } else {
-        let exclusive = needs_all(session, resolved);
+        let exclusive = needs_all(session, resolved) || resolved.is_unbound(args);
         gate = if exclusive { engine.keyspace.enter_exclusive() } else { engine.keyspace.enter() };
         lock(engine, session, resolved, args, &mut gate)
     };

@@ -198,6 +198,8 @@ texts! {
     BITFIELD_OVERFLOW = "ERR Invalid OVERFLOW type specified";
     /// BITFIELD_RO with a subcommand that writes.
     BITFIELD_READ_ONLY = "ERR BITFIELD_RO only supports the GET subcommand";
+    /// SORT of what is no number, without ALPHA.
+    SORT_NOT_NUMBERS = "ERR One or more scores can't be converted into double";
     /// A weight of ZUNION and its kin.
     WEIGHT_NOT_A_FLOAT = "ERR weight value is not a float";
 }

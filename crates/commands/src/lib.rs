@@ -49,6 +49,7 @@ mod scan;
 mod scripting;
 mod set;
 mod set_algebra;
+mod sort;
 mod sorted_set;
 mod sorted_set_algebra;
 mod sorted_set_range;
@@ -63,6 +64,7 @@ pub fn families() -> Vec<command::Family> {
         generic::FAMILY,
         expire::FAMILY,
         object::FAMILY,
+        sort::FAMILY,
         scripting::FAMILY,
         function::FAMILY,
         string::FAMILY,

@@ -51,8 +51,18 @@ impl Resolved {
                 let numkeys = args.int(count).ok().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
                 positions.extend((count + 1..args.len()).take(numkeys));
             }
+            Keys::First { further, .. } => {
+                positions.push(1);
+                further(args, positions);
+            }
             Keys::Custom(find) => find(args, positions),
         }
+    }
+
+    /// Tells whether a call reaches keys that are not among its arguments.
+    #[inline]
+    pub fn is_unbound(&self, args: Args<'_>) -> bool {
+        matches!(self.keys, Keys::First { unbound, .. } if unbound(args))
     }
 
     /// Tells whether a flag is set.
@@ -126,7 +136,7 @@ impl Registry {
             0 => -2,
             arity => arity,
         };
-        let movable = matches!(keys, Keys::Counted { .. } | Keys::Custom(_));
+        let movable = matches!(keys, Keys::Counted { .. } | Keys::First { .. } | Keys::Custom(_));
         let flags = if movable { command.flags | MOVABLE_KEYS } else { command.flags };
         let id = self.resolved.len();
         let (subcommands, by_subcommand) = (Vec::new(), Names::default());

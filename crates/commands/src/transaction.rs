@@ -51,7 +51,7 @@ pub(crate) fn queue(session: &mut Session, resolved: &Resolved, args: Args<'_>, 
         return out.error("ERR transaction too large");
     }
     transaction.bytes += bytes;
-    transaction.flags |= resolved.flags;
+    transaction.flags |= resolved.flags | if resolved.is_unbound(args) { EXCLUSIVE } else { 0 };
     let args = args.0.iter().map(|arg| Box::from(*arg)).collect();
     transaction.queued.push(Queued { id: resolved.id, args });
     session.client.queued.store(transaction.queued.len(), Ordering::Relaxed);

@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn fields_are_written_and_read_without_touching_their_neighbours() {
-        let before: Vec<u8> = (0..20).map(|index| index * 37 + 11).collect();
+        let before: Vec<u8> = (0..20_u8).map(|index| index.wrapping_mul(37) ^ 11).collect();
         for width in 1..=FIELD_BITS_MAX {
             for offset in 0..(160 - u64::from(width)) {
                 let mut bytes = before.clone();

@@ -233,6 +233,8 @@ const LISTS: &[Row] = &[
     row("LPOS key value [RANK index] [COUNT count] [MAXLEN count]", Exact),
     row("LMOVE key key (LEFT | RIGHT) (LEFT | RIGHT)", Exact),
     row("RPOPLPUSH key key", Exact),
+    row("SORT key [LIMIT index count] [ASC | DESC] [ALPHA] [STORE key]", Exact),
+    row("SORT key BY ('nosort | 's*) [LIMIT index count] GET ('# | 's* | 'h*->f1)", Exact),
     row("LMPOP countedkeys (LEFT | RIGHT) [COUNT count]", Exact),
     row("OBJECT ENCODING key", Encoding),
 ];
