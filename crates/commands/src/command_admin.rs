@@ -230,6 +230,7 @@ pub(crate) fn categories(resolved: &Resolved) -> Vec<&'static str> {
         "list" => Some("list"),
         "set" => Some("set"),
         "sorted-set" => Some("sortedset"),
+        "stream" => Some("stream"),
         "connection" => Some("connection"),
         "transactions" => Some("transaction"),
         "scripting" => Some("scripting"),

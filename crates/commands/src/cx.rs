@@ -42,6 +42,11 @@ impl Cx<'_, '_> {
         self.db.now()
     }
 
+    /// Tells whether the log is being replayed, during which time stands still at zero.
+    pub fn is_replay(&self) -> bool {
+        self.now() == 0
+    }
+
     /// Returns the thresholds at which values leave their compact form.
     #[inline]
     pub fn limits(&self) -> Limits {

@@ -10,7 +10,9 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use redpoll_keyspace::{Entry, Expiry, Hash, List, Object, Set, SortedSet, Stamping, encoding, lru_idle_seconds};
+use redpoll_keyspace::{
+    Direction, Entry, Expiry, Hash, List, Object, Set, SortedSet, Stamping, StreamId, encoding, lru_idle_seconds,
+};
 use redpoll_resp::Protocol;
 use redpoll_structures::decimal::F64_TEXT_MAX;
 use redpoll_structures::packed::{Item, Packed};
@@ -369,6 +371,11 @@ fn text_length(entry: &Entry) -> usize {
         Payload::Object(Object::SortedSet(set)) => set
             .iter()
             .map(|(member, score)| member.len() + decimal::format_f64(score, &mut [0; F64_TEXT_MAX]).len())
+            .sum(),
+        Payload::Object(Object::Stream(stream)) => stream
+            .range(StreamId::MIN..=StreamId::MAX, Direction::Ascending)
+            .flat_map(|entry| entry.fields())
+            .map(|(name, value)| name.len() + value.len())
             .sum(),
     }
 }

@@ -4,7 +4,7 @@
 //! *mixed* in, hash of hash; what has none (members, fields, keys, databases' entries) is hashed by itself and *xor*ed in, so neither the order of insertion nor the
 //! encoding shows. That makes it a check of equality for tests, not a commitment: who chooses the members can forge it.
 
-use redpoll_keyspace::{Entry, Kind, Object, View, kind};
+use redpoll_keyspace::{Direction, Entry, Kind, Object, StreamId, View, kind};
 use redpoll_structures::packed::Item;
 use redpoll_structures::record::Payload;
 use sha1_smol::Sha1;
@@ -90,6 +90,16 @@ fn take_in(digest: &mut Digest, entry: &Entry) {
             pair.chain(shortest_17(score).as_bytes());
             digest.add(&pair.0);
         }),
+        // Groups do not count.
+        Payload::Object(Object::Stream(stream)) => {
+            for entry in stream.range(StreamId::MIN..=StreamId::MAX, Direction::Ascending) {
+                digest.chain(format!("{}.{}", entry.id().ms, entry.id().seq).as_bytes());
+                entry.fields().for_each(|(name, value)| {
+                    digest.chain_item(name);
+                    digest.chain_item(value);
+                });
+            }
+        }
     }
     if entry.deadline().is_some() {
         digest.add(b"!!expire!!");
@@ -104,6 +114,7 @@ fn type_number(kind: Kind) -> u32 {
         Kind::Set => 2,
         Kind::SortedSet => 3,
         Kind::Hash => 4,
+        Kind::Stream => 6,
     }
 }
 

@@ -200,6 +200,42 @@ texts! {
     BITFIELD_READ_ONLY = "ERR BITFIELD_RO only supports the GET subcommand";
     /// SORT of what is no number, without ALPHA.
     SORT_NOT_NUMBERS = "ERR One or more scores can't be converted into double";
+    /// An id of a stream entry.
+    INVALID_STREAM_ID = "ERR Invalid stream ID specified as stream command argument";
+    /// A range that starts behind the greatest id.
+    INTERVAL_START = "ERR invalid start ID for the interval";
+    /// A range that ends before the least id.
+    INTERVAL_END = "ERR invalid end ID for the interval";
+    /// XADD with an id that is not greater than the last.
+    XADD_ID_TOO_SMALL = "ERR The ID specified in XADD is equal or smaller than the target stream top item";
+    /// XADD with the least id, which no entry has.
+    XADD_ID_ZERO = "ERR The ID specified in XADD must be greater than 0-0";
+    /// XADD after the greatest id.
+    STREAM_EXHAUSTED = "ERR The stream has exhausted the last possible ID, unable to add more items";
+    /// XADD with more than a node can hold.
+    ENTRY_TOO_LARGE = "ERR Elements are too large to be stored";
+    /// Trimming to two things.
+    MAXLEN_AND_MINID = "ERR syntax error, MAXLEN and MINID options at the same time are not compatible";
+    /// Trimming to a negative length.
+    TRIM_MAXLEN_NEGATIVE = "ERR The MAXLEN argument must be >= 0.";
+    /// Trimming with a negative limit.
+    TRIM_LIMIT_NEGATIVE = "ERR The LIMIT argument must be >= 0.";
+    /// LIMIT without anything to trim.
+    LIMIT_WITHOUT_TRIMMING = "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy";
+    /// LIMIT of exact trimming.
+    LIMIT_WITHOUT_APPROXIMATION = "ERR syntax error, LIMIT cannot be used without the special ~ option";
+    /// XSETID with contradicting ids.
+    SETID_BELOW_MAXDELETEDID = "ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id";
+    /// XSETID to before the last entry.
+    SETID_BELOW_TOP = "ERR The ID specified in XSETID is smaller than the target stream top item";
+    /// XSETID with a negative number of entries.
+    ENTRIES_ADDED_NEGATIVE = "ERR entries_added must be positive";
+    /// XSETID with fewer entries than there are.
+    ENTRIES_ADDED_TOO_SMALL = "ERR The entries_added specified in XSETID is smaller than the target stream length";
+    /// numids of XDELEX and XACKDEL.
+    NUMIDS = "ERR Number of IDs must be a positive integer";
+    /// numids of XDELEX and XACKDEL beside another number of ids.
+    NUMIDS_MISMATCH = "ERR The `numids` parameter must match the number of arguments";
     /// A weight of ZUNION and its kin.
     WEIGHT_NOT_A_FLOAT = "ERR weight value is not a float";
 }

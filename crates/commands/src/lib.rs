@@ -53,6 +53,8 @@ mod sort;
 mod sorted_set;
 mod sorted_set_algebra;
 mod sorted_set_range;
+mod stream;
+mod stream_args;
 mod string;
 
 /// The Redis version whose commands and behaviour clients can rely on here; reported by HELLO and INFO.
@@ -74,6 +76,7 @@ pub fn families() -> Vec<command::Family> {
         list::FAMILY,
         set::FAMILY,
         sorted_set::FAMILY,
+        stream::FAMILY,
         transaction::FAMILY,
         connection::FAMILY,
         command_admin::FAMILY,

@@ -113,6 +113,8 @@ settings! {
     SetMaxListpackValue "set-max-listpack-value" SIZE, "64", Always, "Bytes of a member up to which a set stays packed.";
     ZsetMaxListpackEntries "zset-max-listpack-entries" SIZE, "128", Always, "Members up to which a sorted set stays packed.";
     ZsetMaxListpackValue "zset-max-listpack-value" SIZE, "64", Always, "Bytes of a member up to which a sorted set stays packed.";
+    StreamNodeMaxBytes "stream-node-max-bytes" SettingKind::Memory, "4096", Always, "Bytes up to which a node of a stream takes another entry; 0 for no limit.";
+    StreamNodeMaxEntries "stream-node-max-entries" SIZE, "100", Always, "Entries of a node of a stream; 0 for no limit.";
     LuaTimeLimit "lua-time-limit" int(0, i64::MAX), "5000", Always, "Milliseconds after which a script is stopped.";
     LuaMemoryLimit "lua-memory-limit" SettingKind::Memory, "256mb", Always, "Bytes a script may hold.";
     Appendonly "appendonly" SettingKind::Bool, "no", AtStart, "Whether changes are written to the append-only log.";
@@ -225,6 +227,8 @@ impl Settings {
             set_max_listpack_value: self.size(Setting::SetMaxListpackValue),
             zset_max_listpack_entries: self.size(Setting::ZsetMaxListpackEntries),
             zset_max_listpack_value: self.size(Setting::ZsetMaxListpackValue),
+            stream_node_max_bytes: self.size(Setting::StreamNodeMaxBytes),
+            stream_node_max_entries: self.size(Setting::StreamNodeMaxEntries),
         }
     }
 }

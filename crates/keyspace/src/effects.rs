@@ -67,6 +67,12 @@ impl Change {
     /// Nothing changed: no watcher is told, nothing is logged.
     pub const NONE: Change = Change { event: "", count: 0 };
 
+    /// `count` things changed, and there is no event for it.
+    #[inline]
+    pub fn silent(count: u64) -> Change {
+        Change { event: "", count }
+    }
+
     /// `count` things changed under one event name; a count of zero is [`Change::NONE`].
     #[inline]
     pub fn of(event: &'static str, count: u64) -> Change {
@@ -88,10 +94,10 @@ pub struct Effects {
 }
 
 impl Effects {
-    /// Collects an event if its class is wanted.
+    /// Collects an event if its class is wanted; an empty name is no event.
     #[inline]
     pub fn notify(&mut self, class: EventClass, name: &'static str, db: usize, key: &[u8]) {
-        if self.wanted.contains(class) {
+        if self.wanted.contains(class) && !name.is_empty() {
             self.events.push(Event { class, name, db, key: key.into() });
         }
     }

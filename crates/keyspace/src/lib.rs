@@ -26,6 +26,7 @@ mod object;
 mod set;
 mod shard;
 mod sorted_set;
+mod stream;
 mod sweep;
 mod view;
 mod view_store;
@@ -45,6 +46,10 @@ pub use object::{Kind, Object, Typed, WrongType};
 pub use set::{Set, SetIter};
 pub use shard::{Counters, Shard};
 pub use sorted_set::{Direction, SortedSet};
+pub use stream::{
+    Acknowledgement, AddError, Claim, Claimed, Consumer, ConsumerNumber, Extent, Group, OpenGroup, Pending, References,
+    Removal, Stream, StreamEntry, StreamId, StreamRange, Trim, TrimTo,
+};
 pub use view::{Expiry, View};
 pub use view_whole::Contents;
 pub use watch::WatchFlag;

@@ -3,7 +3,7 @@
 //! Short strings and integers stand inside the key's own record ([`crate::Entry`]); everything else is an [`Object`] in it: a tag and one pointer,
 //! 16 bytes. Each kind has its own file (`list.rs`, `set.rs`, …) that hides the encodings behind operations.
 
-use crate::{EventClass, Hash, List, Set, SortedSet};
+use crate::{EventClass, Hash, List, Set, SortedSet, Stream};
 
 /// The type of a key's value, as TYPE names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +18,8 @@ pub enum Kind {
     SortedSet,
     /// A hash.
     Hash,
+    /// A stream.
+    Stream,
 }
 
 impl Kind {
@@ -29,6 +31,7 @@ impl Kind {
             Kind::Set => "set",
             Kind::SortedSet => "zset",
             Kind::Hash => "hash",
+            Kind::Stream => "stream",
         }
     }
 }
@@ -50,6 +53,8 @@ pub enum Object {
     Hash(Hash),
     /// A sorted set.
     SortedSet(SortedSet),
+    /// A stream.
+    Stream(Box<Stream>),
 }
 
 impl Object {
@@ -61,6 +66,7 @@ impl Object {
             Object::Set(_) => Kind::Set,
             Object::Hash(_) => Kind::Hash,
             Object::SortedSet(_) => Kind::SortedSet,
+            Object::Stream(_) => Kind::Stream,
         }
     }
 
@@ -72,6 +78,7 @@ impl Object {
             Object::Set(set) => set.encoding(),
             Object::Hash(hash) => hash.encoding(),
             Object::SortedSet(set) => set.encoding(),
+            Object::Stream(stream) => stream.encoding(),
         }
     }
 
@@ -83,6 +90,7 @@ impl Object {
             Object::Set(set) => set.heap_size(),
             Object::Hash(hash) => hash.heap_size(),
             Object::SortedSet(set) => set.heap_size(),
+            Object::Stream(stream) => stream.heap_size(),
         }
     }
 }
@@ -99,7 +107,7 @@ pub trait Typed: Sized {
     fn empty() -> Self;
     /// Wraps the collection up.
     fn into_object(self) -> Object;
-    /// Tells whether nothing is left, in which case the key goes away.
+    /// Tells whether nothing is left, in which case the key goes away; never so for streams.
     fn is_empty(&self) -> bool;
     /// Returns the bytes held on the heap.
     fn heap_size(&self) -> usize;

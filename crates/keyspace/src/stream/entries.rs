@@ -1,0 +1,196 @@
+//! The entries of a stream: nodes in the order of their bases.
+//!
+//! A new entry goes to the last node until that is full by `stream-node-max-bytes` or `stream-node-max-entries`. The limits decide by the same arithmetic
+//! as Redis's, because trimming approximately removes whole nodes, and clients see how many.
+
+use std::collections::{BTreeMap, btree_map};
+use std::ops::RangeInclusive;
+
+use redpoll_structures::packed::MAX_BYTES;
+
+use super::node::{Head, Node, Raw};
+use super::{StreamEntry, StreamId};
+use crate::{Direction, Limits};
+
+/// What a node takes beside its block: its share of the tree that orders the nodes, bytes.
+const PLACE_BYTES: usize = 48;
+
+/// Nodes in order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Entries {
+    nodes: BTreeMap<StreamId, Node>,
+    len: usize,
+    /// Bytes of all blocks.
+    block_bytes: usize,
+}
+
+impl Entries {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn heap_size(&self) -> usize {
+        self.block_bytes + self.nodes.len() * PLACE_BYTES
+    }
+
+    /// Returns the bases of the nodes in order.
+    pub(super) fn bases(&self) -> impl ExactSizeIterator<Item = StreamId> {
+        self.nodes.keys().copied()
+    }
+
+    #[cfg(test)]
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    /// Tells whether an entry is too large for any node.
+    pub(super) fn is_too_large(fields: &[&[u8]]) -> bool {
+        Node::bytes_at_most(fields) > MAX_BYTES
+    }
+
+    /// Adds an entry behind all others.
+    pub(super) fn push(&mut self, id: StreamId, fields: &[&[u8]], limits: &Limits) {
+        self.len += 1;
+        if let Some(mut last) = self.nodes.last_entry() {
+            let base = *last.key();
+            let node = last.get_mut();
+            let before = node.heap_size();
+            if has_room(node, fields, limits) {
+                node.push(base, id, fields);
+                self.block_bytes = self.block_bytes + node.heap_size() - before;
+                return;
+            }
+            node.seal();
+            self.block_bytes = self.block_bytes + node.heap_size() - before;
+        }
+        let mut node = Node::new(fields);
+        node.push(id, id, fields);
+        self.block_bytes += node.heap_size();
+        self.nodes.insert(id, node);
+    }
+
+    /// Returns an entry.
+    pub(super) fn find(&self, id: StreamId) -> Option<StreamEntry<'_>> {
+        let (base, node) = self.nodes.range(..=id).next_back()?;
+        let head = node.head(*base);
+        node.find(&head, id).map(|raw| node.entry(&head, &raw))
+    }
+
+    pub(super) fn contains(&self, id: StreamId) -> bool {
+        self.find(id).is_some()
+    }
+
+    /// Walks the live entries between two ids, both included.
+    pub(super) fn range(&self, ids: RangeInclusive<StreamId>, direction: Direction) -> StreamRange<'_> {
+        let (start, end) = (*ids.start(), *ids.end());
+        let first = self.nodes.range(..=start).next_back().map_or(start, |(base, _)| *base);
+        let nodes = if first <= end { self.nodes.range(first..=end) } else { btree_map::Range::default() };
+        StreamRange { nodes, start, end, direction, current: None }
+    }
+
+    /// Removes an entry; tells whether it was there.
+    pub(super) fn remove(&mut self, id: StreamId) -> bool {
+        let Some((&base, node)) = self.nodes.range(..=id).next_back() else { return false };
+        // Most removals that find nothing find it here, before anything is copied or moved.
+        node.find(&node.head(base), id).is_some() && self.remove_in_node(base, |other| other == id) > 0
+    }
+
+    /// Returns the first node from an id on: its base, the number of its live entries and the id of its last entry, tombstone or not.
+    pub(super) fn node_from(&self, base: StreamId) -> Option<NodeFacts> {
+        let (&base, node) = self.nodes.range(base..).next()?;
+        let last = node.back(&node.head(base)).map_or(base, |raw| raw.id);
+        Some(NodeFacts { base, live: node.counts().0, last })
+    }
+
+    /// Removes a node with all its entries.
+    pub(super) fn remove_node(&mut self, base: StreamId) {
+        if let Some(node) = self.nodes.remove(&base) {
+            self.len -= node.counts().0;
+            self.block_bytes -= node.heap_size();
+        }
+    }
+
+    /// Removes the entries of a node that `goes` says, asked in order; returns how many there were.
+    pub(super) fn remove_in_node(&mut self, base: StreamId, goes: impl FnMut(StreamId) -> bool) -> usize {
+        let Some(node) = self.nodes.get_mut(&base) else { return 0 };
+        let before = node.heap_size();
+        let removed = node.bury_where(base, goes);
+        self.len -= removed;
+        if node.counts().0 == 0 {
+            self.nodes.remove(&base);
+            self.block_bytes -= before;
+        } else {
+            self.block_bytes = self.block_bytes + node.heap_size() - before;
+        }
+        removed
+    }
+}
+
+/// What trimming looks at before it opens a node.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NodeFacts {
+    pub(super) base: StreamId,
+    pub(super) live: usize,
+    pub(super) last: StreamId,
+}
+
+/// Tells whether a node takes another entry.
+fn has_room(node: &Node, fields: &[&[u8]], limits: &Limits) -> bool {
+    let texts: usize = fields.iter().map(|text| text.len()).sum();
+    let bytes_max = match limits.stream_node_max_bytes {
+        0 => MAX_BYTES,
+        bytes => bytes.min(MAX_BYTES),
+    };
+    let (live, dead) = node.counts();
+    node.byte_len() + texts < bytes_max
+        && (limits.stream_node_max_entries == 0 || live + dead < limits.stream_node_max_entries)
+        && node.would_fit(Node::bytes_at_most(fields))
+}
+
+/// The live entries between two ids.
+#[derive(Debug)]
+pub struct StreamRange<'a> {
+    nodes: btree_map::Range<'a, StreamId, Node>,
+    start: StreamId,
+    end: StreamId,
+    direction: Direction,
+    /// The node being walked and the next entry of it.
+    current: Option<(&'a Node, Head<'a>, Option<Raw>)>,
+}
+
+impl<'a> Iterator for StreamRange<'a> {
+    type Item = StreamEntry<'a>;
+
+    fn next(&mut self) -> Option<StreamEntry<'a>> {
+        loop {
+            if self.current.is_none() {
+                let ascending = self.direction == Direction::Ascending;
+                let (base, node) = if ascending { self.nodes.next()? } else { self.nodes.next_back()? };
+                let head = node.head(*base);
+                let raw = if ascending { node.front(&head) } else { node.back(&head) };
+                self.current = Some((node, head, raw));
+            }
+            let (node, head, next) = self.current.as_mut().expect("it was just set");
+            let Some(raw) = next.take() else {
+                self.current = None;
+                continue;
+            };
+            let beyond = match self.direction {
+                Direction::Ascending => {
+                    *next = node.following(head, &raw);
+                    raw.id > self.end
+                }
+                Direction::Descending => {
+                    *next = node.preceding(head, &raw);
+                    raw.id < self.start
+                }
+            };
+            if beyond {
+                *next = None;
+                self.nodes = btree_map::Range::default();
+            } else if raw.is_live() && (self.start..=self.end).contains(&raw.id) {
+                return Some(node.entry(head, &raw));
+            }
+        }
+    }
+}
