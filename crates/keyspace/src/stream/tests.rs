@@ -138,6 +138,23 @@ impl Model {
                 assert_eq!(removed, gone.len());
                 gone.iter().for_each(|id| drop(self.entries.remove(id)));
             }
+            Step::RemoveUnneeded { .. } | Step::RemoveEverywhere { .. } => self.remove_by_reference(stream, step),
+            Step::Range { from, to } => {
+                let ids = self.nth(from)..=self.nth(to);
+                let expected = self.entries.iter().filter(|(id, _)| ids.contains(id));
+                let mut expected: Vec<_> = expected.map(|(id, fields)| (*id, fields.clone())).collect();
+                let walk =
+                    |direction| stream.range(ids.clone(), direction).map(|entry| read(&entry)).collect::<Vec<_>>();
+                assert_eq!(walk(Direction::Ascending), expected);
+                expected.reverse();
+                assert_eq!(walk(Direction::Descending), expected);
+            }
+            _ => self.apply_to_group(&mut stream.open_group(GROUP).expect("it was made at the start"), step),
+        }
+    }
+
+    fn remove_by_reference(&mut self, stream: &mut Stream, step: &Step) {
+        match *step {
             Step::RemoveUnneeded { nth } => {
                 let id = self.nth(nth);
                 let expected = match (self.entries.contains_key(&id), self.needs(id)) {
@@ -156,17 +173,7 @@ impl Model {
                 let expected = if self.remove(id) { Removal::Done } else { Removal::Missing };
                 assert_eq!(stream.remove(id, References::Drop), expected);
             }
-            Step::Range { from, to } => {
-                let ids = self.nth(from)..=self.nth(to);
-                let expected = self.entries.iter().filter(|(id, _)| ids.contains(id));
-                let mut expected: Vec<_> = expected.map(|(id, fields)| (*id, fields.clone())).collect();
-                let walk =
-                    |direction| stream.range(ids.clone(), direction).map(|entry| read(&entry)).collect::<Vec<_>>();
-                assert_eq!(walk(Direction::Ascending), expected);
-                expected.reverse();
-                assert_eq!(walk(Direction::Descending), expected);
-            }
-            _ => self.apply_to_group(&mut stream.open_group(GROUP).expect("it was made at the start"), step),
+            _ => unreachable!("no other step is passed on"),
         }
     }
 
