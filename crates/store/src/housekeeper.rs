@@ -56,7 +56,7 @@ impl Housekeeper {
                 engine.clients.cut_off_overdue(&engine.settings.output_limits, engine.clock.now());
                 watch_memory(engine);
                 if let Some(log) = &inner.log {
-                    *engine.log_failure.lock() = log.check(engine);
+                    note_failure(engine, log.check(engine));
                 }
             }
         })?;
@@ -72,6 +72,16 @@ impl Drop for Housekeeper {
         {
             thread.join().ok();
         }
+    }
+}
+
+/// Lets writes be refused while the log cannot be written, and says in the program's log when that begins and ends.
+fn note_failure(engine: &Engine, failure: Option<String>) {
+    let before = std::mem::replace(&mut *engine.log_failure.lock(), failure.clone());
+    match (before, failure) {
+        (None, Some(reason)) => tracing::error!(%reason, "the log cannot be written: changes are refused"),
+        (Some(_), None) => tracing::info!("the log can be written again"),
+        _ => {}
     }
 }
 
