@@ -11,8 +11,16 @@ const FOLDED_MAX: usize = 16;
 /// Spreads the bits of a folded name over the upper bits of the product.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A name, the same folded, and the number it stands for.
-type Place = (Box<[u8]>, u128, usize);
+/// A name of up to [`FOLDED_MAX`] bytes.
+#[derive(Clone, Debug)]
+struct Place {
+    name: Box<[u8]>,
+    folded: u128,
+    /// What the name stands for.
+    id: usize,
+    /// Nothing but letters: names of the same length that fold to the same are the same.
+    letters: bool,
+}
 
 /// Names and the numbers they stand for.
 #[derive(Debug, Default)]
@@ -36,9 +44,9 @@ impl Names {
         if (self.taken + 1) * 2 > self.places.len() {
             let size = (self.places.len() * 2).max(8);
             let old = std::mem::replace(&mut self.places, vec![None; size]);
-            old.into_iter().flatten().for_each(|(name, folded, id)| self.put(name, folded, id));
+            old.into_iter().flatten().for_each(|place| self.put(place));
         }
-        self.put(name.into(), folded, id);
+        self.put(Place { name: name.into(), folded, id, letters: name.iter().all(u8::is_ascii_alphabetic) });
         self.taken += 1;
         None
     }
@@ -51,21 +59,22 @@ impl Names {
             return None;
         }
         let mut at = self.place(folded);
-        while let Some((found, found_folded, id)) = &self.places[at] {
-            if *found_folded == folded && found.eq_ignore_ascii_case(name) {
-                return Some(*id);
+        while let Some(place) = &self.places[at] {
+            let alike = place.folded == folded && place.name.len() == name.len();
+            if alike && (place.letters || place.name.eq_ignore_ascii_case(name)) {
+                return Some(place.id);
             }
             at = (at + 1) & (self.places.len() - 1);
         }
         None
     }
 
-    fn put(&mut self, name: Box<[u8]>, folded: u128, id: usize) {
-        let mut at = self.place(folded);
+    fn put(&mut self, place: Place) {
+        let mut at = self.place(place.folded);
         while self.places[at].is_some() {
             at = (at + 1) & (self.places.len() - 1);
         }
-        self.places[at] = Some((name, folded, id));
+        self.places[at] = Some(place);
     }
 
     #[inline]
@@ -75,13 +84,29 @@ impl Names {
     }
 }
 
-/// Packs a name into a number, upper case like lower case.
+/// Packs a name into a number, upper case like lower case. Both ends are read as they lie, and may overlap.
 #[inline]
 fn fold(name: &[u8]) -> Option<u128> {
     const LOWER: u128 = u128::from_le_bytes([0x20; FOLDED_MAX]);
-    let mut bytes = [0; FOLDED_MAX];
-    bytes.get_mut(..name.len())?.copy_from_slice(name);
-    Some(u128::from_le_bytes(bytes) | LOWER)
+    let len = name.len();
+    let packed = match len {
+        0 => 0,
+        1..4 => {
+            u128::from(name[0])
+                | u128::from(name[len / 2]) << (len / 2 * 8)
+                | u128::from(name[len - 1]) << ((len - 1) * 8)
+        }
+        4..8 => {
+            let (front, back) = (name.first_chunk()?, name.last_chunk()?);
+            u128::from(u32::from_le_bytes(*front)) | u128::from(u32::from_le_bytes(*back)) << ((len - 4) * 8)
+        }
+        8..=FOLDED_MAX => {
+            let (front, back) = (name.first_chunk()?, name.last_chunk()?);
+            u128::from(u64::from_le_bytes(*front)) | u128::from(u64::from_le_bytes(*back)) << ((len - 8) * 8)
+        }
+        _ => return None,
+    };
+    Some(packed | LOWER)
 }
 
 #[cfg(test)]
@@ -99,6 +124,13 @@ mod tests {
         for (id, name) in list.iter().enumerate() {
             assert_eq!(names.find(name.as_bytes()), Some(id));
             assert_eq!(names.find(name.to_ascii_uppercase().as_bytes()), Some(id));
+        }
+        for len in 1..=FOLDED_MAX {
+            let name = &b"abcdefghijklmnop"[..len];
+            let mut padded = [0x20; FOLDED_MAX];
+            padded[..len].copy_from_slice(name);
+            assert_eq!(fold(name), Some(u128::from_le_bytes(padded)));
+            assert_eq!(fold(&name.to_ascii_uppercase()), fold(name));
         }
         for other in ["", "ge", "gett", "get ", "get\0", "\x11", "a\rb", "zremrangebyscoree", "georadiusbymember_r"] {
             assert_eq!(names.find(other.as_bytes()), None, "{other:?}");

@@ -137,8 +137,16 @@ impl Held<'_> {
     ///
     /// # Panics
     /// If the shard is not held: the caller locked other keys than it uses.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn shard(&mut self, key: &[u8]) -> &mut Shard {
+        match self {
+            Held::One(shard) => shard,
+            several => several.shard_of_several(key),
+        }
+    }
+
+    #[inline(never)]
+    fn shard_of_several(&mut self, key: &[u8]) -> &mut Shard {
         match self {
             Held::One(shard) => shard,
             Held::Some(shards) => {

@@ -414,15 +414,18 @@ impl<'g> View<'g> {
     #[inline]
     pub(crate) fn expire_if_due(&mut self, hash: u64, key: &[u8]) {
         let (db, now) = (self.db, self.now);
-        if self.held.shard(key).databases[db].holds_expired(hash, key, now) {
-            self.expire(hash, key);
+        if self.held.shard(key).databases[db].may_expire(now) {
+            self.expire_if_found(hash, key);
         }
     }
 
     #[cold]
-    fn expire(&mut self, hash: u64, key: &[u8]) {
+    fn expire_if_found(&mut self, hash: u64, key: &[u8]) {
+        let (db, now) = (self.db, self.now);
+        if !self.held.shard(key).databases[db].holds_expired(hash, key, now) {
+            return;
+        }
         self.take(hash, key);
-        let db = self.db;
         let shard = self.held.shard(key);
         shard.counters.expired += 1;
         shard.watches.expired(db, key);

@@ -14,6 +14,9 @@ pub const SLOTS: u16 = 16_384;
 /// Bytes folded in per step, one table each.
 const STRIDE: usize = 8;
 
+/// Keys up to this length are searched for a brace without a call, bytes.
+const SHORT_MAX: usize = 64;
+
 const POLYNOMIAL: u16 = 0x1021;
 
 static TABLES: [[u16; 256]; STRIDE] = tables();
@@ -68,8 +71,28 @@ pub fn crc16(bytes: &[u8]) -> u16 {
 }
 
 /// Returns the part of `key` that decides its slot: the hash tag if it has one, the whole key otherwise.
+#[inline]
 #[must_use]
 pub fn hash_tag(key: &[u8]) -> &[u8] {
+    if short_without_brace(key) { key } else { find_hash_tag(key) }
+}
+
+/// Tells whether a key is short enough to be looked over here, and holds no `{`: eight bytes a step, the last ones perhaps twice.
+#[inline]
+fn short_without_brace(key: &[u8]) -> bool {
+    const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+    let (strides, rest) = key.as_chunks::<STRIDE>();
+    let Some(last) = key.last_chunk::<STRIDE>() else { return !rest.contains(&b'{') };
+    // A byte that is zero after the xor was a brace; the high bit of the lowest such byte is always set.
+    let braces = |stride: &[u8; STRIDE]| {
+        let difference = u64::from_le_bytes(*stride) ^ (LOW_BITS * u64::from(b'{'));
+        difference.wrapping_sub(LOW_BITS) & !difference & HIGH_BITS
+    };
+    key.len() <= SHORT_MAX && strides.iter().fold(braces(last), |found, stride| found | braces(stride)) == 0
+}
+
+fn find_hash_tag(key: &[u8]) -> &[u8] {
     let Some(open) = memchr::memchr(b'{', key) else { return key };
     let after = &key[open + 1..];
     match memchr::memchr(b'}', after) {
@@ -113,6 +136,23 @@ mod tests {
     fn check_value() {
         assert_eq!(crc16(b"123456789"), 0x31c3);
         assert_eq!(crc16(b""), 0);
+    }
+
+    #[test]
+    fn a_brace_is_found_wherever_it_stands() {
+        for len in 0..100 {
+            let mut key = vec![0x7a_u8; len];
+            assert_eq!(hash_tag(&key), key.as_slice());
+            for at in 0..len {
+                for (byte, other) in [(b'{', b'|'), (b'{', 0xfb), (b'{', b'}')] {
+                    key[at] = byte;
+                    assert!(!short_without_brace(&key), "{at} of {len}");
+                    key[at] = other;
+                    assert_eq!(hash_tag(&key), key.as_slice(), "{at} of {len}");
+                }
+                key[at] = b'z';
+            }
+        }
     }
 
     /// As `CLUSTER KEYSLOT` answers.
