@@ -10,8 +10,8 @@ use redpoll_store::commands::settings::{self, SETTINGS, SettingKind, SettingRow}
 /// Settings with a flag of their own.
 const DEDICATED: &[&str] = &["bind", "port", "dir", "appendonly"];
 
-/// Settings whose value is several words, as in `--save 900 1`.
-const SEVERAL_WORDS: &[&str] = &["save"];
+/// Settings whose value is several words, as in `--save 900 1`; checked when all words are together.
+const SEVERAL_WORDS: &[&str] = &["save", "client-output-buffer-limit"];
 
 /// The settings that were given, by name, in the order of the table.
 #[derive(Debug, Default)]
@@ -37,7 +37,10 @@ fn flag(row: &'static SettingRow) -> Arg {
         _ => String::new(),
     };
     let default = if row.default.is_empty() { String::new() } else { format!(" [default: {}]", row.default) };
-    let check = move |text: &str| settings::parse(row, text.as_bytes()).map(|_| text.to_owned());
+    let check = move |text: &str| match SEVERAL_WORDS.contains(&row.name) {
+        true => Ok(text.to_owned()),
+        false => settings::parse(row, text.as_bytes()).map(|_| text.to_owned()),
+    };
     let arg = Arg::new(row.name)
         .long(row.name)
         .value_name(value_name(row))
@@ -57,6 +60,7 @@ fn value_name(row: &SettingRow) -> &'static str {
         SettingKind::Bool => "YES|NO",
         SettingKind::Choice(_) => "WORD",
         SettingKind::Text => "TEXT",
+        SettingKind::OutputLimits => "KIND BYTES BYTES SECONDS",
     }
 }
 
@@ -111,6 +115,11 @@ mod tests {
             "--save",
             "900",
             "1",
+            "--client-output-buffer-limit",
+            "pubsub",
+            "32mb",
+            "8mb",
+            "60",
             "--databases",
             "32",
             "--hash-max-ziplist-entries",
@@ -129,12 +138,13 @@ mod tests {
         assert_eq!(find("maxmemory"), Some("2gb"));
         assert_eq!(find("maxmemory-policy"), Some("allkeys-lru"));
         assert_eq!(find("save"), Some("900 1"));
+        assert_eq!(find("client-output-buffer-limit"), Some("pubsub 32mb 8mb 60"));
         assert_eq!(find("databases"), Some("32"));
         assert_eq!(find("hash-max-listpack-entries"), Some("10"));
         assert_eq!(find("list-max-listpack-size"), Some("-2"));
         assert_eq!(find("requirepass"), Some("-x"));
         assert_eq!(find("timeout"), Some("2"));
-        assert_eq!(given.len(), 8);
+        assert_eq!(given.len(), 9);
     }
 
     #[test]
