@@ -46,7 +46,8 @@ impl Launch {
         let mut command = Command::new(&binary);
         command.args(["serve", "--port", "0", "--http-port", "0", "--json", "--dir"]).arg(&dir).args(&self.args);
         command.stdout(Stdio::piped()).stderr(std::fs::File::create(&log)?);
-        let mut process = Guarded::spawn(&mut command).with_context(|| format!("cannot start {}", binary.display()))?;
+        let started = Guarded::spawn(&mut command, &scratch);
+        let mut process = started.with_context(|| format!("cannot start {}", binary.display()))?;
         let lines = follow(&mut process);
         let (resp, http) = await_ready(&lines).with_context(|| {
             format!("{} serve did not become ready; standard error ends with:\n{}", binary.display(), tail(&log))

@@ -63,7 +63,7 @@ impl RedisServer {
         start.args(["--bind", "127.0.0.1", "--port", &address.port().to_string()]);
         start.arg("--dir").arg(scratch.path()).args(args);
         start.stdout(std::fs::File::create(&log)?).stderr(Stdio::null());
-        let mut process = match Guarded::spawn(&mut start) {
+        let mut process = match Guarded::spawn(&mut start, &scratch) {
             Ok(process) => process,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 bail!("redis-server is not installed: run `apt-get install redis-server redis-tools`")

@@ -1,8 +1,9 @@
 //! Directories and processes that do not outlive the test that made them.
 //!
 //! [`Scratch`] is a directory removed on drop. [`Guarded`] is a child process killed on drop; a test that is killed
-//! itself runs no drops, so a shell waits on a pipe whose other end the test holds and kills the child when the pipe
-//! breaks. (A parent-death signal would need unsafe code and fires when the starting thread ends, not the process.)
+//! itself runs no drops, and neither does a static at the end of a program, so a shell waits on a pipe whose other end
+//! the test holds; when the pipe breaks it kills the child and removes the child's directory. (A parent-death signal
+//! would need unsafe code and fires when the starting thread ends, not the process.)
 
 use anyhow::{Context, Result};
 use std::net::TcpListener;
@@ -51,11 +52,12 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    /// Starts the process; it never shares our standard input.
-    pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Self> {
+    /// Starts the process, whose directory goes with it; it never shares our standard input.
+    pub(crate) fn spawn(command: &mut Command, scratch: &Scratch) -> std::io::Result<Self> {
         let mut child = command.stdin(Stdio::null()).spawn()?;
         let watchdog = Command::new("sh")
-            .args(["-c", "read -r _; kill -9 \"$0\" 2>/dev/null", &child.id().to_string()])
+            .args(["-c", "read -r _; kill -9 \"$0\" 2>/dev/null; rm -rf \"$1\"", &child.id().to_string()])
+            .arg(scratch.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -147,7 +149,7 @@ mod tests {
         let scratch = Scratch::new().unwrap();
         let path = scratch.path().to_owned();
         std::fs::write(path.join("file"), "x").unwrap();
-        let guarded = Guarded::spawn(Command::new("cat").stdout(Stdio::null())).unwrap();
+        let guarded = Guarded::spawn(Command::new("cat").stdout(Stdio::null()), &scratch).unwrap();
         let process = PathBuf::from(format!("/proc/{}", guarded.id()));
         drop((scratch, guarded));
         assert!(!path.exists());
@@ -155,10 +157,12 @@ mod tests {
     }
 
     #[test]
-    fn the_watchdog_kills_what_an_owner_left_behind() {
-        let mut guarded = Guarded::spawn(Command::new("sleep").arg("600")).unwrap();
+    fn the_watchdog_clears_away_what_an_owner_left_behind() {
+        let scratch = Scratch::new().unwrap();
+        let mut guarded = Guarded::spawn(Command::new("sleep").arg("600"), &scratch).unwrap();
         // Closing the pipe is what the death of this process would do.
         drop(guarded.watchdog.stdin.take());
         assert!(!guarded.wait(Duration::from_secs(20)).unwrap().success());
+        assert!(poll(Duration::from_secs(20), || !scratch.path().exists()));
     }
 }

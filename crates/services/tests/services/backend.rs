@@ -6,6 +6,7 @@ use redpoll_resp::Value;
 use redpoll_services::metrics::Counter;
 use redpoll_services::script::{Flags, Repeat, Script};
 use redpoll_services::{Backend, BackendConfig, Command, Error};
+use redpoll_testkit::RedisServer;
 
 use crate::support::{Place, tenant};
 
@@ -68,7 +69,8 @@ pub(crate) async fn a_script_spans_no_slots(place: Place) {
 #[tokio::test]
 async fn connection_lost_and_found() {
     // A server of its own, since the test kills connections.
-    let place = Place::alone();
+    let server = RedisServer::start().unwrap();
+    let place = Place::at(server.url());
     let (backend, killer) = (place.services().await.backend().clone(), place.services().await.backend().clone());
     let key = format!("test:{}", tenant().name());
     backend.call(Command::new("SET").key(&key).arg("1")).await.unwrap();

@@ -1,4 +1,5 @@
-//! One suite for every service, run on every kind of backend.
+//! One suite for every service, run on every kind of backend: the embedded store, our own server over TCP, redis-server
+//! and a Redis Cluster.
 //!
 //! A test is an async function that takes a [`Place`](support::Place); the macro below runs it on each. What is
 //! particular to one kind of backend, or to none, stands in the modules as ordinary tests.
@@ -10,6 +11,7 @@ mod cache;
 mod delivery;
 mod event_operations;
 mod events;
+mod killed;
 mod load;
 mod operations;
 mod ratelimit;
@@ -32,7 +34,8 @@ macro_rules! suite {
 macro_rules! on_every_backend {
     ($($tests:tt)*) => {
         suite!(embedded; $($tests)*);
-        suite!(remote; $($tests)*);
+        suite!(redpoll; $($tests)*);
+        suite!(redis; $($tests)*);
         suite!(cluster; $($tests)*);
     };
 }
@@ -96,6 +99,8 @@ on_every_backend! {
         stopped_consumer_refuses_events
         registry_of_consumers
         definitions_and_events_are_checked;
+    killed:
+        killed_recorder_leaves_whole_batches;
     load:
         stampede_runs_one_loader
         slow_loader_outlives_its_lease
@@ -130,7 +135,6 @@ on_every_backend! {
         void_state_of_a_clock_that_went_back;
     triggers:
         one_trigger_per_crossing_of_32_recorders
-        killed_recorder_leaves_whole_batches
         ack_of_a_lost_lease_is_refused
         ended_lease_nobody_took_can_still_be_settled
         leases_are_exclusive

@@ -1,19 +1,15 @@
-//! The stores the suite runs against, started once per test program on free ports of the loopback interface.
-//!
-//! A server ends with the test program, however that ends: it is the child of a shell that waits for the end of its
-//! standard input and then kills it.
+//! The stores the suite runs against: in this process, or servers started once per test program on free ports.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use redpoll_services::{Backend, BackendConfig, Services, Settings, Tenant};
 use redpoll_store::{Config, Store};
+use redpoll_testkit::{Program, RedisCluster, RedisServer};
 
-/// Longest time a server may take to come up.
-const START_DEADLINE: Duration = Duration::from_secs(30);
+/// Longest time that what a test waits for may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A store to run a test against.
 #[derive(Clone)]
@@ -28,37 +24,40 @@ impl Place {
         Self { url: String::new(), store: Some(Store::open(Config::in_memory()).unwrap()) }
     }
 
+    /// Our own server, with its log on.
+    pub(crate) fn redpoll() -> Self {
+        static PROGRAM: OnceLock<Program> = OnceLock::new();
+        Self::at(PROGRAM.get_or_init(|| Program::start(&["--no-http"]).unwrap()).url())
+    }
+
     /// One Redis server.
-    pub(crate) fn remote() -> Self {
-        static PORT: OnceLock<u16> = OnceLock::new();
-        let port = PORT.get_or_init(|| start(&[]));
-        Self::at(format!("redis://127.0.0.1:{port}"))
+    pub(crate) fn redis() -> Self {
+        static SERVER: OnceLock<RedisServer> = OnceLock::new();
+        Self::at(SERVER.get_or_init(|| RedisServer::start().unwrap()).url())
     }
 
-    /// One Redis server that no other test uses.
-    pub(crate) fn alone() -> Self {
-        Self::at(format!("redis://127.0.0.1:{}", start(&[])))
-    }
-
-    /// A Redis Cluster of three nodes.
+    /// A Redis Cluster of three masters.
     pub(crate) fn cluster() -> Self {
-        static NODES: OnceLock<String> = OnceLock::new();
-        let nodes = NODES.get_or_init(start_cluster);
-        Self::at(format!("redis+cluster://{nodes}"))
+        static CLUSTER: OnceLock<RedisCluster> = OnceLock::new();
+        let nodes = CLUSTER.get_or_init(|| RedisCluster::start(3).unwrap()).addresses();
+        let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+        Self::at(format!("redis+cluster://{}", nodes.join(",")))
     }
 
     /// A port nobody listens on.
     pub(crate) fn down() -> Self {
-        Self::at(format!("redis://127.0.0.1:{}", free_port()))
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Self::at(format!("redis://{free}"))
+    }
+
+    /// The server at an address.
+    pub(crate) fn at(url: String) -> Self {
+        Self { url, store: None }
     }
 
     /// Returns the address other processes reach the store at; empty for one in this process.
     pub(crate) fn url(&self) -> &str {
         &self.url
-    }
-
-    fn at(url: String) -> Self {
-        Self { url, store: None }
     }
 
     /// Connects services of their own: connections and state of the process are not shared with any other.
@@ -88,71 +87,9 @@ pub(crate) fn tenant() -> Tenant {
 
 /// Asks `probe` until it says yes.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut probe: impl FnMut() -> F) {
-    let deadline = Instant::now() + START_DEADLINE;
+    let deadline = Instant::now() + PATIENCE;
     while !probe().await {
         assert!(Instant::now() < deadline, "{what} did not happen");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-}
-
-fn start_cluster() -> String {
-    let flags = ["--cluster-enabled", "yes", "--cluster-node-timeout", "15000"];
-    let nodes: Vec<String> = (0..3)
-        .map(|_| {
-            let bus = free_port().to_string();
-            let port = start(&[flags.as_slice(), &["--cluster-port", bus.as_str()]].concat());
-            format!("127.0.0.1:{port}")
-        })
-        .collect();
-    let created = Command::new("redis-cli")
-        .args(["--cluster", "create"])
-        .args(&nodes)
-        .arg("--cluster-yes")
-        .output()
-        .expect("redis-cli is installed");
-    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
-    for node in &nodes {
-        let port = node.rsplit(':').next().unwrap();
-        wait_for(port, &["CLUSTER", "INFO"], "cluster_state:ok");
-    }
-    nodes.join(",")
-}
-
-fn start(flags: &[&str]) -> u16 {
-    let port = free_port();
-    let dir = std::env::temp_dir().join(format!("redpoll-services-{}-{port}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    let child = Command::new("sh")
-        .args(["-c", "redis-server \"$@\" >/dev/null & server=$!; cat >/dev/null; kill $server; rm -rf \"$PWD\"", "sh"])
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-        .args(flags)
-        .current_dir(&dir)
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("a shell is installed");
-    keep(child, dir);
-    wait_for(&port.to_string(), &["PING"], "PONG");
-    port
-}
-
-/// Holds the server's shell, and with it the pipe, until the program ends.
-fn keep(child: Child, dir: PathBuf) {
-    static SERVERS: std::sync::Mutex<Vec<(Child, PathBuf)>> = std::sync::Mutex::new(Vec::new());
-    SERVERS.lock().unwrap().push((child, dir));
-}
-
-fn wait_for(port: &str, command: &[&str], answer: &str) {
-    let deadline = Instant::now() + START_DEADLINE;
-    loop {
-        let output = Command::new("redis-cli").args(["-p", port]).args(command).output().unwrap();
-        if String::from_utf8_lossy(&output.stdout).contains(answer) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "the server on port {port} did not come up");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

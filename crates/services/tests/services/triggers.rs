@@ -1,17 +1,16 @@
 //! Tests of triggers: exactly one per crossing, leases, retries and the dead.
 
 use std::collections::HashSet;
-use std::process::{Child, Command as Process, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use redpoll_services::Error;
 use redpoll_services::events::{Definition, Event, Events, EventsSettings, Target, Which};
-use redpoll_services::keys::Keyring;
-use redpoll_services::{Backend, Error, Services, Settings, Tenant};
+use tokio::runtime::Handle;
 use tokio::sync::Barrier;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
-use crate::events::{by_events, settings, some, with_ids};
+use crate::events::{by_events, settings, some};
 use crate::support::{Place, eventually, tenant};
 
 /// Long enough that no lease ends during a test.
@@ -22,7 +21,7 @@ async fn open(place: &Place, events: EventsSettings) -> Events {
 }
 
 /// Returns all waiting triggers' ids, making sure that their numbers have no gap.
-async fn waiting(events: &Events, consumer: &str) -> Vec<String> {
+pub(crate) async fn waiting(events: &Events, consumer: &str) -> Vec<String> {
     let mut ids = Vec::new();
     loop {
         let page = events.triggers(consumer, Which::Waiting, ids.len(), 1000).await.unwrap();
@@ -38,31 +37,32 @@ async fn waiting(events: &Events, consumer: &str) -> Vec<String> {
 }
 
 pub(crate) async fn one_trigger_per_crossing_of_32_recorders(place: Place) {
-    const TASKS: u64 = 32;
+    const THREADS: u64 = 32;
     const ROUNDS: u64 = 30;
     let settings = settings(EventsSettings::default());
     let (tenant, processes) =
         (tenant(), [place.services_with(settings.clone()).await, place.services_with(settings).await]);
     processes[0].events(&tenant).define("c", &by_events(10)).await.unwrap();
-    let barrier = Arc::new(Barrier::new(TASKS as usize));
-    let mut tasks = JoinSet::new();
-    for task in 0..TASKS {
-        let events = processes[task as usize % 2].events(&tenant);
+    let barrier = Arc::new(Barrier::new(THREADS as usize));
+    let mut threads = JoinSet::new();
+    for thread in 0..THREADS {
+        let events = processes[thread as usize % 2].events(&tenant);
         let barrier = barrier.clone();
-        tasks.spawn(async move {
+        let record = async move {
             barrier.wait().await;
             let (mut triggers, mut recorded) = (Vec::new(), 0);
             for round in 0..ROUNDS {
                 // Batches of different sizes, so that crossings fall inside of them.
-                let size = 1 + (task + round) % 4 * 7;
+                let size = 1 + (thread + round) % 4 * 7;
                 triggers.extend(events.record_many("c", &some(size as usize)).await.unwrap().triggers);
                 recorded += size;
             }
             (triggers, recorded)
-        });
+        };
+        threads.spawn_blocking(|| Handle::current().block_on(record));
     }
     let (mut triggers, mut recorded) = (Vec::new(), 0);
-    for (own, count) in tasks.join_all().await {
+    for (own, count) in threads.join_all().await {
         triggers.extend(own);
         recorded += count;
     }
@@ -74,96 +74,6 @@ pub(crate) async fn one_trigger_per_crossing_of_32_recorders(place: Place) {
     assert_eq!(triggers.iter().map(|trigger| trigger.count).sum::<u64>() + status.count, recorded);
     let told: HashSet<_> = triggers.into_iter().map(|trigger| trigger.id).collect();
     assert_eq!(told, waiting(&events, "c").await.into_iter().collect());
-}
-
-const RECORDER_URL: &str = "REDPOLL_TEST_RECORDER_URL";
-const RECORDER_PREFIX: &str = "REDPOLL_TEST_RECORDER_PREFIX";
-
-/// The process that [`killed_recorder_leaves_whole_batches`] kills; without its variables there is nothing to record.
-#[tokio::test]
-async fn recorder_process() {
-    let (Ok(url), Ok(prefix)) = (std::env::var(RECORDER_URL), std::env::var(RECORDER_PREFIX)) else {
-        return;
-    };
-    let settings = Settings { keyring: Keyring::new(&prefix).unwrap(), ..Settings::default() };
-    record_for_ever(Services::new(Backend::connect(&url).await.unwrap(), settings).events(&Tenant::default())).await;
-}
-
-async fn record_for_ever(events: Events) {
-    for batch in 0.. {
-        events.record_many("c", &with_ids(batch * 7..batch * 7 + 7)).await.unwrap();
-    }
-}
-
-/// Something that records until it is killed.
-enum Recorder {
-    Process(Child),
-    /// A store in this process has recorders in this process only.
-    Task(JoinHandle<()>),
-}
-
-impl Recorder {
-    fn start(place: &Place, prefix: &str, events: &Events) -> Self {
-        if place.url().is_empty() {
-            return Self::Task(tokio::spawn(record_for_ever(events.clone())));
-        }
-        let process = Process::new(std::env::current_exe().unwrap())
-            .args(["--exact", "triggers::recorder_process"])
-            .env(RECORDER_URL, place.url())
-            .env(RECORDER_PREFIX, prefix)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Self::Process(process.unwrap())
-    }
-
-    fn is_alive(&mut self) -> bool {
-        match self {
-            Self::Process(process) => process.try_wait().unwrap().is_none(),
-            Self::Task(task) => !task.is_finished(),
-        }
-    }
-
-    async fn kill(self) {
-        match self {
-            Self::Process(mut process) => {
-                process.kill().unwrap();
-                process.wait().unwrap();
-            }
-            Self::Task(task) => {
-                task.abort();
-                assert!(task.await.unwrap_err().is_cancelled());
-            }
-        }
-    }
-}
-
-pub(crate) async fn killed_recorder_leaves_whole_batches(place: Place) {
-    let prefix = format!("k{}", uuid::Uuid::new_v4().simple());
-    let settings = Settings { keyring: Keyring::new(&prefix).unwrap(), ..Settings::default() };
-    let events = place.services_with(settings).await.events(&Tenant::default());
-    events.define("c", &by_events(10)).await.unwrap();
-    let mut recorder = Recorder::start(&place, &prefix, &events);
-    let mut seen = 0;
-    while seen < 700 {
-        seen = events.status("c").await.unwrap().events_total;
-        assert!(recorder.is_alive(), "the recorder ended by itself");
-        tokio::task::yield_now().await;
-    }
-    recorder.kill().await;
-
-    let status = events.status("c").await.unwrap();
-    assert_eq!(status.events_total % 7, 0, "half a batch");
-    assert_eq!(status.events_total, status.triggered_events_total + status.count);
-    assert_eq!((status.triggers_total, status.count), (status.events_total / 10, status.events_total % 10));
-    // Whoever takes over delivers everything again, and more.
-    let all = status.events_total + 100;
-    for start in (0..all).step_by(50) {
-        events.record_many("c", &with_ids(start..all.min(start + 50))).await.unwrap();
-    }
-    let status = events.status("c").await.unwrap();
-    assert_eq!((status.events_total, status.triggers_total, status.count), (all, all / 10, all % 10));
-    assert_eq!(waiting(&events, "c").await.len() as u64, all / 10);
 }
 
 pub(crate) async fn ack_of_a_lost_lease_is_refused(place: Place) {
