@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// The folders whose transcripts are run when no file is named.
-const FOLDERS: &[&str] = &["crates/commands/tests"];
+const FOLDERS: &[&str] = &["crates/commands/tests", "crates/store/tests"];
 
 /// Arguments of `cargo xtask oracle`.
 #[derive(clap::Args)]

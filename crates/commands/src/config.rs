@@ -38,14 +38,10 @@ const HELP: &[&str] = &[
 fn get(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let mut found: Vec<(String, String)> = Vec::new();
     for row in SETTINGS {
-        let older = row.name.replace("listpack", "ziplist");
-        let mut names = vec![row.name.to_owned()];
-        if older != row.name {
-            names.push(older);
-        }
+        let names = std::iter::once(row.name.to_owned()).chain(row.older_name());
         let wanted =
             |name: &String| args.from(2).iter().any(|pattern| glob::matches_ignore_case(pattern, name.as_bytes()));
-        found.extend(names.into_iter().filter(wanted).map(|name| (name, cx.engine.settings.text(row.setting))));
+        found.extend(names.filter(wanted).map(|name| (name, cx.engine.settings.text(row.setting))));
     }
     cx.out.map(found.len());
     for (name, value) in found {

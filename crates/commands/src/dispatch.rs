@@ -1,7 +1,7 @@
 //! The dispatcher: from arguments to a reply, on one page.
 //!
 //! ```text
-//! resolve ► arity ► logged in? ► paused? ► memory? ─► queue, if MULTI is open
+//! resolve ► arity ► logged in? ► memory? ► busy? ► paused? ─► queue, if MULTI is open
 //!                                                   └► lock the shards of the keys ► handler ► journal, counts ► unlock
 //! ```
 //!
@@ -15,12 +15,14 @@ use std::sync::atomic::Ordering;
 
 use crate::args::Args;
 use crate::command::{
-    DENYOOM, EXCLUSIVE, Keys, MAY_REPLICATE, NO_AUTH, NOSCRIPT, NOT_QUEUED, PROTECTED, TRANSACTION, WHOLE, WRITE,
+    ALLOW_BUSY, DENYOOM, EXCLUSIVE, Keys, MAY_REPLICATE, NO_AUTH, NOSCRIPT, NOT_QUEUED, PROTECTED, TRANSACTION, WHOLE,
+    WRITE,
 };
 use crate::cx::{Cx, Origin};
 use crate::engine::{Engine, Moment};
 use crate::error::{
-    DEBUG_NOT_ALLOWED, Error, NO_AUTH as NOT_LOGGED_IN, NOT_IN_SCRIPT, OUT_OF_MEMORY, log_failing, wrong_arity,
+    DEBUG_NOT_ALLOWED, Error, NO_AUTH as NOT_LOGGED_IN, NOT_IN_SCRIPT, OUT_OF_MEMORY, UNKNOWN_IN_SCRIPT, log_failing,
+    wrong_arity,
 };
 use crate::journal::Journal;
 use crate::registry::Resolved;
@@ -139,6 +141,11 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>, origin: Orig
     {
         return refuse(log_failing(failure));
     }
+    if let Some(kind) = engine.turn.busy()
+        && !resolved.has(ALLOW_BUSY)
+    {
+        return refuse(kind.busy());
+    }
     Ok(resolved)
 }
 
@@ -160,13 +167,18 @@ fn execute(
     out: &mut Writer,
     call: &mut Call,
 ) {
-    let mut gate;
-    let held = if matches!(resolved.keys, Keys::None) && !resolved.has(WHOLE | EXCLUSIVE | TRANSACTION) {
+    let mut passage;
+    let held = if needs_nothing(session, resolved) {
         Held::Nothing
     } else {
         let exclusive = needs_all(session, resolved) || resolved.is_unbound(args);
-        gate = if exclusive { engine.keyspace.enter_exclusive() } else { engine.keyspace.enter() };
-        lock(engine, session, resolved, args, &mut gate)
+        let passed =
+            if exclusive { engine.turn.enter_exclusive(&engine.keyspace) } else { engine.turn.enter(&engine.keyspace) };
+        passage = match passed {
+            Ok(passage) => passage,
+            Err(busy) => return turn_away(engine, session, resolved, &busy, out),
+        };
+        lock(engine, session, resolved, args, &mut passage.gate)
     };
     let effects = Effects { wanted: engine.wanted_events(), ..Effects::default() };
     let mut view = View::new(&engine.keyspace, held, session.db, call.now, engine.stamping(call.stamped), effects);
@@ -206,6 +218,24 @@ fn lock<'g>(
     }
 }
 
+/// Refuses a command that has waited for a script which runs too long.
+#[cold]
+fn turn_away(engine: &Engine, session: &mut Session, resolved: &Resolved, busy: &Error, out: &mut Writer) {
+    engine.stats.rejected(session.slot, resolved.id);
+    if resolved.name == "exec" {
+        return reject(engine, &transaction::refuse(engine, session, busy), out);
+    }
+    reject(engine, busy, out);
+}
+
+/// Tells whether a command touches no key, so that it need not wait for those who do: it has none, and no watch to end either.
+#[inline]
+fn needs_nothing(session: &Session, resolved: &Resolved) -> bool {
+    matches!(resolved.keys, Keys::None)
+        && !resolved.has(WHOLE | EXCLUSIVE)
+        && (!resolved.has(TRANSACTION) || (resolved.name != "exec" && !session.is_watching()))
+}
+
 /// Tells whether a command needs the gate exclusive.
 fn needs_all(session: &Session, resolved: &Resolved) -> bool {
     resolved.has(EXCLUSIVE) || (resolved.has(TRANSACTION) && transaction::needs_all(session))
@@ -241,18 +271,27 @@ pub(crate) fn run_nested(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_
     cx.engine.stats.ran(cx.session.slot, resolved.id, cx.engine.clock.ticks().saturating_sub(started));
 }
 
+/// What a script may do.
+#[derive(Clone, Copy, Debug)]
+pub struct ScriptRights {
+    /// It must not write.
+    pub read_only: bool,
+    /// It may use memory although there is none left.
+    pub allow_oom: bool,
+}
+
 /// Runs a command for a script, under the locks the script holds. The reply, error or not, goes to `out`.
-pub fn call_from_script(cx: &mut Cx<'_, '_>, args: Args<'_>, read_only: bool, out: &mut Writer) {
-    let admitted = cx.engine.registry.resolve(args).and_then(|resolved| {
+pub fn call_from_script(cx: &mut Cx<'_, '_>, args: Args<'_>, rights: ScriptRights, out: &mut Writer) {
+    let admitted = cx.engine.registry.resolve(args).map_err(|_| UNKNOWN_IN_SCRIPT).and_then(|resolved| {
         if !resolved.accepts(args.len()) {
             Err(crate::error::Error::Text("ERR Wrong number of args calling Redis command from script"))
         } else if resolved.has(NOSCRIPT) && !lifted(cx.engine, resolved) {
             Err(NOT_IN_SCRIPT)
         } else if resolved.has(PROTECTED) && !may_debug(cx.engine, cx.session) {
             Err(DEBUG_NOT_ALLOWED)
-        } else if read_only && resolved.has(WRITE) {
+        } else if rights.read_only && resolved.has(WRITE) {
             Err(crate::error::WRITE_IN_READ_ONLY_SCRIPT)
-        } else if resolved.has(DENYOOM) && cx.engine.memory_full.load(Ordering::Relaxed) {
+        } else if resolved.has(DENYOOM) && !rights.allow_oom && cx.engine.memory_full.load(Ordering::Relaxed) {
             Err(OUT_OF_MEMORY)
         } else {
             Ok(resolved)

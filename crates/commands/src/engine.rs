@@ -16,6 +16,7 @@ use crate::registry::Registry;
 use crate::session::Session;
 use crate::settings::{Setting, Settings};
 use crate::stats::Stats;
+use crate::turn::{ScriptKind, Turn};
 
 /// One look at the clock: wall time and the monotonic count it was taken at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +45,12 @@ pub trait Clock: Send + Sync {
     fn sleep(&self, duration: Duration);
 }
 
-/// Runs scripts.
+/// Runs scripts and keeps libraries of functions.
+///
+/// What looks at scripts and libraries or changes them is called with the gate held exclusively, except [`Scripting::size`],
+/// [`Scripting::library_counts`], [`Scripting::kill`] and [`Scripting::running`], which never wait.
 pub trait Scripting: Send + Sync {
-    /// Runs a script of which `body` or `sha` is given and writes its reply.
+    /// Runs a script or function and writes its reply.
     fn run(&self, cx: &mut Cx<'_, '_>, call: &ScriptCall<'_>) -> Result<(), Error>;
     /// Compiles a script and returns its SHA1 in lower-case hex.
     fn load(&self, body: &[u8]) -> Result<String, Error>;
@@ -56,8 +60,22 @@ pub trait Scripting: Send + Sync {
     fn flush(&self);
     /// Returns the number of known scripts and the bytes their texts take.
     fn size(&self) -> (usize, usize);
-    /// Asks the running script to stop.
-    fn kill(&self) -> Result<(), Error>;
+    /// Asks the running script to stop, if it is of this kind.
+    fn kill(&self, kind: ScriptKind) -> Result<(), Error>;
+    /// Returns what runs, once it has run too long.
+    fn running(&self) -> Option<(ScriptKind, Running)>;
+    /// Loads a library and returns its name.
+    fn load_library(&self, code: &[u8], existing: Existing, loading: &Loading<'_>) -> Result<Vec<u8>, Error>;
+    /// Forgets a library; false if there is none of this name.
+    fn delete_library(&self, name: &[u8]) -> bool;
+    /// Forgets all libraries.
+    fn flush_libraries(&self);
+    /// Loads all of these libraries or, if one is refused, none.
+    fn restore_libraries(&self, texts: &[Vec<u8>], policy: RestorePolicy, loading: &Loading<'_>) -> Result<(), Error>;
+    /// Returns all libraries by name.
+    fn libraries(&self) -> Vec<Library>;
+    /// Returns the number of libraries and of functions.
+    fn library_counts(&self) -> (usize, usize);
 }
 
 /// Which script to run.
@@ -67,6 +85,8 @@ pub enum ScriptName<'a> {
     Body(&'a [u8]),
     /// By SHA1: EVALSHA.
     Sha(&'a [u8]),
+    /// A function by its name: FCALL.
+    Function(&'a [u8]),
 }
 
 /// A call of a script.
@@ -80,6 +100,69 @@ pub struct ScriptCall<'a> {
     pub args: &'a [&'a [u8]],
     /// Writes are refused (EVAL_RO).
     pub read_only: bool,
+    /// The whole command.
+    pub command: &'a [&'a [u8]],
+}
+
+/// A script that has run for a while.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Name of the function, or SHA1 of the script.
+    pub name: Vec<u8>,
+    /// The command that called it.
+    pub command: Vec<Vec<u8>>,
+    /// When it began, in ticks of the clock.
+    pub started: u64,
+}
+
+/// Whether a library may take the place of one of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It must not exist.
+    Refuse,
+    /// It is replaced.
+    Replace,
+}
+
+/// What becomes of the libraries there are when others are restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestorePolicy {
+    /// All go.
+    Flush,
+    /// They stay, and restoring one of the same name is refused.
+    Append,
+    /// They stay unless one of the same name is restored.
+    Replace,
+}
+
+/// What a library reaches while it is loaded.
+pub struct Loading<'e> {
+    /// The clock, for one.
+    pub engine: &'e Engine,
+    /// Loading that takes too long is ended.
+    pub limited: bool,
+}
+
+/// A library, as it is listed.
+#[derive(Clone, Debug)]
+pub struct Library {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its text.
+    pub code: Vec<u8>,
+    /// What it registered.
+    pub functions: Vec<Function>,
+}
+
+/// A function, as it is listed.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// What its author says about it.
+    pub description: Option<Vec<u8>>,
+    /// What it declares about itself.
+    pub flags: Vec<&'static str>,
 }
 
 /// Takes the records of changes, in the order the changes were made.
@@ -123,6 +206,8 @@ pub struct Engine {
     pub clients: Clients,
     /// CLIENT PAUSE.
     pub pause: Pause,
+    /// Whose turn it is to hold the gate exclusively.
+    pub turn: Turn,
     /// The time.
     pub clock: Box<dyn Clock>,
     /// The scripts.
@@ -160,6 +245,7 @@ impl Engine {
             stats: Stats::new(commands),
             clients: Clients::default(),
             pause: Pause::default(),
+            turn: Turn::default(),
             clock,
             scripting: OnceLock::new(),
             log: OnceLock::new(),

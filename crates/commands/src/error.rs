@@ -104,10 +104,20 @@ texts! {
     NUMKEYS = "ERR numkeys should be greater than 0";
     /// A command not allowed in scripts.
     NOT_IN_SCRIPT = "ERR This Redis command is not allowed from script";
+    /// A script calls what is no command.
+    UNKNOWN_IN_SCRIPT = "ERR Unknown Redis command called from script";
     /// A write inside a read-only script.
     WRITE_IN_READ_ONLY_SCRIPT = "ERR Write commands are not allowed from read-only scripts.";
     /// Writes refused while memory is above its limit.
     OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'.";
+    /// A script runs too long.
+    BUSY_SCRIPT = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+    /// A function runs too long.
+    BUSY_FUNCTION = "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
+    /// SCRIPT KILL and FUNCTION KILL while nothing runs.
+    NOT_BUSY = "NOTBUSY No scripts in execution right now.";
+    /// SCRIPT KILL and FUNCTION KILL of what has written.
+    UNKILLABLE = "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.";
     /// HELLO with an unsupported version.
     NO_PROTO = "NOPROTO unsupported protocol version";
     /// Not a 32-bit integer.

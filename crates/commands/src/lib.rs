@@ -25,6 +25,7 @@ pub mod settings;
 pub mod stats;
 mod syntax;
 pub mod transaction;
+pub mod turn;
 
 mod bitfield;
 mod bitmap;
@@ -36,6 +37,7 @@ mod debug;
 mod digest;
 mod expire;
 mod function;
+mod function_payload;
 mod generic;
 mod hash;
 mod help;

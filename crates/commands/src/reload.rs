@@ -9,6 +9,7 @@ use crate::args::Args;
 use crate::client::Arrival;
 use crate::cx::{Cx, Origin};
 use crate::dispatch::run;
+use crate::engine::{Loading, RestorePolicy};
 use crate::error::{Error, LOAD_NOT_HERE};
 use crate::journal::Journal;
 use crate::session::Session;
@@ -25,6 +26,11 @@ pub fn reload(cx: &mut Cx<'_, '_>, load: impl FnOnce(&mut Apply<'_>) -> Result<(
         return Err(LOAD_NOT_HERE);
     }
     let before = cx.db.set_aside();
+    let scripting = cx.engine.scripting.get();
+    let libraries = scripting.map(|scripting| scripting.libraries()).unwrap_or_default();
+    if let Some(scripting) = scripting {
+        scripting.flush_libraries();
+    }
     let effects = std::mem::take(&mut cx.db.effects);
     let (now, db) = (cx.db.set_now(0), cx.db.db());
     let mut session = cx.engine.session(Arrival::embedded());
@@ -38,6 +44,11 @@ pub fn reload(cx: &mut Cx<'_, '_>, load: impl FnOnce(&mut Apply<'_>) -> Result<(
     cx.db.effects = effects;
     if result.is_err() {
         cx.db.put_back(before);
+        if let Some(scripting) = scripting {
+            let texts: Vec<Vec<u8>> = libraries.into_iter().map(|library| library.code).collect();
+            let loading = Loading { engine: cx.engine, limited: false };
+            scripting.restore_libraries(&texts, RestorePolicy::Flush, &loading)?;
+        }
     }
     result
 }

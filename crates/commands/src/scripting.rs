@@ -1,6 +1,7 @@
 //! Scripts: EVAL and its relatives. The language itself lives behind [`crate::engine::Scripting`].
 //!
-//! A script may reach any key, so it runs with the gate exclusive; what it calls is logged command by command.
+//! A script may reach any key, so it runs with the gate exclusive; what it calls is logged command by command. Looking at the known scripts or changing
+//! them needs the gate too: nobody waits for a running script with no way to be sent away.
 
 use crate::args::Args;
 use crate::command::{
@@ -11,6 +12,7 @@ use crate::cx::Cx;
 use crate::engine::{ScriptCall, ScriptName, Scripting};
 use crate::error::Error;
 use crate::help;
+use crate::turn::ScriptKind;
 
 const RUNS: u32 = NOSCRIPT | STALE | SKIP_MONITOR | MAY_REPLICATE | EXCLUSIVE;
 const RUNS_READ_ONLY: u32 = NOSCRIPT | READONLY | STALE | SKIP_MONITOR | EXCLUSIVE;
@@ -23,11 +25,11 @@ const COMMANDS: &[Command] = &[
     cmd("EVALSHA_RO sha1 numkeys [key [key ...]] [arg [arg ...]]", evalsha_ro, RUNS_READ_ONLY, "7.0.0", "Depends on the script that is executed.", "Executes a read-only server-side Lua script by SHA1 digest.").keys(KEYS),
     cmd("EVAL_RO script numkeys [key [key ...]] [arg [arg ...]]", eval_ro, RUNS_READ_ONLY, "7.0.0", "Depends on the script that is executed.", "Executes a read-only server-side Lua script.").keys(KEYS),
     cmd("SCRIPT", container, 0, "2.6.0", "Depends on subcommand.", "A container for Lua scripts management commands.").subcommands(&[
-        cmd("SCRIPT EXISTS sha1 [sha1 ...]", exists, NOSCRIPT, "2.6.0", "O(N) with N being the number of scripts to check (so checking a single script is an O(1) operation).", "Determines whether server-side Lua scripts exist in the script cache."),
-        cmd("SCRIPT FLUSH [ASYNC | SYNC]", flush, NOSCRIPT, "2.6.0", "O(N) with N being the number of scripts in cache", "Removes all server-side Lua scripts from the script cache."),
+        cmd("SCRIPT EXISTS sha1 [sha1 ...]", exists, NOSCRIPT | EXCLUSIVE, "2.6.0", "O(N) with N being the number of scripts to check (so checking a single script is an O(1) operation).", "Determines whether server-side Lua scripts exist in the script cache."),
+        cmd("SCRIPT FLUSH [ASYNC | SYNC]", flush, NOSCRIPT | EXCLUSIVE, "2.6.0", "O(N) with N being the number of scripts in cache", "Removes all server-side Lua scripts from the script cache."),
         cmd("SCRIPT HELP", help, LOADING | STALE, "5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
         cmd("SCRIPT KILL", kill, NOSCRIPT | ALLOW_BUSY, "2.6.0", "O(1)", "Terminates a server-side Lua script during execution."),
-        cmd("SCRIPT LOAD script", load, NOSCRIPT | STALE, "2.6.0", "O(N) with N being the length in bytes of the script body.", "Loads a server-side Lua script to the script cache."),
+        cmd("SCRIPT LOAD script", load, NOSCRIPT | STALE | EXCLUSIVE, "2.6.0", "O(N) with N being the length in bytes of the script body.", "Loads a server-side Lua script to the script cache."),
     ]),
 ];
 
@@ -47,22 +49,22 @@ const HELP: &[&str] = &[
 
 /// EVAL script numkeys [key [key ...]] [arg [arg ...]]
 fn eval(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    run(cx, args, ScriptName::Body(args.at(1)), false)
+    run(cx, args, ScriptName::Body(args.at(1)), Rights::ReadWrite)
 }
 
 /// EVALSHA sha1 numkeys [key [key ...]] [arg [arg ...]]
 fn evalsha(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    run(cx, args, ScriptName::Sha(args.at(1)), false)
+    run(cx, args, ScriptName::Sha(args.at(1)), Rights::ReadWrite)
 }
 
 /// EVALSHA_RO sha1 numkeys [key [key ...]] [arg [arg ...]]
 fn evalsha_ro(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    run(cx, args, ScriptName::Sha(args.at(1)), true)
+    run(cx, args, ScriptName::Sha(args.at(1)), Rights::ReadOnly)
 }
 
 /// EVAL_RO script numkeys [key [key ...]] [arg [arg ...]]
 fn eval_ro(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    run(cx, args, ScriptName::Body(args.at(1)), true)
+    run(cx, args, ScriptName::Body(args.at(1)), Rights::ReadOnly)
 }
 
 /// SCRIPT EXISTS sha1 [sha1 ...]
@@ -92,7 +94,7 @@ fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
 
 /// SCRIPT KILL
 fn kill(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
-    scripting(cx)?.kill()?;
+    scripting(cx)?.kill(ScriptKind::Script)?;
     cx.out.ok();
     Ok(())
 }
@@ -104,21 +106,36 @@ fn load(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn run(cx: &mut Cx<'_, '_>, args: Args<'_>, script: ScriptName<'_>, read_only: bool) -> Result<(), Error> {
-    let count = args.int(2)?;
+/// What a caller lets a script do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rights {
+    /// Everything.
+    ReadWrite,
+    /// Reading.
+    ReadOnly,
+}
+
+/// Runs a script or function with the keys and arguments of its call.
+pub(crate) fn run(cx: &mut Cx<'_, '_>, args: Args<'_>, script: ScriptName<'_>, rights: Rights) -> Result<(), Error> {
+    let count = match script {
+        ScriptName::Function(_) => args.int(2).map_err(|_| Error::Text("ERR Bad number of keys provided"))?,
+        _ => args.int(2)?,
+    };
     let rest = args.from(3);
     let count = usize::try_from(count).map_err(|_| Error::Text("ERR Number of keys can't be negative"))?;
     if count > rest.len() {
         return Err(Error::Text("ERR Number of keys can't be greater than number of args"));
     }
     let (keys, script_args) = rest.split_at(count);
-    let result = scripting(cx)?.run(cx, &ScriptCall { script, keys, args: script_args, read_only });
+    let read_only = rights == Rights::ReadOnly;
+    let result = scripting(cx)?.run(cx, &ScriptCall { script, keys, args: script_args, read_only, command: args.0 });
     // What the script called is logged by itself, also when the script failed afterwards.
     cx.journal.nothing();
     result
 }
 
-fn scripting<'e>(cx: &Cx<'e, '_>) -> Result<&'e dyn Scripting, Error> {
+/// Returns the language, if the store was opened with it.
+pub(crate) fn scripting<'e>(cx: &Cx<'e, '_>) -> Result<&'e dyn Scripting, Error> {
     let engine: &'e crate::engine::Engine = cx.engine;
     engine.scripting.get().map(AsRef::as_ref).ok_or(Error::Text("ERR This store was opened without scripts"))
 }

@@ -115,7 +115,8 @@ settings! {
     ZsetMaxListpackValue "zset-max-listpack-value" SIZE, "64", Always, "Bytes of a member up to which a sorted set stays packed.";
     StreamNodeMaxBytes "stream-node-max-bytes" SettingKind::Memory, "4096", Always, "Bytes up to which a node of a stream takes another entry; 0 for no limit.";
     StreamNodeMaxEntries "stream-node-max-entries" SIZE, "100", Always, "Entries of a node of a stream; 0 for no limit.";
-    LuaTimeLimit "lua-time-limit" int(0, i64::MAX), "5000", Always, "Milliseconds after which a script is stopped.";
+    BusyReplyThreshold "busy-reply-threshold" int(0, i64::MAX), "5000", Always, "Milliseconds after which a running script is reported to other clients and can be killed; 0 for never.";
+    ScriptTimeLimit "script-time-limit" int(0, i64::MAX), "0", Always, "Milliseconds after which a script is stopped, whether or not it has written, which leaves its changes half done; 0 for never.";
     LuaMemoryLimit "lua-memory-limit" SettingKind::Memory, "256mb", Always, "Bytes a script may hold.";
     Appendonly "appendonly" SettingKind::Bool, "no", AtStart, "Whether changes are written to the append-only log.";
     Appendfsync "appendfsync" SettingKind::Choice(&["always", "everysec", "no"]), "everysec", Always, "When the log is forced to disk.";
@@ -233,10 +234,21 @@ impl Settings {
     }
 }
 
-/// Finds a row by name in any case; the older `ziplist` names are understood too.
+/// Finds a row by name in any case; older names are understood too.
 pub fn find(name: &str) -> Option<&'static SettingRow> {
-    let name = name.to_ascii_lowercase().replace("ziplist", "listpack");
-    SETTINGS.iter().find(|row| row.name == name)
+    let name = name.to_ascii_lowercase();
+    SETTINGS.iter().find(|row| row.name == name || row.older_name().is_some_and(|older| older == name))
+}
+
+impl SettingRow {
+    /// Returns the name the setting had in earlier versions of Redis, if another.
+    pub fn older_name(&self) -> Option<String> {
+        match self.setting {
+            Setting::BusyReplyThreshold => Some("lua-time-limit".to_owned()),
+            _ if self.name.contains("listpack") => Some(self.name.replace("listpack", "ziplist")),
+            _ => None,
+        }
+    }
 }
 
 /// Checks a value for a setting; the error is the reason CONFIG SET gives.

@@ -7,7 +7,7 @@
 use smallvec::SmallVec;
 
 use crate::Entry;
-use crate::keyspace::{Keyspace, ShardIndex};
+use crate::keyspace::{Gate, Keyspace, ShardIndex};
 
 /// Keys asked for at a time: about as many loads as a processor has under way at once.
 pub const AHEAD_MAX: usize = 16;
@@ -18,7 +18,7 @@ const STEPS: usize = 3;
 impl Keyspace {
     /// Asks the processor to load what lookups of these keys will need; of more than [`AHEAD_MAX`] keys the first.
     pub fn ask_for(&self, db: usize, keys: &[&[u8]]) {
-        let Some(shards) = self.try_enter() else { return };
+        let Some(Gate::Shared(shards)) = self.try_enter() else { return };
         let mut places: SmallVec<[(ShardIndex, u64); AHEAD_MAX]> =
             keys.iter().take(AHEAD_MAX).map(|key| (Keyspace::shard_of(key), self.hash(key))).collect();
         for step in 0..STEPS {

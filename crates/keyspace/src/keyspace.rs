@@ -5,6 +5,7 @@
 //! the gate exclusively and then owns all shards without locking any. [`Held`] is what either way yields; [`crate::View`] works on it.
 
 use std::hash::{BuildHasher, Hasher};
+use std::sync::TryLockError;
 
 use crossbeam_utils::CachePadded;
 use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
@@ -67,9 +68,17 @@ impl Keyspace {
         Gate::Shared(self.gate.read().expect("no exclusive holder has panicked while changing shards"))
     }
 
-    /// Passes the gate shared unless somebody holds or awaits it exclusively.
-    pub(crate) fn try_enter(&self) -> Option<ShardedLockReadGuard<'_, Shards>> {
-        self.gate.try_read().ok()
+    /// Passes the gate shared, unless somebody holds it exclusively or waits to.
+    ///
+    /// # Panics
+    /// If an exclusive holder has panicked while changing shards.
+    #[inline]
+    pub fn try_enter(&self) -> Option<Gate<'_>> {
+        match self.gate.try_read() {
+            Ok(gate) => Some(Gate::Shared(gate)),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(_)) => panic!("an exclusive holder has panicked while changing shards"),
+        }
     }
 
     /// Passes the gate exclusively: waits until nobody else is inside and keeps everybody out.

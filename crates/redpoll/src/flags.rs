@@ -49,7 +49,10 @@ fn flag(row: &'static SettingRow) -> Arg {
         .hide_short_help(true)
         .help_heading("Settings of the store, as in redis.conf")
         .help(format!("{}{words}{default}", row.summary));
-    let arg = if row.name.contains("listpack") { arg.alias(row.name.replace("listpack", "ziplist")) } else { arg };
+    let arg = match row.older_name() {
+        Some(older) => arg.alias(older),
+        None => arg,
+    };
     if SEVERAL_WORDS.contains(&row.name) { arg.num_args(1..) } else { arg.allow_hyphen_values(true) }
 }
 

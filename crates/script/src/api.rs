@@ -64,6 +64,19 @@ pub(crate) fn library(
     Ok(redis)
 }
 
+/// Takes away from the library what functions do not have, and returns the part of it that a library sees while it is loaded.
+pub(crate) fn withhold_from_functions(lua: &Lua, redis: &Table) -> mlua::Result<Table> {
+    for name in ["replicate_commands", "breakpoint", "debug"] {
+        redis.raw_set(name, Value::Nil)?;
+    }
+    let loading = lua.create_table()?;
+    let levels = LEVELS.iter().map(|(name, _)| *name);
+    for name in levels.chain(["log", "REDIS_VERSION", "REDIS_VERSION_NUM"]) {
+        loading.raw_set(name, redis.raw_get::<Value>(name)?)?;
+    }
+    Ok(loading)
+}
+
 fn sha1hex(lua: &Lua, shared: &Shared, values: MultiValue) -> mlua::Result<String> {
     if values.len() != 1 {
         return Err(errors::reply("ERR wrong number of arguments"));

@@ -4,22 +4,17 @@
 //! running out of memory, or when they take too much of it, and nobody notices. One engine runs one script at a time; whoever owns
 //! it puts it behind a mutex or keeps one per thread.
 
-use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 
-use mlua::{MultiValue, Value};
-
-use crate::api::{Caller, OnError};
-use crate::convert::ReplyWriter;
-use crate::errors::{Cause, Failure, NOT_ENOUGH_MEMORY, ScriptError};
+use crate::errors::{Cause, NOT_ENOUGH_MEMORY, ScriptError};
 use crate::host::{Host, Protocol};
-use crate::limits::Unlimited;
-use crate::sandbox::Sandbox;
+use crate::run::Run;
+use crate::sandbox::{Purpose, Sandbox};
 use crate::shebang::{self, ScriptFlags};
 
 /// The longest script accepted. Also what keeps the counters of Lua 5.1's lexer from overflowing.
 pub const MAX_SCRIPT_BYTES: usize = 16 * 1024 * 1024;
-/// The most bytes of script texts kept.
+/// The most bytes of script texts kept, and as many of libraries.
 pub const MAX_CACHE_BYTES: usize = 256 * 1024 * 1024;
 /// The most scripts kept that were only ever sent by EVAL; beyond it the oldest is forgotten, as in Redis 7.4.
 pub const MAX_EVAL_SCRIPTS: usize = 500;
@@ -101,6 +96,16 @@ pub enum Outcome {
     OutOfMemory,
     /// No script of this name is loaded; the reply says NOSCRIPT.
     NotFound,
+}
+
+impl From<Cause> for Outcome {
+    fn from(cause: Cause) -> Outcome {
+        match cause {
+            Cause::Error => Outcome::Failed,
+            Cause::Killed => Outcome::Killed,
+            Cause::OutOfMemory => Outcome::OutOfMemory,
+        }
+    }
 }
 
 /// By which way a script arrived.
@@ -250,70 +255,16 @@ impl Engine {
             },
         };
         let start = reply.len();
-        let result = self.execute(slot, invocation, host, reply);
-        self.sandbox.reset_libraries();
+        let run = Run { sandbox: &self.sandbox, enter: &self.sandbox.prelude.enter, slot };
+        let result = run.reply(invocation, host, &mut self.reply_buffer, reply);
         let Err(failure) = result else { return Outcome::Finished };
         reply.truncate(start);
         failure.write(sha, reply);
-        match failure.cause {
-            Cause::Error => Outcome::Failed,
-            Cause::Killed => Outcome::Killed,
-            Cause::OutOfMemory => {
-                self.rebuild();
-                Outcome::OutOfMemory
-            }
+        let outcome = Outcome::from(failure.cause);
+        if outcome == Outcome::OutOfMemory {
+            self.rebuild();
         }
-    }
-
-    fn execute(
-        &mut self,
-        slot: u32,
-        invocation: &Invocation<'_>,
-        host: &mut dyn Host,
-        reply: &mut Vec<u8>,
-    ) -> Result<(), Failure> {
-        let Sandbox { lua, shared, names, enter, .. } = &self.sandbox;
-        let caller = Caller {
-            shared,
-            names,
-            host: RefCell::new(host),
-            reply: RefCell::new(std::mem::take(&mut self.reply_buffer)),
-        };
-        let writer_limit = self.config.memory_limit;
-        let result = lua.scope(|scope| {
-            let unlimited = Unlimited::enter(lua, shared);
-            let call = scope.create_function(|lua, values: MultiValue| caller.invoke(lua, values, OnError::Raise))?;
-            let protected_call =
-                scope.create_function(|lua, values: MultiValue| caller.invoke(lua, values, OnError::Return))?;
-            let bytes: usize = invocation.keys.iter().chain(invocation.args).map(|text| text.len() + 64).sum();
-            unlimited.check(bytes)?;
-            let keys = lua.create_sequence_from(invocation.keys.iter().map(|text| BytesArgument(text)))?;
-            let args = lua.create_sequence_from(invocation.args.iter().map(|text| BytesArgument(text)))?;
-            shared.begin(call.clone());
-            lua.set_memory_limit(self.config.memory_limit)?;
-            let entered = enter.call::<(bool, Value)>((slot, call, protected_call, keys, args));
-            lua.set_memory_limit(0)?;
-            let (returned, value) = entered?;
-            if returned {
-                let writer = ReplyWriter {
-                    names,
-                    client: invocation.protocol,
-                    script: shared.protocol(),
-                    max_bytes: writer_limit,
-                };
-                writer.write(&value, reply)?;
-                return Ok(None);
-            }
-            // Running out of memory is not shown to the handler; Lua passes its text on as the value.
-            Ok(Some(Failure::from_value(lua, &value)))
-        });
-        self.reply_buffer = caller.reply.take();
-        let recorded = shared.end();
-        match result {
-            Ok(None) => Ok(()),
-            Ok(Some(unseen)) => Err(recorded.unwrap_or(unseen)),
-            Err(error) => Err(recorded.unwrap_or_else(|| Failure::from_error(&error, None))),
-        }
+        outcome
     }
 
     /// Drops compiled scripts when they, or garbage, take too large a share of the memory scripts have.
@@ -337,7 +288,7 @@ impl Engine {
 }
 
 fn new_sandbox(config: &EngineConfig) -> Sandbox {
-    Sandbox::new(config).expect("a fresh state has no memory limit and runs only our own prelude")
+    Sandbox::new(config, Purpose::Scripts).expect("a fresh state has no memory limit and runs only our own prelude")
 }
 
 fn recompile(sandbox: &mut Sandbox, script: &mut Script) -> Result<u32, ScriptError> {
@@ -348,18 +299,14 @@ fn recompile(sandbox: &mut Sandbox, script: &mut Script) -> Result<u32, ScriptEr
 }
 
 fn compile(sandbox: &mut Sandbox, text: &[u8]) -> Result<u32, ScriptError> {
-    sandbox.compile(text).map_err(|error| match error {
-        mlua::Error::SyntaxError { message, .. } => ScriptError::Compile(message),
-        mlua::Error::MemoryError(_) => ScriptError::Compile(NOT_ENOUGH_MEMORY.to_string()),
-        other => ScriptError::Compile(other.to_string()),
-    })
+    sandbox.compile(text).map_err(|error| ScriptError::Compile(compile_message(error)))
 }
 
-/// Bytes on their way to becoming a Lua string.
-struct BytesArgument<'a>(&'a [u8]);
-
-impl mlua::IntoLua for BytesArgument<'_> {
-    fn into_lua(self, lua: &mlua::Lua) -> mlua::Result<Value> {
-        lua.create_string(self.0).map(Value::String)
+/// What Lua says about a text that does not compile.
+pub(crate) fn compile_message(error: mlua::Error) -> String {
+    match error {
+        mlua::Error::SyntaxError { message, .. } => message,
+        mlua::Error::MemoryError(_) => NOT_ENOUGH_MEMORY.to_string(),
+        other => other.to_string(),
     }
 }

@@ -11,6 +11,9 @@ use crate::number;
 /// The chunk name of every script; the leading `@` makes Lua print it as a file name.
 pub(crate) const CHUNK_NAME: &str = "@user_script";
 
+/// The chunk name of every library of functions.
+pub(crate) const LIBRARY_CHUNK_NAME: &str = "@user_function";
+
 /// The name errors inside prelude.lua carry.
 pub(crate) const PRELUDE_NAME: &str = "sandbox";
 
@@ -29,6 +32,18 @@ pub enum ScriptError {
     TooLong(usize),
     /// The scripts already loaded leave no room; carries the limit in bytes.
     CacheFull(usize),
+    /// The library is refused; carries the whole text of the reply.
+    Library(Vec<u8>),
+}
+
+impl ScriptError {
+    /// Returns the error reply without its leading dash.
+    pub fn text(&self) -> Vec<u8> {
+        match self {
+            ScriptError::Library(text) => text.clone(),
+            other => other.to_string().into_bytes(),
+        }
+    }
 }
 
 impl std::fmt::Display for ScriptError {
@@ -40,6 +55,7 @@ impl std::fmt::Display for ScriptError {
             ScriptError::CacheFull(limit) => {
                 write!(f, "ERR Loaded scripts exceed {limit} bytes, use SCRIPT FLUSH to make room")
             }
+            ScriptError::Library(text) => f.write_str(&String::from_utf8_lossy(text)),
         }
     }
 }
@@ -112,9 +128,17 @@ pub(crate) struct Failure {
     /// The message with its error code.
     pub(crate) message: Vec<u8>,
     /// The line of the script that was running, where one is known.
-    pub(crate) line: Option<usize>,
+    pub(crate) place: Option<Place>,
     /// What ended the script.
     pub(crate) cause: Cause,
+}
+
+/// A line of what users wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// [`CHUNK_NAME`] or [`LIBRARY_CHUNK_NAME`].
+    chunk: &'static str,
+    line: usize,
 }
 
 /// The kind of end a failed script came to.
@@ -127,7 +151,7 @@ pub(crate) enum Cause {
 
 impl Failure {
     /// Describes an error that did not come with a Lua value.
-    pub(crate) fn from_error(error: &mlua::Error, line: Option<usize>) -> Failure {
+    pub(crate) fn from_error(error: &mlua::Error, place: Option<Place>) -> Failure {
         let (message, cause) = match thrown(error) {
             Thrown::Raise(Raise::Text(text)) => (coded(text), Cause::Error),
             Thrown::Raise(Raise::Reply(text)) => (text.clone(), Cause::Error),
@@ -135,21 +159,21 @@ impl Failure {
             Thrown::OutOfMemory => (coded(NOT_ENOUGH_MEMORY.as_bytes()), Cause::OutOfMemory),
             Thrown::Foreign(text) => (coded(text.as_bytes()), Cause::Error),
         };
-        Failure { message, line, cause }
+        Failure { message, place, cause }
     }
 
     /// Describes a value thrown by the script, as seen by a handler running right above the place of the error.
     pub(crate) fn from_value(lua: &Lua, value: &Value) -> Failure {
-        let line = script_line(lua);
+        let place = script_place(lua);
         let message = match value {
-            Value::Error(error) => return Failure::from_error(error, line),
+            Value::Error(error) => return Failure::from_error(error, place),
             Value::Table(table) => match table.raw_get::<Value>("err") {
                 Ok(Value::String(text)) => text.as_bytes().to_vec(),
                 Ok(Value::Integer(number)) => number.to_string().into_bytes(),
                 Ok(Value::Number(number)) => number_text(number),
                 _ => b"ERR unknown error".to_vec(),
             },
-            Value::String(text) => coded(&placed(&text.as_bytes(), line)),
+            Value::String(text) => coded(&placed(&text.as_bytes(), place)),
             Value::Integer(number) => coded(number.to_string().as_bytes()),
             Value::Number(number) => coded(&number_text(*number)),
             Value::Boolean(value) => coded(value.to_string().as_bytes()),
@@ -158,17 +182,17 @@ impl Failure {
         };
         let is_memory = matches!(value, Value::String(text) if text.as_bytes() == NOT_ENOUGH_MEMORY.as_bytes());
         let cause = if is_memory { Cause::OutOfMemory } else { Cause::Error };
-        Failure { message, line, cause }
+        Failure { message, place, cause }
     }
 
-    /// Appends the error reply: message, script and line, on one line.
-    pub(crate) fn write(&self, sha: &[u8; 40], reply: &mut Vec<u8>) {
+    /// Appends the error reply: message, name of the script or function, and line, on one line.
+    pub(crate) fn write(&self, name: &[u8], reply: &mut Vec<u8>) {
         reply.push(b'-');
         write_line(&self.message, reply);
         reply.extend_from_slice(b" script: ");
-        reply.extend_from_slice(sha);
-        if let Some(line) = self.line {
-            reply.extend_from_slice(format!(", on {CHUNK_NAME}:{line}.").as_bytes());
+        reply.extend_from_slice(name);
+        if let Some(Place { chunk, line }) = self.place {
+            reply.extend_from_slice(format!(", on {chunk}:{line}.").as_bytes());
         }
         reply.extend_from_slice(b"\r\n");
     }
@@ -203,11 +227,11 @@ pub(crate) fn thrown(error: &mlua::Error) -> Thrown<'_> {
 }
 
 /// Shows the script's line where Lua's own function was called through the prelude and shows the prelude's.
-fn placed(text: &[u8], line: Option<usize>) -> Vec<u8> {
+fn placed(text: &[u8], place: Option<Place>) -> Vec<u8> {
     let inner = text.strip_prefix(PRELUDE_NAME.as_bytes()).and_then(|rest| rest.strip_prefix(b":"));
-    let Some((inner, line)) = inner.zip(line) else { return text.to_vec() };
+    let Some((inner, Place { chunk, line })) = inner.zip(place) else { return text.to_vec() };
     let digits = inner.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    [format!("{}:{line}", &CHUNK_NAME[1..]).as_bytes(), &inner[digits..]].concat()
+    [format!("{}:{line}", &chunk[1..]).as_bytes(), &inner[digits..]].concat()
 }
 
 fn coded(text: &[u8]) -> Vec<u8> {
@@ -221,11 +245,13 @@ fn number_text(number: f64) -> Vec<u8> {
 }
 
 /// Finds the innermost line of the script itself on the stack.
-fn script_line(lua: &Lua) -> Option<usize> {
+fn script_place(lua: &Lua) -> Option<Place> {
     for level in 1..MAX_LEVELS_SEARCHED {
         let found = lua.inspect_stack(level, |frame| {
             let source = frame.source();
-            if source.source.as_deref() == Some(CHUNK_NAME) { frame.current_line() } else { None }
+            let source = source.source.as_deref();
+            let chunk = [CHUNK_NAME, LIBRARY_CHUNK_NAME].into_iter().find(|name| source == Some(name))?;
+            frame.current_line().map(|line| Place { chunk, line })
         })?;
         if found.is_some() {
             return found;

@@ -6,8 +6,10 @@
 //! conversion of values) is what redis-server 7 shows; where hardening deliberately takes something away, `sandbox` says so.
 //!
 //! ```text
-//! engine     scripts by SHA-1, running one, shaping its reply
-//! shebang    the `#!lua flags=…` line
+//! engine     scripts by SHA-1
+//! functions  libraries of functions by name
+//! run        one run of either, and the shaping of its reply
+//! shebang    the `#!lua …` line
 //! sandbox    builds the Lua state; prelude.lua holds the part that is easier to say in Lua
 //! api        redis.call, redis.log, …
 //! convert    RESP bytes ► Lua values ► RESP bytes
@@ -19,8 +21,8 @@
 //! cjson, cmsgpack, structs, bit, random, patterns    the libraries
 //! ```
 //!
-//! What is absent on purpose: a script cannot load code at run time, open files, keep anything between two runs, or run longer
-//! or larger than its host allows.
+//! What is absent on purpose: a script cannot load code at run time, open files, or run longer or larger than its host allows; nothing
+//! is kept between two runs but the locals of libraries.
 
 mod api;
 mod arguments;
@@ -30,12 +32,14 @@ mod cmsgpack;
 mod convert;
 mod engine;
 mod errors;
+mod functions;
 mod host;
 mod limits;
 mod matcher;
 mod number;
 mod patterns;
 mod random;
+mod run;
 mod sandbox;
 mod shebang;
 mod structs;
@@ -46,6 +50,7 @@ pub use engine::{
     parse_sha, sha1_hex,
 };
 pub use errors::ScriptError;
+pub use functions::{Existing, Function, Functions, Library};
 pub use host::{Host, Interrupt, LogLevel, Propagation, Protocol, Replication};
 pub use shebang::ScriptFlags;
 pub use wiring::scripting;

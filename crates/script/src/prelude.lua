@@ -1,8 +1,11 @@
 -- The part of the sandbox that is easier to say in Lua. Runs once per state, before any script.
 --
--- IN   native: functions and tables built in Rust (settle, handler, raise, and one table per library)
+-- IN   native: functions and tables built in Rust (settle, handler, raise, and one table per library);
+--      native.functions is set in the state of FUNCTION and FCALL
 -- OUT  enter(slot, call, pcall, keys, argv): runs the script kept in that slot of native.scripts
 --      adopt(script, slot): puts a compiled script there and makes its globals ours
+--      enter_function(slot, call, pcall, keys, argv): calls the function kept in that slot
+--      enter_library(slot, call, pcall): runs a library, yielding the list of functions it registers
 --
 -- Every table a script can reach by a global name is an empty proxy in front of the real one, so that nothing a script does
 -- outlives it. The functions that would write into a proxy past its metatable (rawset, table.insert, table.sort) look it up in
@@ -209,6 +212,40 @@ function string_library.gmatch(subject, pattern)
 end
 string_library.gfind = string_library.gmatch
 
+-- What ends inside a coroutine ends the coroutine only, except a kill.
+local threads, resume = native.libraries.coroutine, coroutine.resume
+
+local function resumed(ok, ...)
+  if ok then
+    return ok, ...
+  end
+  local value = ...
+  if type(value) == "userdata" then
+    value = settle(value)
+  end
+  return false, value
+end
+
+function threads.resume(...)
+  return resumed(resume(...))
+end
+
+-- Collecting is allowed, tuning the collector is not: its pace belongs to the store.
+local collectgarbage, TUNING = collectgarbage, { stop = 0, restart = 0, setpause = 200, setstepmul = 200 }
+function G.collectgarbage(...)
+  local option = ...
+  if option ~= nil and TUNING[option] then
+    return TUNING[option]
+  end
+  local result = collectgarbage(...)
+  return result
+end
+
+function G.gcinfo()
+  local kilobytes = collectgarbage("count")
+  return kilobytes - kilobytes % 1
+end
+
 for name, real in next, native.libraries do
   G[name] = freeze(real)
 end
@@ -217,21 +254,18 @@ local string_metatable = getmetatable("")
 string_metatable.__index = string_library
 string_metatable.__metatable = freeze({ __index = G.string })
 
-setmetatable(G, {
+local strict = {
   __index = function(_, name)
     error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
   end,
-})
+}
+setmetatable(G, strict)
 
 -- The one environment of all scripts. KEYS and ARGV stand behind it, out of reach of assignments.
 local environment = freeze(G)
 G._G = environment
 
 local redis, scripts = native.libraries.redis, native.scripts
-
-local function adopt(script, slot)
-  scripts[slot] = setfenv(script, environment)
-end
 
 local function enter(slot, call, protected_call, keys, argv)
   redis.call, redis.pcall = call, protected_call
@@ -241,4 +275,164 @@ local function enter(slot, call, protected_call, keys, argv)
   return ok, value
 end
 
-return enter, adopt
+if not native.functions then
+  local function adopt(script, slot)
+    scripts[slot] = setfenv(script, environment)
+  end
+  return enter, adopt
+end
+
+-- Libraries. While one is loaded its globals are `loading`: the means to register functions and nothing else. Afterwards the same
+-- environment shows what scripts see.
+local loading = setmetatable({ redis = freeze(setmetatable(native.loading, strict)) }, strict)
+local shown = { __index = G, __newindex = readonly, __metatable = false }
+local library_environment = setmetatable({}, shown)
+frozen[library_environment] = G
+G._G = library_environment
+
+local FLAGS = {
+  ["no-writes"] = 1,
+  ["allow-oom"] = 2,
+  ["allow-stale"] = 4,
+  ["no-cluster"] = 8,
+  ["allow-cross-slot-keys"] = 16,
+}
+-- The most functions of one library.
+local MAX_FUNCTIONS = 10000
+
+-- The functions registered by the library being loaded, in order, and by name.
+local registered, names
+
+local function refuse(text)
+  error({ err = "ERR " .. text }, 0)
+end
+
+local function is_text(value)
+  local kind = type(value)
+  return kind == "string" or kind == "number"
+end
+
+local function register(name, callback, description, flags)
+  if not string_library.find(name, "^[%w_]+$") then
+    refuse("Library names can only contain letters, numbers, or underscores(_) and must be at least one character long")
+  end
+  if names[name] then
+    refuse("Function already exists in the library")
+  end
+  if #registered == MAX_FUNCTIONS then
+    refuse("Too many functions in the library")
+  end
+  names[name] = true
+  registered[#registered + 1] = { name = name, callback = callback, description = description, flags = flags }
+end
+
+local function read_flags(list)
+  if type(list) ~= "table" then
+    refuse("flags argument to redis.register_function must be a table representing function flags")
+  end
+  local set, seen, index = 0, {}, 1
+  while rawget(list, index) ~= nil do
+    local flag = rawget(list, index)
+    local bit = FLAGS[flag]
+    if not bit then
+      refuse("unknown flag given")
+    end
+    if not seen[flag] then
+      seen[flag], set = true, set + bit
+    end
+    index = index + 1
+  end
+  return set
+end
+
+local function register_named(options)
+  local name, callback, description, flags
+  for key, value in next, options do
+    if not is_text(key) then
+      refuse("named argument key given to redis.register_function is not a string")
+    elseif key == "function_name" then
+      if not is_text(value) then
+        refuse("function_name argument given to redis.register_function must be a string")
+      end
+      name = tostring(value)
+    elseif key == "description" then
+      if not is_text(value) then
+        refuse("description argument given to redis.register_function must be a string")
+      end
+      description = tostring(value)
+    elseif key == "callback" then
+      if type(value) ~= "function" then
+        refuse("callback argument given to redis.register_function must be a function")
+      end
+      callback = value
+    elseif key == "flags" then
+      flags = read_flags(value)
+    else
+      refuse("unknown argument given to redis.register_function")
+    end
+  end
+  if not name then
+    refuse("redis.register_function must get a function name argument")
+  end
+  if not callback then
+    refuse("redis.register_function must get a callback argument")
+  end
+  register(name, callback, description, flags or 0)
+end
+
+function native.loading.register_function(...)
+  local count = select("#", ...)
+  if not registered then
+    refuse("redis.register_function can only be called on FUNCTION LOAD command")
+  elseif count < 1 or count > 2 then
+    refuse("wrong number of arguments to redis.register_function")
+  end
+  local first, second = ...
+  if count == 1 then
+    if type(first) ~= "table" then
+      refuse(
+        "calling redis.register_function with a single argument is only applicable to Lua table (representing named arguments)."
+      )
+    end
+    return register_named(first)
+  end
+  if not is_text(first) then
+    refuse("first argument to redis.register_function must be a string")
+  end
+  if type(second) ~= "function" then
+    refuse("second argument to redis.register_function must be a function")
+  end
+  register(tostring(first), second, nil, 0)
+end
+
+local function adopt(library, slot)
+  scripts[slot] = setfenv(library, library_environment)
+end
+
+local function enter_library(slot)
+  registered, names = {}, {}
+  shown.__index = loading
+  local ok, value = raw_xpcall(scripts[slot], handler)
+  shown.__index = G
+  if ok then
+    value = registered
+  end
+  registered, names = nil, nil
+  return ok, value
+end
+
+-- Handed over outside the call, since xpcall takes none.
+local callback, callback_keys, callback_args
+local function trampoline()
+  return callback(callback_keys, callback_args)
+end
+
+local function enter_function(slot, call, protected_call, keys, argv)
+  redis.call, redis.pcall = call, protected_call
+  callback, callback_keys, callback_args = scripts[slot], keys, argv
+  local ok, value = raw_xpcall(trampoline, handler)
+  callback, callback_keys, callback_args = nil, nil, nil
+  return ok, value
+end
+
+return enter, adopt, enter_function, enter_library

@@ -1,9 +1,12 @@
 //! Builds the Lua state scripts run in.
 //!
-//! A script sees the globals of redis-server 7: base, `string`, `table`, `math`, `os.clock`, `cjson`, `cmsgpack`, `struct`, `bit`
-//! and `redis`. Taken away for hardening although redis-server has them: `load`, `loadstring`, `collectgarbage`, `gcinfo`,
-//! `coroutine` and `string.dump`. Never there: `dofile`, `loadfile`, `require`, `module`, `getfenv`, `setfenv`, `newproxy`, `print`,
-//! `io`, `debug`.
+//! A script sees the globals of redis-server 7: base, `string`, `table`, `math`, `coroutine`, `os.clock`, `cjson`, `cmsgpack`, `struct`,
+//! `bit` and `redis`. Taken away for hardening although redis-server has them: `load`, `loadstring` and `string.dump`;
+//! `collectgarbage` collects and counts, but leaves the collector's pace alone. Never there: `dofile`, `loadfile`, `require`, `module`,
+//! `getfenv`, `setfenv`, `newproxy`, `print`, `io`, `debug`.
+//!
+//! Functions live in a state of their own, built the same way: what a library keeps in its locals outlasts SCRIPT FLUSH, and scripts cannot
+//! reach it.
 //!
 //! Lua 5.1.5 is as upstream left it in 2012, so known holes are covered here:
 //!
@@ -14,9 +17,9 @@
 //! | CVE-2025-46819: the lexer miscounts the `=` of a long bracket | takes 2^31 of them, a script may have `MAX_SCRIPT_BYTES` (`engine`) |
 //! | CVE-2025-46818: scripts of one user change metatables of basic types for others | the string metatable shows a read-only proxy (prelude.lua) |
 //! | CVE-2024-31449: `bit.tohex` overflows its buffer | `bit` is written in Rust, like all libraries Redis adds |
-//! | CVE-2024-46981: a finaliser runs on freed memory | no `newproxy`, hence no finalisers; no `collectgarbage` |
+//! | CVE-2024-46981: a finaliser runs on freed memory | no `newproxy`, hence no finalisers |
 //! | malicious bytecode | only text is compiled; no `string.dump`, no `load` |
-//! | `pcall` and error handlers swallow a kill | both are wrapped and pass it on (prelude.lua) |
+//! | `pcall`, `coroutine.resume` and error handlers swallow a kill | all are wrapped and pass it on (prelude.lua) |
 //! | pattern matching, `string.rep`, `table.insert`, `table.sort` run for hours inside C | the first two are written in Rust, the others wrapped |
 
 use std::sync::Arc;
@@ -32,21 +35,38 @@ use crate::limits::{Shared, Unlimited};
 use crate::random::Generator;
 use crate::{api, bit, cjson, cmsgpack, patterns, random, structs};
 
+/// What a state is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// EVAL: every script by itself.
+    Scripts,
+    /// FUNCTION LOAD and FCALL: libraries that stay.
+    Libraries,
+}
+
 /// A Lua state ready to run scripts.
 pub(crate) struct Sandbox {
     pub(crate) lua: Lua,
     pub(crate) shared: Arc<Shared>,
     pub(crate) names: Arc<Names>,
-    /// prelude.lua's `enter`.
-    pub(crate) enter: Function,
-    /// prelude.lua's `adopt`.
-    adopt: Function,
+    /// What prelude.lua hands over.
+    pub(crate) prelude: Prelude,
+    purpose: Purpose,
     /// The compiled scripts, kept inside Lua because references from outside are limited to a few thousand.
     scripts: Table,
     next_slot: u32,
-    memory_limit: usize,
+    pub(crate) memory_limit: usize,
     generator: Arc<Mutex<Generator>>,
     json: cjson::Defaults,
+}
+
+/// The functions of prelude.lua that Rust calls.
+pub(crate) struct Prelude {
+    /// Runs the script in a slot; in a state for libraries, calls the function in a slot.
+    pub(crate) enter: Function,
+    /// Runs the library in a slot; the same as `enter` in a state for scripts.
+    pub(crate) enter_library: Function,
+    adopt: Function,
 }
 
 /// Base functions removed from the globals, lest a reference to the real global table ever leaks.
@@ -71,7 +91,7 @@ const STRING_FUNCTIONS: &[&str] = &["byte", "char", "format", "len", "lower", "r
 
 impl Sandbox {
     /// Builds a state within the limits of `config`.
-    pub(crate) fn new(config: &EngineConfig) -> mlua::Result<Sandbox> {
+    pub(crate) fn new(config: &EngineConfig, purpose: Purpose) -> mlua::Result<Sandbox> {
         let libraries = StdLib::STRING | StdLib::TABLE | StdLib::MATH | StdLib::OS;
         let lua = Lua::new_with(libraries, LuaOptions::default())?;
         let shared = Arc::new(Shared::new(config.memory_limit));
@@ -81,7 +101,12 @@ impl Sandbox {
 
         let libraries = build_libraries(&lua, config, &shared, &names, &generator, &json)?;
         let scripts = lua.create_table()?;
-        let (enter, adopt) = run_prelude(&lua, &shared, &names, libraries, &scripts)?;
+        let native = lua.create_table()?;
+        if purpose == Purpose::Libraries {
+            native.raw_set("functions", true)?;
+            native.raw_set("loading", api::withhold_from_functions(&lua, &libraries.raw_get("redis")?)?)?;
+        }
+        let prelude = run_prelude(&lua, &shared, &names, &native, libraries, &scripts)?;
         let globals = lua.globals();
         for name in REMOVED {
             globals.raw_set(*name, Value::Nil)?;
@@ -91,8 +116,8 @@ impl Sandbox {
             lua,
             shared,
             names,
-            enter,
-            adopt,
+            prelude,
+            purpose,
             scripts,
             next_slot: 1,
             memory_limit: config.memory_limit,
@@ -107,13 +132,32 @@ impl Sandbox {
     pub(crate) fn compile(&mut self, text: &[u8]) -> mlua::Result<u32> {
         self.lua.gc_stop();
         self.lua.set_memory_limit(self.memory_limit)?;
-        let compiled = self.lua.load(text).set_name(errors::CHUNK_NAME).set_mode(ChunkMode::Text).into_function();
+        let name = match self.purpose {
+            Purpose::Scripts => errors::CHUNK_NAME,
+            Purpose::Libraries => errors::LIBRARY_CHUNK_NAME,
+        };
+        let compiled = self.lua.load(text).set_name(name).set_mode(ChunkMode::Text).into_function();
         self.lua.set_memory_limit(0)?;
         self.lua.gc_restart();
         let slot = self.next_slot;
-        self.adopt.call::<()>((compiled?, slot))?;
+        self.prelude.adopt.call::<()>((compiled?, slot))?;
         self.next_slot += 1;
         Ok(slot)
+    }
+
+    /// The slots that are free, in order.
+    pub(crate) fn free_slots(&self) -> impl Iterator<Item = u32> {
+        self.next_slot..
+    }
+
+    /// Keeps a function that a library registered in a free slot, by which `enter` finds it once the slot is taken.
+    pub(crate) fn keep(&self, slot: u32, function: Function) -> mlua::Result<()> {
+        self.scripts.raw_set(slot, function)
+    }
+
+    /// Takes so many of the free slots.
+    pub(crate) fn take_slots(&mut self, count: usize) {
+        self.next_slot += u32::try_from(count).expect("a library has a limited number of functions");
     }
 
     /// Forgets a compiled script.
@@ -152,8 +196,16 @@ fn build_libraries(
     let os = lua.create_table()?;
     os.raw_set("clock", standard_os.raw_get::<Function>("clock")?)?;
 
+    // A copy: what stays Lua's own under the global name is removed.
+    let coroutine = lua.create_table()?;
+    for pair in globals.raw_get::<Table>("coroutine")?.pairs::<Value, Value>() {
+        let (name, function) = pair?;
+        coroutine.raw_set(name, function)?;
+    }
+
     let libraries = lua.create_table()?;
     libraries.raw_set("string", string)?;
+    libraries.raw_set("coroutine", coroutine)?;
     libraries.raw_set("table", globals.raw_get::<Table>("table")?)?;
     libraries.raw_set("math", math)?;
     libraries.raw_set("os", os)?;
@@ -169,10 +221,10 @@ fn run_prelude(
     lua: &Lua,
     shared: &Arc<Shared>,
     names: &Arc<Names>,
+    native: &Table,
     libraries: Table,
     scripts: &Table,
-) -> mlua::Result<(Function, Function)> {
-    let native = lua.create_table()?;
+) -> mlua::Result<Prelude> {
     native.raw_set("table", libraries.raw_get::<Table>("table")?)?;
     native.raw_set("libraries", libraries)?;
     native.raw_set("scripts", scripts)?;
@@ -193,10 +245,16 @@ fn run_prelude(
             Ok(())
         })?,
     )?;
-    lua.load(include_str!("prelude.lua"))
+    let (enter, adopt, enter_function, enter_library) = lua
+        .load(include_str!("prelude.lua"))
         .set_name(format!("={}", errors::PRELUDE_NAME))
         .set_mode(ChunkMode::Text)
-        .call(native)
+        .call::<(Function, Function, Option<Function>, Option<Function>)>(native)?;
+    Ok(Prelude {
+        enter_library: enter_library.unwrap_or_else(|| enter.clone()),
+        enter: enter_function.unwrap_or(enter),
+        adopt,
+    })
 }
 
 /// `settle(error)`: the value a script sees for an error raised by a library function; raises kills again.

@@ -1,6 +1,7 @@
-//! The optional first line of a script: `#!lua flags=no-writes,allow-stale`.
+//! The first line of a script, which it can do without, `#!lua flags=no-writes,allow-stale`, and of a library, which it cannot:
+//! `#!lua name=library`.
 //!
-//! Its presence changes the defaults: a script without one runs in a compatibility mode in which, for instance, keys may be
+//! The presence of a script's line changes the defaults: a script without one runs in a compatibility mode in which, for instance, keys may be
 //! reached that were not declared. The line is cut off before compiling, but its line break stays so that line numbers hold.
 
 use crate::errors::ScriptError;
@@ -23,6 +24,25 @@ pub struct ScriptFlags {
 }
 
 impl ScriptFlags {
+    /// Names of the flags, each with the bit that prelude.lua knows it by, in the order FUNCTION LIST shows them.
+    const NAMES: &[(u32, &'static str)] =
+        &[(1, "no-writes"), (2, "allow-oom"), (4, "allow-stale"), (8, "no-cluster"), (16, "allow-cross-slot-keys")];
+
+    /// Makes the flags of a function from the bits of prelude.lua.
+    pub(crate) fn from_bits(bits: u32) -> ScriptFlags {
+        let mut flags = ScriptFlags { declared: true, ..ScriptFlags::default() };
+        for (_, name) in Self::NAMES.iter().filter(|(bit, _)| bits & bit != 0) {
+            flags.set(name);
+        }
+        flags
+    }
+
+    /// Returns the names of the flags that are set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let set = [self.no_writes, self.allow_oom, self.allow_stale, self.no_cluster, self.allow_cross_slot_keys];
+        Self::NAMES.iter().zip(set).filter(|(_, set)| *set).map(|((_, name), _)| *name)
+    }
+
     /// Parses one flag name; false if there is no such flag.
     fn set(&mut self, name: &str) -> bool {
         let flag = match name {
@@ -65,6 +85,45 @@ pub(crate) fn parse(body: &[u8]) -> Result<(ScriptFlags, &[u8]), ScriptError> {
         }
     }
     Ok((flags, &body[end..]))
+}
+
+/// What the first line of a library says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LibraryHead<'a> {
+    pub(crate) name: Vec<u8>,
+    /// The text to compile, from the line break on.
+    pub(crate) text: &'a [u8],
+}
+
+/// Reads the first line of a library.
+pub(crate) fn library(code: &[u8]) -> Result<LibraryHead<'_>, ScriptError> {
+    let refuse = |parts: &[&[u8]]| Err(ScriptError::Library([b"ERR ", parts.concat().as_slice()].concat()));
+    let Some(head) = code.strip_prefix(b"#!") else { return refuse(&[b"Missing library metadata"]) };
+    let Some(end) = head.iter().position(|&byte| byte == b'\n') else { return refuse(&[b"Invalid library metadata"]) };
+    // With its marker, so that an engine is not told from an option by a blank.
+    let Ok(words) = redpoll_resp::split_args(&code[..end + 2]) else { return refuse(&[b"Invalid library metadata"]) };
+    let engine = words.first().map_or(&b""[..], |word| word.strip_prefix(b"#!").unwrap_or(word));
+    let mut name = None;
+    for word in words.iter().skip(1) {
+        let value = word.get(..5).filter(|start| start.eq_ignore_ascii_case(b"name=")).map(|_| &word[5..]);
+        match value {
+            None => return refuse(&[b"Invalid metadata value given: ", word]),
+            Some(_) if name.is_some() => {
+                return refuse(&[b"Invalid metadata value, name argument was given multiple times"]);
+            }
+            Some(value) => name = Some(value.to_vec()),
+        }
+    }
+    let Some(name) = name else { return refuse(&[b"Library name was not given"]) };
+    if name.is_empty() || !name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_') {
+        return refuse(&[
+            b"Library names can only contain letters, numbers, or underscores(_) and must be at least one character long",
+        ]);
+    }
+    if !engine.eq_ignore_ascii_case(b"lua") {
+        return refuse(&[b"Engine '", engine, b"' not found"]);
+    }
+    Ok(LibraryHead { name, text: &head[end..] })
 }
 
 #[cfg(test)]

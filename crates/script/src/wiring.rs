@@ -1,109 +1,193 @@
-//! The way from EVAL to the engine and from `redis.call` back to the command table.
+//! The way from EVAL and FCALL to the engine and from `redis.call` back to the command table.
 //!
-//! There is one Lua state. A script holds the gate to the keyspace exclusively while it runs, so scripts never wait for each other on the state's own lock;
-//! that lock only keeps SCRIPT LOAD and FLUSH apart from a run. SCRIPT KILL touches neither: it raises a flag that the running script's
-//! instruction hook reads.
+//! There is one Lua state for scripts and one for libraries. Whatever uses a state holds the gate to the keyspace exclusively, so nobody waits on the
+//! states' own locks, which only say so to the compiler. What must work while a script runs touches neither state: SCRIPT KILL raises a flag
+//! that the instruction hook of the running script reads, FUNCTION STATS reads what the run has said about itself.
+//!
+//! As in Redis nothing stops a script by itself. When it has run for `busy-reply-threshold` it declares the engine busy, which sends everybody else
+//! away with an error, and can be killed unless it has written: a script stopped in the middle leaves changes that belong together half done.
+//! Who prefers that to a store that hangs sets `script-time-limit`.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use redpoll_commands::REDIS_VERSION;
 use redpoll_commands::args::Args;
 use redpoll_commands::cx::Cx;
-use redpoll_commands::dispatch::call_from_script;
-use redpoll_commands::engine::{ScriptCall, ScriptName, Scripting};
-use redpoll_commands::error::{Error, NO_SCRIPT};
+use redpoll_commands::dispatch::{ScriptRights, call_from_script};
+use redpoll_commands::engine::{
+    Engine as Store, Existing as WantedExisting, Function as ListedFunction, Library as ListedLibrary, Loading,
+    RestorePolicy, Running, ScriptCall, ScriptName, Scripting,
+};
+use redpoll_commands::error::{Error, NO_SCRIPT, NOT_BUSY, OUT_OF_MEMORY, UNKILLABLE};
 use redpoll_commands::settings::{Setting, Settings};
+use redpoll_commands::turn::ScriptKind;
 use redpoll_resp::{Protocol as Wire, Writer};
 
-use crate::{Engine, EngineConfig, Host, Interrupt, Invocation, LogLevel, Origin, Outcome, Protocol, Sha, parse_sha};
+use crate::{
+    Engine, EngineConfig, Existing, Functions, Host, Interrupt, Invocation, LogLevel, Origin, Outcome, Protocol,
+    ScriptError, ScriptFlags, Sha, parse_sha,
+};
+
+/// How long a library may take to load, milliseconds.
+const LOADING_MAX_MS: u64 = 500;
 
 /// Makes the scripting half of a store.
 pub fn scripting(settings: &Settings) -> Box<dyn Scripting> {
     let version = REDIS_VERSION.split('.').map(|part| part.parse().expect("a version is three small numbers"));
     let version = version.collect::<Vec<u8>>().try_into().expect("a version is three small numbers");
     let memory_limit = settings.size(Setting::LuaMemoryLimit);
-    let engine = Engine::new(EngineConfig { memory_limit, version, ..EngineConfig::default() });
+    let config = EngineConfig { memory_limit, version, ..EngineConfig::default() };
     Box::new(Scripts {
-        engine: Mutex::new(engine),
-        run: Arc::default(),
-        count: AtomicUsize::new(0),
-        bytes: AtomicUsize::new(0),
+        engine: Mutex::new(Engine::new(config.clone())),
+        functions: Mutex::new(Functions::new(config)),
+        run: Run::default(),
+        sizes: Sizes::default(),
     })
 }
 
-/// The engine and what others may know of a run without waiting for it.
+/// The two states and what others may know of them and of a run without waiting.
 struct Scripts {
     engine: Mutex<Engine>,
-    run: Arc<Run>,
-    count: AtomicUsize,
-    bytes: AtomicUsize,
+    functions: Mutex<Functions>,
+    run: Run,
+    sizes: Sizes,
+}
+
+/// The sizes that INFO and FUNCTION STATS report.
+#[derive(Debug, Default)]
+struct Sizes {
+    scripts: AtomicUsize,
+    script_bytes: AtomicUsize,
+    libraries: AtomicUsize,
+    functions: AtomicUsize,
+    function_bytes: AtomicUsize,
 }
 
 /// The state of the current run, if there is one.
 #[derive(Debug, Default)]
 struct Run {
-    running: AtomicBool,
+    /// A [`ScriptKind`], or 0.
+    kind: AtomicU8,
     wrote: AtomicBool,
     kill: AtomicBool,
+    /// Filled in when the run has taken long.
+    details: Mutex<Option<Running>>,
 }
 
-impl Scripts {
-    /// Notes the sizes that INFO reports.
-    fn measure(&self, engine: &Engine) {
-        self.count.store(engine.script_count(), Ordering::Relaxed);
-        self.bytes.store(engine.used_memory(), Ordering::Relaxed);
+impl Run {
+    fn kind(&self) -> Option<ScriptKind> {
+        let kind = self.kind.load(Ordering::Acquire);
+        [ScriptKind::Script, ScriptKind::Function].into_iter().find(|known| *known as u8 == kind)
+    }
+
+    fn end(&self) {
+        self.kind.store(0, Ordering::Release);
+        self.wrote.store(false, Ordering::Release);
+        self.kill.store(false, Ordering::Release);
+        *self.details.lock() = None;
     }
 }
 
-impl Scripting for Scripts {
-    fn run(&self, cx: &mut Cx<'_, '_>, call: &ScriptCall<'_>) -> Result<(), Error> {
+impl Scripts {
+    fn measure(&self, engine: &Engine) {
+        self.sizes.scripts.store(engine.script_count(), Ordering::Relaxed);
+        self.sizes.script_bytes.store(engine.used_memory(), Ordering::Relaxed);
+    }
+
+    fn measure_functions(&self, functions: &Functions) {
+        self.sizes.libraries.store(functions.libraries().len(), Ordering::Relaxed);
+        self.sizes.functions.store(functions.function_count(), Ordering::Relaxed);
+        self.sizes.function_bytes.store(functions.used_memory(), Ordering::Relaxed);
+    }
+
+    fn run_script(&self, cx: &mut Cx<'_, '_>, call: &ScriptCall<'_>, reply: &mut Vec<u8>) -> Result<(), Error> {
         let mut engine = self.engine.lock();
         let sha = match call.script {
             ScriptName::Body(body) => {
                 let known = engine.script_count();
-                let sha = engine.load(body, Origin::Eval).map_err(|error| Error::from(error.to_string()))?;
+                let sha = engine.load(body, Origin::Eval).map_err(refused)?;
                 if engine.script_count() != known {
                     self.measure(&engine);
                 }
                 sha
             }
-            ScriptName::Sha(sha) => parse_sha(sha).ok_or(NO_SCRIPT)?,
+            ScriptName::Sha(sha) | ScriptName::Function(sha) => parse_sha(sha).ok_or(NO_SCRIPT)?,
         };
         let flags = engine.flags(&sha).ok_or(NO_SCRIPT)?;
-        if call.read_only && flags.declared && !flags.no_writes {
-            return Err(Error::Text("ERR Can not execute a script with write flag using *_ro command."));
-        }
-        let protocol = match cx.out.protocol() {
-            Wire::Resp2 => Protocol::Resp2,
-            Wire::Resp3 => Protocol::Resp3,
-        };
-        let db = cx.db.db();
-        let mut reply = Vec::new();
-        let limit_ms = cx.engine.settings.int(Setting::LuaTimeLimit).unsigned_abs();
-        let started = cx.engine.clock.ticks();
-        self.run.running.store(true, Ordering::Release);
-        let invocation = Invocation { keys: call.keys, args: call.args, protocol };
-        let read_only = call.read_only || flags.no_writes;
-        let mut host = Caller { run: &self.run, read_only, limit_ms, started, spare: Vec::new(), cx };
-        let outcome = engine.run(&sha, &invocation, &mut host, &mut reply);
-        for flag in [&self.run.running, &self.run.wrote, &self.run.kill] {
-            flag.store(false, Ordering::Release);
-        }
-        // A script that selected another database leaves its caller where it was.
-        cx.session.db = db;
-        cx.db.select(db);
+        let mut host = self.host(cx, call, ScriptKind::Script, flags, &sha)?;
+        let outcome = engine.run(&sha, &host.invocation(), &mut host, reply);
         if outcome != Outcome::Finished {
             self.measure(&engine);
         }
-        cx.out.raw(&reply);
         Ok(())
+    }
+
+    fn run_function(
+        &self,
+        cx: &mut Cx<'_, '_>,
+        call: &ScriptCall<'_>,
+        name: &[u8],
+        reply: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let mut functions = self.functions.lock();
+        let function = functions.find(name).ok_or(Error::Text("ERR Function not found"))?;
+        let (flags, name) = (function.flags, function.name.clone());
+        let mut host = self.host(cx, call, ScriptKind::Function, flags, &name)?;
+        let outcome = functions.call(&name, &host.invocation(), &mut host, reply);
+        if outcome != Outcome::Finished {
+            self.measure_functions(&functions);
+        }
+        Ok(())
+    }
+
+    /// Checks what a script declares against what its caller and the store allow, and begins its run.
+    fn host<'r, 'x, 'a, 'g>(
+        &'r self,
+        cx: &'x mut Cx<'a, 'g>,
+        call: &'r ScriptCall<'r>,
+        kind: ScriptKind,
+        flags: ScriptFlags,
+        name: &'r [u8],
+    ) -> Result<Caller<'r, 'x, 'a, 'g>, Error> {
+        if flags.declared {
+            if call.read_only && !flags.no_writes {
+                return Err(Error::Text("ERR Can not execute a script with write flag using *_ro command."));
+            }
+            if cx.engine.memory_full.load(Ordering::Relaxed) && !flags.allow_oom && !flags.no_writes {
+                return Err(OUT_OF_MEMORY);
+            }
+        }
+        let rights = ScriptRights { read_only: call.read_only || flags.no_writes, allow_oom: flags.allow_oom };
+        self.run.kind.store(kind as u8, Ordering::Release);
+        let started = cx.engine.clock.ticks();
+        Ok(Caller { run: &self.run, call, kind, name, rights, started, spare: Vec::new(), cx })
+    }
+}
+
+fn refused(error: ScriptError) -> Error {
+    Error::Owned(error.text())
+}
+
+impl Scripting for Scripts {
+    fn run(&self, cx: &mut Cx<'_, '_>, call: &ScriptCall<'_>) -> Result<(), Error> {
+        let db = cx.db.db();
+        let mut reply = Vec::new();
+        let result = match call.script {
+            ScriptName::Function(name) => self.run_function(cx, call, name, &mut reply),
+            ScriptName::Body(_) | ScriptName::Sha(_) => self.run_script(cx, call, &mut reply),
+        };
+        self.run.end();
+        // A script that selected another database leaves its caller where it was.
+        cx.session.db = db;
+        cx.db.select(db);
+        cx.out.raw(&reply);
+        result
     }
 
     fn load(&self, body: &[u8]) -> Result<String, Error> {
         let mut engine = self.engine.lock();
-        let sha: Sha = engine.load(body, Origin::Load).map_err(|error| Error::from(error.to_string()))?;
+        let sha: Sha = engine.load(body, Origin::Load).map_err(refused)?;
         self.measure(&engine);
         Ok(String::from_utf8_lossy(&sha).into_owned())
     }
@@ -119,32 +203,148 @@ impl Scripting for Scripts {
     }
 
     fn size(&self) -> (usize, usize) {
-        (self.count.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+        let bytes = self.sizes.script_bytes.load(Ordering::Relaxed) + self.sizes.function_bytes.load(Ordering::Relaxed);
+        (self.sizes.scripts.load(Ordering::Relaxed), bytes)
     }
 
-    fn kill(&self) -> Result<(), Error> {
-        if !self.run.running.load(Ordering::Acquire) {
-            return Err(Error::Text("NOTBUSY No scripts in execution right now."));
+    fn kill(&self, kind: ScriptKind) -> Result<(), Error> {
+        let running = self.run.kind().ok_or(NOT_BUSY)?;
+        if running != kind {
+            return Err(running.busy());
         }
         if self.run.wrote.load(Ordering::Acquire) {
-            return Err(Error::Text(
-                "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
-            ));
+            return Err(UNKILLABLE);
         }
         self.run.kill.store(true, Ordering::Release);
         Ok(())
     }
+
+    fn running(&self) -> Option<(ScriptKind, Running)> {
+        self.run.kind().zip(self.run.details.lock().clone())
+    }
+
+    fn load_library(&self, code: &[u8], existing: WantedExisting, loading: &Loading<'_>) -> Result<Vec<u8>, Error> {
+        let existing = match existing {
+            WantedExisting::Refuse => Existing::Refuse,
+            WantedExisting::Replace => Existing::Replace,
+        };
+        let mut functions = self.functions.lock();
+        let loaded = functions.load(code, existing, &mut Loader::new(loading));
+        self.measure_functions(&functions);
+        loaded.map_err(refused)
+    }
+
+    fn delete_library(&self, name: &[u8]) -> bool {
+        let mut functions = self.functions.lock();
+        let deleted = functions.delete(name);
+        self.measure_functions(&functions);
+        deleted
+    }
+
+    fn flush_libraries(&self) {
+        let mut functions = self.functions.lock();
+        functions.flush();
+        self.measure_functions(&functions);
+    }
+
+    fn restore_libraries(&self, texts: &[Vec<u8>], policy: RestorePolicy, loading: &Loading<'_>) -> Result<(), Error> {
+        let mut functions = self.functions.lock();
+        let restored = match policy {
+            RestorePolicy::Flush => functions.replace_all(texts, &mut || Loader::new(loading)),
+            RestorePolicy::Append => functions.add_all(texts, Existing::Refuse, &mut || Loader::new(loading)),
+            RestorePolicy::Replace => functions.add_all(texts, Existing::Replace, &mut || Loader::new(loading)),
+        };
+        self.measure_functions(&functions);
+        restored.map_err(refused)
+    }
+
+    fn libraries(&self) -> Vec<ListedLibrary> {
+        let functions = self.functions.lock();
+        let libraries = functions.libraries().iter().map(|(name, library)| ListedLibrary {
+            name: name.clone(),
+            code: library.code.to_vec(),
+            functions: library
+                .functions
+                .iter()
+                .map(|function| ListedFunction {
+                    name: function.name.clone(),
+                    description: function.description.clone(),
+                    flags: function.flags.names().collect(),
+                })
+                .collect(),
+        });
+        libraries.collect()
+    }
+
+    fn library_counts(&self) -> (usize, usize) {
+        (self.sizes.libraries.load(Ordering::Relaxed), self.sizes.functions.load(Ordering::Relaxed))
+    }
 }
 
-/// What one run reaches: the command table under the locks of the EVAL that called it.
+/// What a library reaches while it is loaded: the log lines it writes.
+struct Loader<'e> {
+    store: &'e Store,
+    limited: bool,
+    started: u64,
+}
+
+impl<'e> Loader<'e> {
+    fn new(loading: &Loading<'e>) -> Loader<'e> {
+        Loader { store: loading.engine, limited: loading.limited, started: loading.engine.clock.ticks() }
+    }
+}
+
+impl Host for Loader<'_> {
+    fn call(&mut self, _: &[&[u8]], _: Protocol, reply: &mut Vec<u8>) {
+        reply.extend_from_slice(b"-ERR redis.call can only be called inside a script invocation\r\n");
+    }
+
+    fn log(&mut self, level: LogLevel, message: &[u8]) {
+        log_line(level, message);
+    }
+
+    fn interrupt(&mut self) -> Interrupt {
+        let elapsed_ms = self.store.clock.ticks().saturating_sub(self.started) / 1_000_000;
+        if self.limited && elapsed_ms > LOADING_MAX_MS {
+            return Interrupt::Kill(b"ERR FUNCTION LOAD timeout".to_vec());
+        }
+        Interrupt::Continue
+    }
+}
+
+/// What one run reaches: the command table under the locks of the command that called it.
 struct Caller<'r, 'x, 'a, 'g> {
     run: &'r Run,
-    read_only: bool,
-    limit_ms: u64,
+    call: &'r ScriptCall<'r>,
+    kind: ScriptKind,
+    /// Name of the function, or SHA1 of the script.
+    name: &'r [u8],
+    rights: ScriptRights,
     started: u64,
     /// Buffer of the replies, so that a call allocates none.
     spare: Vec<u8>,
     cx: &'x mut Cx<'a, 'g>,
+}
+
+impl<'r> Caller<'r, '_, '_, '_> {
+    fn invocation(&self) -> Invocation<'r> {
+        let protocol = match self.cx.out.protocol() {
+            Wire::Resp2 => Protocol::Resp2,
+            Wire::Resp3 => Protocol::Resp3,
+        };
+        Invocation { keys: self.call.keys, args: self.call.args, protocol }
+    }
+
+    /// Tells everybody that the script runs too long.
+    fn declare_busy(&self) {
+        let mut details = self.run.details.lock();
+        if details.is_none() {
+            let command = self.call.command.iter().map(|arg| arg.to_vec()).collect();
+            *details = Some(Running { name: self.name.to_vec(), command, started: self.started });
+            self.cx.engine.turn.declare_busy(self.kind);
+            tracing::warn!(name = %String::from_utf8_lossy(self.name), "a script runs longer than busy-reply-threshold");
+        }
+    }
 }
 
 impl Host for Caller<'_, '_, '_, '_> {
@@ -156,7 +356,7 @@ impl Host for Caller<'_, '_, '_, '_> {
         let mut out = Writer::with_buffer(std::mem::take(&mut self.spare), wire);
         out.clear();
         let dirty = self.cx.db.effects.dirty;
-        call_from_script(self.cx, Args(args), self.read_only, &mut out);
+        call_from_script(self.cx, Args(args), self.rights, &mut out);
         if self.cx.db.effects.dirty != dirty {
             self.run.wrote.store(true, Ordering::Release);
         }
@@ -165,12 +365,7 @@ impl Host for Caller<'_, '_, '_, '_> {
     }
 
     fn log(&mut self, level: LogLevel, message: &[u8]) {
-        let message = String::from_utf8_lossy(message);
-        match level {
-            LogLevel::Debug | LogLevel::Verbose => tracing::debug!(target: "script", "{message}"),
-            LogLevel::Notice => tracing::info!(target: "script", "{message}"),
-            LogLevel::Warning => tracing::warn!(target: "script", "{message}"),
-        }
+        log_line(level, message);
     }
 
     fn permits(&mut self, args: &[&[u8]]) -> Option<bool> {
@@ -178,15 +373,31 @@ impl Host for Caller<'_, '_, '_, '_> {
     }
 
     fn interrupt(&mut self) -> Interrupt {
-        if self.run.kill.load(Ordering::Acquire) {
-            return Interrupt::Kill(b"ERR Error running script: Script killed by user with SCRIPT KILL.".to_vec());
+        // Between the question whether it has written and the end nothing is written: a script is asked outside any command.
+        if self.run.kill.load(Ordering::Acquire) && !self.run.wrote.load(Ordering::Acquire) {
+            return Interrupt::Kill(b"ERR Script killed by user with SCRIPT KILL...".to_vec());
         }
-        let elapsed_ms = (self.cx.engine.clock.ticks() - self.started) / 1_000_000;
-        if self.limit_ms > 0 && elapsed_ms > self.limit_ms {
-            let text =
-                format!("ERR Script stopped after {elapsed_ms} ms (lua-time-limit); changes it made until then stay");
+        let settings = &self.cx.engine.settings;
+        let elapsed_ms = self.cx.engine.clock.ticks().saturating_sub(self.started) / 1_000_000;
+        let passed = |setting| matches!(settings.int(setting).unsigned_abs(), limit @ 1.. if elapsed_ms >= limit);
+        if passed(Setting::ScriptTimeLimit) {
+            let text = format!(
+                "ERR Script stopped after {elapsed_ms} ms (script-time-limit); changes it made until then stay"
+            );
             return Interrupt::Kill(text.into_bytes());
         }
+        if passed(Setting::BusyReplyThreshold) {
+            self.declare_busy();
+        }
         Interrupt::Continue
+    }
+}
+
+fn log_line(level: LogLevel, message: &[u8]) {
+    let message = String::from_utf8_lossy(message);
+    match level {
+        LogLevel::Debug | LogLevel::Verbose => tracing::debug!(target: "script", "{message}"),
+        LogLevel::Notice => tracing::info!(target: "script", "{message}"),
+        LogLevel::Warning => tracing::warn!(target: "script", "{message}"),
     }
 }

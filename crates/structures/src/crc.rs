@@ -107,6 +107,34 @@ pub fn hash_slot(key: &[u8]) -> u16 {
     crc16(hash_tag(key)) % SLOTS
 }
 
+/// The polynomial of Jones, bits reversed.
+const CRC64_POLYNOMIAL: u64 = 0x95ac_9329_ac4b_c9b5;
+
+const CRC64_TABLE: [u64; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = byte as u64;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ CRC64_POLYNOMIAL } else { crc >> 1 };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
+
+/// CRC-64 as Redis ends its dumps with.
+///
+/// ```
+/// assert_eq!(redpoll_structures::crc::crc64(b"123456789"), 0xe9c6_d914_c4b8_d9ca);
+/// ```
+pub fn crc64(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |crc, byte| (crc >> 8) ^ CRC64_TABLE[usize::from(crc as u8 ^ byte)])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

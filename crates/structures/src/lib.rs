@@ -11,7 +11,8 @@
 //! | [`bits`] | strings of bytes as arrays of bits: counting, searching, fields |
 //! | [`glob`] | the glob patterns of KEYS and SCAN |
 //! | [`decimal`] | numbers as text, exactly as clients expect them |
-//! | [`crc`] | CRC-16 for hash slots |
+//! | [`crc`] | CRC-16 for hash slots, CRC-64 for dumps |
+//! | [`lzf`] | the compression of strings in dumps |
 //!
 //! This is the only crate that may contain `unsafe`; every block says why it is sound.
 
@@ -21,6 +22,7 @@ pub mod crc;
 pub mod decimal;
 pub mod glob;
 pub mod int_set;
+pub mod lzf;
 pub mod packed;
 mod prefetch;
 pub mod ranked_map;

@@ -1,0 +1,64 @@
+//! The transcripts of this folder, which need scripts, run on a store in this process; `cargo xtask oracle` runs the same files on a real redis-server.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use redpoll_store::{Config, Connection, Store};
+use redpoll_testkit::{Protocol, Reply, Target};
+
+/// The client that a fresh or reset target uses.
+const MAIN: &str = "main";
+
+/// A store and its callers.
+struct Embedded {
+    store: Store,
+    clients: HashMap<String, Connection>,
+    current: String,
+}
+
+impl Embedded {
+    fn new() -> Embedded {
+        let config = Config::in_memory().set("enable-debug-command", "yes").expect("there is such a setting");
+        let store = Store::open(config).expect("a store in memory opens");
+        let mut target = Embedded { store, clients: HashMap::new(), current: MAIN.to_owned() };
+        target.set_protocol(Protocol::Resp2);
+        target
+    }
+}
+
+impl Target for Embedded {
+    fn call(&mut self, args: &[Vec<u8>]) -> Reply {
+        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+        let client = self.clients.get_mut(&self.current).expect("the current client is connected");
+        Reply::read(&mut client.call_raw(&args)).expect("a reply is well formed")
+    }
+
+    fn set_protocol(&mut self, protocol: Protocol) {
+        let mut client = self.store.connect();
+        let version: &[u8] = if protocol == Protocol::Resp3 { b"3" } else { b"2" };
+        client.call_raw(&[b"HELLO", version]);
+        self.clients.insert(self.current.clone(), client);
+    }
+
+    fn reset(&mut self) {
+        self.clients.clear();
+        MAIN.clone_into(&mut self.current);
+        self.set_protocol(Protocol::Resp2);
+    }
+
+    fn use_client(&mut self, name: &str) {
+        self.current = name.to_owned();
+        if !self.clients.contains_key(name) {
+            self.set_protocol(Protocol::Resp2);
+        }
+    }
+
+    fn advance(&mut self, ms: u64) {
+        std::thread::sleep(Duration::from_millis(ms));
+    }
+}
+
+#[test]
+fn every_transcript_holds() {
+    redpoll_testkit::transcript::run_folder(concat!(env!("CARGO_MANIFEST_DIR"), "/tests"), Embedded::new);
+}
