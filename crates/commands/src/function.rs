@@ -14,7 +14,7 @@ use crate::command::{
     STALE, WRITE, cmd, container,
 };
 use crate::cx::{Cx, Origin};
-use crate::engine::{Existing, Library, Loading, RestorePolicy, ScriptName};
+use crate::engine::{Existing, Library, Loading, RestorePolicy, ScriptName, Scripting};
 use crate::error::Error;
 use crate::scripting::{Rights, run, scripting};
 use crate::turn::ScriptKind;
@@ -156,7 +156,7 @@ fn list(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         }
         at += 1;
     }
-    let mut libraries = scripting(cx).map_or_else(|_| Vec::new(), |scripting| scripting.libraries());
+    let mut libraries = scripting(cx).map_or_else(|_| Vec::new(), Scripting::libraries);
     libraries.retain(|library| pattern.is_none_or(|pattern| glob::matches_ignore_case(pattern, &library.name)));
     cx.out.array(libraries.len());
     libraries.iter().for_each(|library| describe(cx, library, with_code.then_some(&*library.code)));

@@ -38,6 +38,9 @@ pub struct Function {
     slot: Option<u32>,
 }
 
+/// The name of a library that was restored, and the text of the one it replaced.
+type Restored = (Vec<u8>, Option<Box<[u8]>>);
+
 /// Whether a library may take the place of one of the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
@@ -138,7 +141,7 @@ impl Functions {
         existing: Existing,
         host: &mut dyn FnMut() -> H,
     ) -> Result<(), ScriptError> {
-        let mut done: Vec<(Vec<u8>, Option<Box<[u8]>>)> = Vec::new();
+        let mut done: Vec<Restored> = Vec::new();
         for code in codes {
             let loaded = shebang::library(code).and_then(|LibraryHead { name, .. }| {
                 let before = self.libraries.get(&name).map(|library| library.code.clone());
@@ -162,7 +165,7 @@ impl Functions {
         Ok(())
     }
 
-    fn undo<H: Host>(&mut self, done: Vec<(Vec<u8>, Option<Box<[u8]>>)>, host: &mut dyn FnMut() -> H) {
+    fn undo<H: Host>(&mut self, done: Vec<Restored>, host: &mut dyn FnMut() -> H) {
         for (name, _) in &done {
             self.delete(name);
         }

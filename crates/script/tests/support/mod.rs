@@ -1,5 +1,8 @@
 //! A host with just enough commands for the scripts of these tests.
 
+// Every test is a program of its own and uses a part of this.
+#![allow(dead_code)]
+
 use std::collections::BTreeMap;
 
 use redpoll_script::{Engine, EngineConfig, Host, Interrupt, Invocation, LogLevel, Origin, Protocol, Replication};
