@@ -79,14 +79,6 @@ fn endless_scripts_are_killed() {
         "while true do redis.call('ping') end",
         "while true do cjson.encode({1, 2, 3}) end",
         "for w in string.gmatch(('a'):rep(100), '()') do while true do end end",
-        "coroutine.wrap(function() while true do end end)()",
-        "pcall(coroutine.wrap(function() while true do end end)) return 'survived'",
-        "coroutine.resume(coroutine.create(function() while true do end end)) return 'survived'",
-        "while true do coroutine.resume(coroutine.create(function() while true do end end)) end",
-        "pcall(coroutine.resume, coroutine.create(function() pcall(function() while true do end end) end)) return 'survived'",
-        "coroutine.wrap(function() coroutine.wrap(function() pcall(redis.pcall, 'ping') while true do end end)() end)()",
-        "while true do coroutine.wrap(function() coroutine.yield() end)() end",
-        "while true do collectgarbage() end",
     ] {
         check_killed(script);
     }
@@ -128,8 +120,6 @@ fn memory_is_limited() {
         "local s = ('x'):rep(4000000) local t = {s, s, s, s, s, s} return cjson.encode(t)",
         "local s = ('x'):rep(4000000) local t = {s, s, s, s, s, s} return cmsgpack.pack(t)",
         "local t = {} while true do t[#t + 1] = cjson.new() end",
-        "local t = {} while true do t[#t + 1] = coroutine.create(function() end) end",
-        "collectgarbage('stop') local s = 'x' while true do s = s .. s end",
         "local f = function() end local t = {} while true do t[#t + 1] = function() return t end end",
         "return struct.pack('c2000000000', 'x')",
         "local s = ('x'):rep(4000000) return struct.pack('sssss', s, s, s, s, s)",
