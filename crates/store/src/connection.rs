@@ -11,6 +11,7 @@ use redpoll_commands::session::{ReplyMode, Session};
 use redpoll_resp::{DecodeLimits, Protocol, Value, Writer, decode};
 
 use crate::Error;
+use crate::housekeeper::Housekeeper;
 use crate::store::Inner;
 
 /// A session of its own: selected database, transaction, buffers. Not shared between threads; make one per thread.
@@ -19,6 +20,8 @@ pub struct Connection {
     session: Session,
     out: Writer,
     bell: Option<Arc<Bell>>,
+    /// A connection is as good as a handle: while one lives, the store is kept house for.
+    _housekeeper: Arc<Housekeeper>,
 }
 
 /// What a thread waits at for messages.
@@ -49,11 +52,11 @@ impl Bell {
 }
 
 impl Connection {
-    pub(crate) fn new(inner: Arc<Inner>) -> Connection {
+    pub(crate) fn new(inner: Arc<Inner>, housekeeper: Arc<Housekeeper>) -> Connection {
         let mut session = inner.engine.session(Arrival::embedded());
         // A password keeps strangers out of the network, not the process out of its own store.
         session.authenticated = true;
-        Connection { inner, session, out: Writer::new(Protocol::Resp3), bell: None }
+        Connection { inner, session, out: Writer::new(Protocol::Resp3), bell: None, _housekeeper: housekeeper }
     }
 
     /// Runs one command and returns its reply; an error reply is [`Value::Error`].

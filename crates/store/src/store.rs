@@ -20,7 +20,7 @@ const POOLED_MAX: usize = 64;
 pub struct Store {
     inner: Arc<Inner>,
     pool: Arc<Mutex<Vec<Connection>>>,
-    _housekeeper: Arc<Housekeeper>,
+    housekeeper: Arc<Housekeeper>,
 }
 
 pub(crate) struct Inner {
@@ -61,12 +61,12 @@ impl Store {
         let inner = Arc::new(Inner { engine, log });
         let housekeeper =
             Housekeeper::start(Arc::downgrade(&inner)).map_err(|error| Error::System(error.to_string()))?;
-        Ok(Store { inner, pool: Arc::default(), _housekeeper: Arc::new(housekeeper) })
+        Ok(Store { inner, pool: Arc::default(), housekeeper: Arc::new(housekeeper) })
     }
 
     /// Makes a connection: a session with a database and buffers of its own, for one thread.
     pub fn connect(&self) -> Connection {
-        Connection::new(Arc::clone(&self.inner))
+        Connection::new(Arc::clone(&self.inner), Arc::clone(&self.housekeeper))
     }
 
     /// Runs one command in a session that begins and ends with it and returns its reply; an error reply is [`Value::Error`].
