@@ -81,19 +81,19 @@ async fn a_body_must_say_that_it_is_json() {
 }
 
 #[tokio::test]
-async fn a_decision_of_a_rate_limit_stands_in_headers_too() {
+async fn a_decision_of_a_rate_limit_stands_in_status_and_headers_too() {
     let api = Api::new();
     let body = json!({"limit": 2, "window_ms": 60_000, "algorithm": "fixed_window"});
     let first = api.json("POST", "/v1/rate/login/ann/take", body.clone()).await;
-    assert_eq!(first.json()["allowed"], true);
+    assert_eq!((first.status, &first.json()["allowed"]), (StatusCode::OK, &json!(true)));
     assert_eq!((first.header("ratelimit-limit"), first.header("ratelimit-remaining")), ("2", "1"));
     assert_eq!(first.header("retry-after"), "");
     api.json("POST", "/v1/rate/login/ann/take", body.clone()).await;
     let refused = api.json("POST", "/v1/rate/login/ann/take", body).await;
-    assert_eq!(refused.json()["allowed"], false);
+    assert_eq!((refused.status, &refused.json()["allowed"]), (StatusCode::TOO_MANY_REQUESTS, &json!(false)));
     let after: u64 = refused.header("retry-after").parse().unwrap();
     assert!((1..=60).contains(&after));
-    // What is asked in a query means the same.
+    // What is asked in a query means the same, and telling that asking would be refused is no refusal.
     let peeked = api.get("/v1/rate/login/ann?limit=2&window_ms=60000&algorithm=fixed_window").await;
     assert_eq!((peeked.status, &peeked.json()["remaining"]), (StatusCode::OK, &json!(0)));
 }

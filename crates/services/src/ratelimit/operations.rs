@@ -17,9 +17,9 @@ pub const SERVICE: Service = Service {
     name: NAME,
     doc: "Who may do something how often: fixed window, sliding log, sliding counter, token bucket. One decision is one atomic step.",
     operations: &[
-        operation!(NAME, "take", Post "/rate/{rule}/{subject}/take", take: TakeInput => Decision, [200, 422],
+        operation!(NAME, "take", Post "/rate/{rule}/{subject}/take", take: TakeInput => Decision, [200, 429, 422],
             "Asks for units and consumes them if admitted.",
-            "A refusal is a result, not an error: `allowed` is false and `retry_after_ms` says when to come again. All units are consumed or none. A cost above the limit is an error. When the store is down the outage policy decides and `source` says so."),
+            "A refusal is a result, not an error: `allowed` is false and `retry_after_ms` says when to come again; over HTTP it has the same body as an admission, status 429 and `Retry-After` in seconds. All units are consumed or none. A cost above the limit is an error. When the store is down the outage policy decides and `source` says so."),
         operation!(NAME, "peek", Get "/rate/{rule}/{subject}", peek: TakeInput => Decision, [200, 422],
             "Tells what asking would answer.", "Consumes nothing."),
         operation!(NAME, "reset", Delete "/rate/{rule}/{subject}", reset: ResetInput => ResetDone, [200, 422, 503, 504],
