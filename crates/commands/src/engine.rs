@@ -177,8 +177,19 @@ pub trait Log: Send + Sync {
 pub trait Host: Send + Sync {
     /// Returns lines `name:value` for a section of INFO that this layer adds to.
     fn info(&self, section: &str) -> Vec<(String, String)>;
-    /// Ends the program.
-    fn shutdown(&self) -> Result<(), Error>;
+    /// Returns how much of the machine's memory the process takes, if the system tells.
+    fn resident_bytes(&self) -> Option<u64>;
+    /// Begins to end the program, or says why not; nothing has ended when this returns.
+    fn shut_down(&self, wanted: Shutdown) -> Result<(), Error>;
+}
+
+/// How a program is to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shutdown {
+    /// Only if the data is on the disk, even where it is not kept there.
+    pub save: bool,
+    /// Even if the data cannot be written.
+    pub force: bool,
 }
 
 /// What DEBUG has switched off or on.

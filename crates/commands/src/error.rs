@@ -96,6 +96,14 @@ texts! {
     EXEC_WITHOUT_MULTI = "ERR EXEC without MULTI";
     /// DISCARD outside MULTI.
     DISCARD_WITHOUT_MULTI = "ERR DISCARD without MULTI";
+    /// SHUTDOWN ABORT.
+    NO_SHUTDOWN = "ERR No shutdown in progress.";
+    /// SHUTDOWN of a store in somebody else's program.
+    NOTHING_TO_END = "ERR SHUTDOWN is for a server: this store is part of a program and ends with its last handle";
+    /// SHUTDOWN while the log cannot be written.
+    SHUTDOWN_FAILED = "ERR Errors trying to SHUTDOWN. Check logs.";
+    /// SHUTDOWN SAVE without a log.
+    NOTHING_TO_SAVE_TO = "ERR Errors trying to SHUTDOWN. There is no log to save to; NOSAVE or FORCE ends without.";
     /// EVALSHA of an unknown script.
     NO_SCRIPT = "NOSCRIPT No matching script. Please use EVAL.";
     /// Invalid cursor in the SCAN family.

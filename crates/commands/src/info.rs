@@ -37,7 +37,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "persistence", title: "Persistence", by_default: true, write: persistence },
     Section { name: "stats", title: "Stats", by_default: true, write: stats },
     Section { name: "replication", title: "Replication", by_default: true, write: replication },
-    Section { name: "cpu", title: "CPU", by_default: true, write: cpu },
+    Section { name: "cpu", title: "CPU", by_default: true, write: nothing },
     Section { name: "modules", title: "Modules", by_default: true, write: nothing },
     Section { name: "commandstats", title: "Commandstats", by_default: false, write: commandstats },
     Section { name: "errorstats", title: "Errorstats", by_default: true, write: errorstats },
@@ -87,10 +87,8 @@ fn server(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.add("redis_git_dirty", 0);
     lines.add("redis_build_id", 0);
     lines.add("redis_mode", "standalone");
-    lines.add("os", std::env::consts::OS);
     lines.add("arch_bits", usize::BITS);
     lines.add("redpoll_version", env!("CARGO_PKG_VERSION"));
-    lines.add("process_id", std::process::id());
     lines.add("run_id", &engine.run_id);
     lines.add("tcp_port", engine.settings.int(Setting::Port));
     lines.add("server_time_usec", engine.clock.micros());
@@ -118,6 +116,12 @@ fn memory(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.add("used_memory", used);
     lines.add("used_memory_human", human(used as u64));
     lines.add("used_memory_dataset", used);
+    if let Some(resident) = cx.engine.host.get().and_then(|host| host.resident_bytes()) {
+        lines.add("used_memory_rss", resident);
+        lines.add("used_memory_rss_human", human(resident));
+        lines.add("mem_fragmentation_ratio", format!("{:.2}", resident as f64 / used.max(1) as f64));
+        lines.add("mem_fragmentation_bytes", resident as i64 - used as i64);
+    }
     lines.add("maxmemory", limit);
     lines.add("maxmemory_human", human(limit.unsigned_abs()));
     lines.add("maxmemory_policy", settings.text(Setting::MaxmemoryPolicy));
@@ -161,8 +165,6 @@ fn replication(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.add("master_repl_offset", 0);
 }
 
-fn cpu(_: &mut Cx<'_, '_>, _: &mut Lines) {}
-
 fn nothing(_: &mut Cx<'_, '_>, _: &mut Lines) {}
 
 fn commandstats(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
@@ -198,8 +200,8 @@ fn keyspace(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     }
 }
 
-/// Prints bytes as Redis does: `1.50M`.
-fn human(bytes: u64) -> String {
+/// Prints bytes as INFO does: `1.50M`.
+pub fn human(bytes: u64) -> String {
     const UNITS: [(&str, u64); 4] = [("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
     match UNITS.iter().find(|(_, size)| bytes >= *size) {
         Some((unit, size)) => format!("{:.2}{unit}", bytes as f64 / *size as f64),

@@ -13,6 +13,7 @@ pub mod dispatch;
 pub mod engine;
 pub mod error;
 mod expiry;
+pub mod info;
 pub mod journal;
 mod names;
 pub mod outbox;
@@ -41,7 +42,6 @@ mod function_payload;
 mod generic;
 mod hash;
 mod help;
-mod info;
 mod keyspace_admin;
 mod lcs;
 mod list;
@@ -51,6 +51,7 @@ mod scan;
 mod scripting;
 mod set;
 mod set_algebra;
+mod shutdown;
 mod sort;
 mod sorted_set;
 mod sorted_set_algebra;
@@ -84,6 +85,7 @@ pub fn families() -> Vec<command::Family> {
         command_admin::FAMILY,
         config::FAMILY,
         info::FAMILY,
+        shutdown::FAMILY,
         keyspace_admin::FAMILY,
         debug::FAMILY,
     ]

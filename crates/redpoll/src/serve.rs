@@ -8,6 +8,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use redpoll_http::{BoundServer, HttpConfig, HttpServer, Options};
@@ -19,7 +20,7 @@ use redpoll_store::{Config, Store};
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
@@ -81,10 +82,12 @@ struct Running {
     http: Option<HttpServer>,
     store: Option<Store>,
     deliverer: Deliveries,
+    /// A client of the Redis protocol asks for the end.
+    shutdown: Arc<Notify>,
 }
 
 impl Serve {
-    /// Serves until a signal comes.
+    /// Serves until a signal or a client's SHUTDOWN comes.
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -100,7 +103,10 @@ impl Serve {
         let bound = self.bind_http()?;
         let running = self.start(bound).await?;
         self.announce(&running)?;
-        signals.wait().await;
+        tokio::select! {
+            () = signals.wait() => {}
+            () = running.shutdown.notified() => tracing::info!("a client asks for the end (SHUTDOWN)"),
+        }
         tracing::info!("stopping: finishing the requests received so far");
         tokio::select! {
             stopped = running.stop() => stopped,
@@ -128,9 +134,10 @@ impl Serve {
 
     /// Starts everything there is to run.
     async fn start(&self, bound: Option<BoundServer>) -> anyhow::Result<Running> {
+        let shutdown = Arc::new(Notify::new());
         let (backend, store, resp) = match &self.backend {
             BackendChoice::Embedded => {
-                let (store, server) = self.start_store()?;
+                let (store, server) = self.start_store(Arc::clone(&shutdown))?;
                 (Backend::embedded(store.clone()), Some(store), Some(server))
             }
             BackendChoice::Elsewhere(url) => {
@@ -150,11 +157,11 @@ impl Serve {
         let services = Services::new(backend, settings);
         let deliverer = Deliveries::start(services.clone());
         let http = bound.map(|bound| bound.serve(services)).transpose()?;
-        Ok(Running { resp, http, store, deliverer })
+        Ok(Running { resp, http, store, deliverer, shutdown })
     }
 
     /// Opens the store and serves the Redis protocol on it.
-    fn start_store(&self) -> anyhow::Result<(Store, Server)> {
+    fn start_store(&self, shutdown: Arc<Notify>) -> anyhow::Result<(Store, Server)> {
         for host in &self.bind {
             try_listening(host, self.port)?;
         }
@@ -162,7 +169,8 @@ impl Serve {
             .set("dir", &self.dir)?
             .set("appendonly", &self.appendonly)?
             .set("bind", &self.bind.join(" "))?
-            .set("port", &self.port.to_string())?;
+            .set("port", &self.port.to_string())?
+            .on_shutdown(move || shutdown.notify_one());
         for (name, value) in self.settings.given() {
             config = config.set(name, value)?;
         }

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Sender, channel};
 
-use redpoll_testkit::{Launch, Program, RedisServer, Reply, Scratch};
+use redpoll_testkit::{Client, Launch, Program, RedisServer, Reply, Scratch};
 use serde_json::json;
 use support::{Http, Served, finish, run};
 
@@ -227,6 +227,39 @@ fn a_request_that_has_begun_is_finished_before_the_end() {
     stream.write_all(&body.as_bytes()[1..]).unwrap();
     let answer = finish(stream);
     assert_eq!((answer.status, &answer.json()["allowed"]), (200, &json!(true)), "{}", answer.body);
+    assert_eq!(served.wait().0, Some(0));
+}
+
+#[test]
+fn shutdown_ends_the_program_with_the_log_on_disk() {
+    let scratch = Scratch::new().unwrap();
+    let dir = scratch.path().join("data");
+    for (round, command) in ["SHUTDOWN", "shutdown nosave now", "SHUTDOWN SAVE FORCE"].into_iter().enumerate() {
+        // A minute between two writes to the disk: what the next round finds was written by the end.
+        let mut served = Served::start_in(&dir, &["--appendfsync", "everysec"]);
+        let ready = served.ready_line();
+        let mut client = Client::connect(ready["resp"].as_str().unwrap().parse().unwrap()).unwrap();
+        assert_eq!(int(&client.run("INCR rounds")), round as i64 + 1);
+        let info = client.run("INFO").print();
+        assert!(info.contains("aof_enabled:1"), "{info}");
+        for field in ["used_cpu_sys:", "used_cpu_user:", "used_cpu_sys_children:", "used_memory_rss:", "executable:"] {
+            assert!(info.contains(field), "{field} is missing in {info}");
+        }
+        assert_eq!(client.run("SHUTDOWN ABORT").print(), "(error) ERR No shutdown in progress.");
+        let reply = client.run(command);
+        assert!(reply.print().contains("closed"), "{command} was answered by {}", reply.print());
+        let (code, said) = served.wait();
+        assert_eq!(code, Some(0), "{said}");
+    }
+}
+
+#[test]
+fn shutdown_save_without_a_log_is_refused_and_nosave_is_not() {
+    let mut served = Served::start(&["--appendonly", "no"]);
+    let mut client = Client::connect(served.ready_line()["resp"].as_str().unwrap().parse().unwrap()).unwrap();
+    assert!(client.run("SHUTDOWN SAVE").print().contains("no log to save to"));
+    assert_eq!(client.run("PING").print(), "PONG");
+    client.run("SHUTDOWN NOSAVE");
     assert_eq!(served.wait().0, Some(0));
 }
 

@@ -3,11 +3,13 @@
 use redpoll_commands::settings::{self, Setting, Settings};
 
 use crate::Error;
+use crate::host::OnShutdown;
 
 /// Settings of a store, checked as they are made.
 #[derive(Debug, Default)]
 pub struct Config {
     pub(crate) settings: Settings,
+    pub(crate) on_shutdown: Option<OnShutdown>,
 }
 
 impl Config {
@@ -37,6 +39,14 @@ impl Config {
         let value = settings::parse(row, value.as_bytes()).map_err(refuse)?;
         self.settings.put(row, value);
         Ok(self)
+    }
+
+    /// Says how a client's SHUTDOWN ends the program; without this it is refused.
+    ///
+    /// `end` is called with the log on the disk, while the command runs: it tells the program to end and does not wait.
+    #[must_use]
+    pub fn on_shutdown(self, end: impl Fn() + Send + Sync + 'static) -> Config {
+        Config { on_shutdown: Some(OnShutdown(Box::new(end))), ..self }
     }
 
     /// Returns the settings as they stand.

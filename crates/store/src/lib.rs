@@ -23,6 +23,7 @@ mod clock;
 mod config;
 mod connection;
 mod error;
+mod host;
 mod housekeeper;
 mod log;
 mod store;

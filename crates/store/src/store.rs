@@ -8,6 +8,7 @@ use redpoll_commands::registry::Registry;
 use redpoll_commands::settings::Setting;
 use redpoll_resp::Value;
 
+use crate::host::StoreHost;
 use crate::housekeeper::Housekeeper;
 use crate::log::{SharedLog, StoreLog};
 use crate::{Config, Connection, Error, SystemClock};
@@ -58,6 +59,8 @@ impl Store {
         if let Some(log) = &log {
             engine.log.set(Box::new(SharedLog(Arc::clone(log)))).ok().expect("a new engine has no log yet");
         }
+        let host = StoreHost { log: log.clone(), on_shutdown: config.on_shutdown };
+        engine.host.set(Box::new(host)).ok().expect("a new engine has no host yet");
         let inner = Arc::new(Inner { engine, log });
         let housekeeper =
             Housekeeper::start(Arc::downgrade(&inner)).map_err(|error| Error::System(error.to_string()))?;

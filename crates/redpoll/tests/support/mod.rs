@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -36,19 +37,26 @@ pub(crate) struct Served {
     child: Child,
     stdout: BufReader<std::process::ChildStdout>,
     stderr: BufReader<std::process::ChildStderr>,
-    _scratch: Scratch,
+    _scratch: Option<Scratch>,
 }
 
 impl Served {
     /// Starts it on free ports and in a directory of its own.
     pub(crate) fn start(args: &[&str]) -> Served {
         let scratch = Scratch::new().unwrap();
+        let mut served = Served::start_in(scratch.path(), args);
+        served._scratch = Some(scratch);
+        served
+    }
+
+    /// Starts it on free ports with its data in a directory.
+    pub(crate) fn start_in(dir: &Path, args: &[&str]) -> Served {
         let mut command = program();
-        command.args(["serve", "--port", "0", "--http-port", "0", "--json", "--dir"]).arg(scratch.path()).args(args);
+        command.args(["serve", "--port", "0", "--http-port", "0", "--json", "--dir"]).arg(dir).args(args);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        Served { child, stdout, stderr, _scratch: scratch }
+        Served { child, stdout, stderr, _scratch: None }
     }
 
     /// Waits for the line that says that it is ready.

@@ -1,0 +1,141 @@
+//! What the process around a store tells in INFO, and how it is ended.
+//!
+//! The engine knows neither processes nor the operating system, so this layer adds what monitoring reads: processor time,
+//! resident memory, the system's memory, the executable. Files under `/proc` are read when INFO asks; what a system does
+//! not tell is left out.
+//!
+//! A store only ends the program if the program said how ([`Config::on_shutdown`](crate::Config::on_shutdown)); the log is
+//! on the disk before the program is told.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::resource::{Usage, UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+use redpoll_commands::engine::{Host, Shutdown};
+use redpoll_commands::error::{Error, NOTHING_TO_END, NOTHING_TO_SAVE_TO, SHUTDOWN_FAILED};
+use redpoll_commands::info::human;
+
+use crate::log::StoreLog;
+
+/// Called once a client asked for the end of the program.
+pub(crate) struct OnShutdown(pub(crate) Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for OnShutdown {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("OnShutdown")
+    }
+}
+
+/// The process around a store.
+pub(crate) struct StoreHost {
+    pub(crate) log: Option<Arc<StoreLog>>,
+    pub(crate) on_shutdown: Option<OnShutdown>,
+}
+
+impl Host for StoreHost {
+    fn info(&self, section: &str) -> Vec<(String, String)> {
+        match section {
+            "server" => server(),
+            "memory" => memory(),
+            "cpu" => cpu(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn resident_bytes(&self) -> Option<u64> {
+        kibibytes("/proc/self/status", "VmRSS:")
+    }
+
+    fn shut_down(&self, wanted: Shutdown) -> Result<(), Error> {
+        let OnShutdown(end) = self.on_shutdown.as_ref().ok_or(NOTHING_TO_END)?;
+        match &self.log {
+            Some(log) => match log.flush() {
+                Err(error) if !wanted.force => {
+                    tracing::error!(%error, "SHUTDOWN is refused: the log cannot be written");
+                    return Err(SHUTDOWN_FAILED);
+                }
+                Err(error) => tracing::error!(%error, "SHUTDOWN FORCE: the log cannot be written"),
+                Ok(()) => {}
+            },
+            None if wanted.save && !wanted.force => return Err(NOTHING_TO_SAVE_TO),
+            None => {}
+        }
+        end();
+        Ok(())
+    }
+}
+
+fn line(name: &str, value: impl fmt::Display) -> (String, String) {
+    (name.to_owned(), value.to_string())
+}
+
+fn server() -> Vec<(String, String)> {
+    let mut lines = vec![line("os", system()), line("process_id", std::process::id())];
+    lines.extend(std::env::current_exe().ok().map(|path| line("executable", path.display())));
+    lines.push(line("config_file", ""));
+    lines
+}
+
+/// Names the operating system as `uname -srm` does, as far as it tells.
+fn system() -> String {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok();
+    match (read("ostype"), read("osrelease")) {
+        (Some(name), Some(release)) => format!("{} {} {}", name.trim(), release.trim(), std::env::consts::ARCH),
+        _ => format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+    }
+}
+
+fn memory() -> Vec<(String, String)> {
+    let total = kibibytes("/proc/meminfo", "MemTotal:");
+    let lines =
+        total.map(|bytes| [line("total_system_memory", bytes), line("total_system_memory_human", human(bytes))]);
+    lines.into_iter().flatten().collect()
+}
+
+/// Reads a field like `VmRSS:    1234 kB` of a file and returns it in bytes.
+fn kibibytes(file: &str, field: &str) -> Option<u64> {
+    find_kibibytes(&std::fs::read_to_string(file).ok()?, field)
+}
+
+fn find_kibibytes(text: &str, field: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(field))?;
+    rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|count| count * 1024)
+}
+
+fn cpu() -> Vec<(String, String)> {
+    let mut lines = Vec::new();
+    for (who, suffix) in [(UsageWho::RUSAGE_SELF, ""), (UsageWho::RUSAGE_CHILDREN, "_children")] {
+        let Ok(usage) = getrusage(who) else { continue };
+        let times: [(&str, fn(&Usage) -> TimeVal); 2] = [("sys", Usage::system_time), ("user", Usage::user_time)];
+        for (name, time) in times {
+            lines.push(line(&format!("used_cpu_{name}{suffix}"), seconds(time(&usage))));
+        }
+    }
+    lines
+}
+
+fn seconds(time: TimeVal) -> String {
+    let micros = u64::try_from(time.tv_usec()).unwrap_or(0);
+    let time = Duration::from_secs(u64::try_from(time.tv_sec()).unwrap_or(0)) + Duration::from_micros(micros);
+    format!("{:.6}", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_proc_are_read() {
+        let text = "VmPeak:\t  2048 kB\nVmRSS:\t    1234 kB\nThreads:\t5\n";
+        assert_eq!(find_kibibytes(text, "VmRSS:"), Some(1234 * 1024));
+        assert_eq!(find_kibibytes(text, "Threads:"), None);
+        assert_eq!(find_kibibytes(text, "VmSwap:"), None);
+    }
+
+    #[test]
+    fn times_are_seconds_with_six_places() {
+        assert_eq!(seconds(TimeVal::new(3, 45)), "3.000045");
+    }
+}
