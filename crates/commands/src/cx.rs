@@ -47,6 +47,11 @@ impl Cx<'_, '_> {
         self.now() == 0
     }
 
+    /// Returns the time on the wall, also while the log is replayed.
+    pub fn wall_now(&self) -> Millis {
+        if self.is_replay() { self.engine.clock.now() } else { self.now() }
+    }
+
     /// Returns the thresholds at which values leave their compact form.
     #[inline]
     pub fn limits(&self) -> Limits {

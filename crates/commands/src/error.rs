@@ -218,6 +218,42 @@ texts! {
     BITFIELD_READ_ONLY = "ERR BITFIELD_RO only supports the GET subcommand";
     /// SORT of what is no number, without ALPHA.
     SORT_NOT_NUMBERS = "ERR One or more scores can't be converted into double";
+    /// XREAD or XREADGROUP with a number of ids that is not that of keys.
+    UNBALANCED_STREAMS = "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.";
+    /// XREAD as a member of a group.
+    GROUP_IN_XREAD = "ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.";
+    /// XREAD with NOACK.
+    NOACK_IN_XREAD = "ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.";
+    /// XREAD from `>`.
+    NEW_ID_IN_XREAD = "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.";
+    /// XREADGROUP from `$`.
+    TOP_ID_IN_XREADGROUP = "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set.";
+    /// XREADGROUP without GROUP.
+    MISSING_GROUP = "ERR Missing GROUP option for XREADGROUP";
+    /// A timeout in milliseconds.
+    TIMEOUT_NOT_AN_INTEGER = "ERR timeout is not an integer or out of range";
+    /// A timeout below zero.
+    TIMEOUT_NEGATIVE = "ERR timeout is negative";
+    /// A timeout that ends after all time.
+    TIMEOUT_OUT_OF_RANGE = "ERR timeout is out of range";
+    /// XGROUP of a key that does not exist.
+    GROUP_NEEDS_KEY = "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option to create an empty stream automatically.";
+    /// XGROUP CREATE of a group that exists.
+    GROUP_EXISTS = "BUSYGROUP Consumer Group name already exists";
+    /// ENTRIESREAD of XGROUP.
+    ENTRIES_READ = "ERR value for ENTRIESREAD must be positive or -1";
+    /// The minimum idle time of XCLAIM.
+    CLAIM_MIN_IDLE = "ERR Invalid min-idle-time argument for XCLAIM";
+    /// The minimum idle time of XAUTOCLAIM.
+    AUTOCLAIM_MIN_IDLE = "ERR Invalid min-idle-time argument for XAUTOCLAIM";
+    /// IDLE of XCLAIM.
+    CLAIM_IDLE = "ERR Invalid IDLE option argument for XCLAIM";
+    /// TIME of XCLAIM.
+    CLAIM_TIME = "ERR Invalid TIME option argument for XCLAIM";
+    /// RETRYCOUNT of XCLAIM.
+    CLAIM_RETRYCOUNT = "ERR Invalid RETRYCOUNT option argument for XCLAIM";
+    /// COUNT of XAUTOCLAIM.
+    AUTOCLAIM_COUNT = "ERR COUNT must be > 0";
     /// An id of a stream entry.
     INVALID_STREAM_ID = "ERR Invalid stream ID specified as stream command argument";
     /// A range that starts behind the greatest id.
@@ -294,6 +330,36 @@ pub fn unknown_subcommand(command: &str, subcommand: &[u8]) -> Error {
 /// Too few or too many arguments; `name` is `command` or `command|subcommand`.
 pub fn wrong_arity(name: &str) -> Error {
     format!("ERR wrong number of arguments for '{name}' command").into()
+}
+
+/// A stream has no such group.
+pub fn no_group(group: &[u8], key: &[u8]) -> Error {
+    let (group, key) = (shown(group, usize::MAX), shown(key, usize::MAX));
+    Error::of(&[b"NOGROUP No such consumer group '", group, b"' for key name '", key, b"'"])
+}
+
+/// There is no such stream, or it has no such group; `place` ends the sentence.
+pub fn no_key_or_group(key: &[u8], group: &[u8], place: &str) -> Error {
+    let (key, group) = (shown(key, usize::MAX), shown(group, usize::MAX));
+    Error::of(&[b"NOGROUP No such key '", key, b"' or consumer group '", group, b"'", place.as_bytes()])
+}
+
+/// XREAD or XREADGROUP with BLOCK from a script.
+pub fn block_from_script(command: &[u8]) -> Error {
+    Error::of(&[b"ERR ", shown(command, usize::MAX), b" command is not allowed with BLOCK option from scripts"])
+}
+
+/// An option that XCLAIM does not know.
+pub fn unrecognized_claim_option(option: &[u8]) -> Error {
+    Error::of(&[b"ERR Unrecognized XCLAIM option '", shown(option, usize::MAX), b"'"])
+}
+
+/// A subcommand with options it does not know.
+pub fn subcommand_syntax(command: &str, subcommand: &[u8]) -> Error {
+    /// How much of the subcommand is repeated, bytes.
+    const QUOTED_MAX: usize = 128;
+    let (shown, command) = (shown(subcommand, QUOTED_MAX), command.as_bytes());
+    Error::of(&[b"ERR unknown subcommand or wrong number of arguments for '", shown, b"'. Try ", command, b" HELP."])
 }
 
 /// numkeys of zero or less in ZUNION and its kin.

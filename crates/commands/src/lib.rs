@@ -58,6 +58,10 @@ mod sorted_set_algebra;
 mod sorted_set_range;
 mod stream;
 mod stream_args;
+mod stream_claim;
+mod stream_group;
+mod stream_info;
+mod stream_read;
 mod string;
 
 /// The Redis version whose commands and behaviour clients can rely on here; reported by HELLO and INFO.

@@ -11,25 +11,59 @@ use redpoll_resp::Writer;
 use redpoll_structures::decimal::{self, I64_TEXT_MAX};
 
 use crate::args::Args;
-use crate::command::{Command, DENYOOM, FAST, Family, READONLY, WRITE, cmd};
+use crate::command::{BLOCKING, Command, DENYOOM, FAST, Family, Keys, LOADING, READONLY, STALE, WRITE, cmd, container};
 use crate::cx::Cx;
 use crate::error::{
     ENTRIES_ADDED_NEGATIVE, ENTRIES_ADDED_TOO_SMALL, ENTRY_TOO_LARGE, Error, NO_SUCH_KEY, SETID_BELOW_MAXDELETEDID,
     SETID_BELOW_TOP, STREAM_EXHAUSTED, SYNTAX, WRONG_TYPE, XADD_ID_TOO_SMALL, XADD_ID_ZERO, wrong_arity,
 };
-use crate::reply;
 use crate::stream_args::{self, AddOptions, id_text};
+use crate::stream_claim::{xautoclaim, xclaim};
+use crate::stream_group::{
+    xack, xackdel, xgroup_create, xgroup_createconsumer, xgroup_delconsumer, xgroup_destroy, xgroup_help, xgroup_setid,
+    xpending,
+};
+use crate::stream_info::{xinfo_consumers, xinfo_groups, xinfo_help, xinfo_stream};
+use crate::stream_read::{xread, xreadgroup};
+use crate::{reply, stream_read};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
+    cmd("XACK key group id [id ...]", xack, WRITE | FAST, "5.0.0", "O(1) for each message ID processed.", "Returns the number of messages that were successfully acknowledged by the consumer group member of a stream."),
+    cmd("XACKDEL key group [KEEPREF | DELREF | ACKED] IDS numids id [id ...]", xackdel, WRITE | FAST, "8.2.0", "O(1) for each entry ID processed.", "Acknowledges and conditionally deletes one or multiple entries for a stream consumer group."),
     cmd("XADD key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> field value [field value ...]", xadd, WRITE | DENYOOM | FAST, "5.0.0", "O(1) when adding a new entry, O(N) when trimming where N being the number of entries evicted.", "Appends a new message to a stream. Creates the key if it doesn't exist."),
+    cmd("XAUTOCLAIM key group consumer min-idle-time start [COUNT count] [JUSTID]", xautoclaim, WRITE | FAST, "6.2.0", "O(1) if COUNT is small.", "Changes, or acquires, ownership of messages in a consumer group, as if the messages were delivered to as consumer group member."),
+    cmd("XCLAIM key group consumer min-idle-time id [id ...] [IDLE ms] [TIME unix-time-milliseconds] [RETRYCOUNT count] [FORCE] [JUSTID] [LASTID lastid]", xclaim, WRITE | FAST, "5.0.0", "O(log N) with N being the number of messages in the PEL of the consumer group.", "Changes, or acquires, ownership of a message in a consumer group, as if the message was delivered a consumer group member."),
     cmd("XDEL key id [id ...]", xdel, WRITE | FAST, "5.0.0", "O(1) for each single item to delete in the stream, regardless of the stream size.", "Returns the number of messages after removing them from a stream."),
     cmd("XDELEX key [KEEPREF | DELREF | ACKED] IDS numids id [id ...]", xdelex, WRITE | FAST, "8.2.0", "O(1) for each single item to delete in the stream, regardless of the stream size.", "Deletes one or multiple entries from the stream."),
+    cmd("XGROUP", container, 0, "5.0.0", "Depends on subcommand.", "A container for consumer groups commands.").subcommands(GROUP),
+    cmd("XINFO", container, 0, "5.0.0", "Depends on subcommand.", "A container for stream introspection commands.").subcommands(INFO),
     cmd("XLEN key", xlen, READONLY | FAST, "5.0.0", "O(1)", "Return the number of messages in a stream."),
+    cmd("XPENDING key group [[IDLE min-idle-time] start end count [consumer]]", xpending, READONLY, "5.0.0", "O(N) with N being the number of elements returned, so asking for a small fixed number of entries per call is O(1). O(M), where M is the total number of entries scanned when used with the IDLE filter. When the command returns just the summary and the list of consumers is small, it runs in O(1) time; otherwise, an additional O(N) time for iterating every consumer.", "Returns the information and entries from a stream consumer group's pending entries list."),
     cmd("XRANGE key start end [COUNT count]", xrange, READONLY, "5.0.0", "O(N) with N being the number of elements being returned. If N is constant (e.g. always asking for the first 10 elements with COUNT), you can consider it O(1).", "Returns the messages from a stream within a range of IDs."),
+    cmd("XREAD [COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]", xread, READONLY | BLOCKING, "5.0.0", "For each stream mentioned: O(N) with N being the number of elements being returned, it means that XREAD-ing with a fixed COUNT is O(1). Note that when the BLOCK option is used, XADD will pay O(M) time in order to serve the M clients blocked on the stream getting new data.", "Returns messages from multiple streams with IDs greater than the ones requested. Blocks until a message is available otherwise.").keys(Keys::Custom(stream_read::keys)),
+    cmd("XREADGROUP GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key ...] id [id ...]", xreadgroup, WRITE | BLOCKING, "5.0.0", "For each stream mentioned: O(M) with M being the number of elements returned. If M is constant (e.g. always asking for the first 10 elements with COUNT), you can consider it O(1). On the other side when XREADGROUP blocks, XADD will pay the O(N) time in order to serve the N clients blocked on the stream getting new data.", "Returns new or historical messages from a stream for a consumer in a group. Blocks until a message is available otherwise.").keys(Keys::Custom(stream_read::keys)),
     cmd("XREVRANGE key end start [COUNT count]", xrevrange, READONLY, "5.0.0", "O(N) with N being the number of elements returned. If N is constant (e.g. always asking for the first 10 elements with COUNT), you can consider it O(1).", "Returns the messages from a stream within a range of IDs in reverse order."),
     cmd("XSETID key last-id [ENTRIESADDED entries-added] [MAXDELETEDID max-deleted-id]", xsetid, WRITE | DENYOOM | FAST, "5.0.0", "O(1)", "An internal command for replicating stream values."),
     cmd("XTRIM key <MAXLEN | MINID> [= | ~] threshold [LIMIT count] [KEEPREF | DELREF | ACKED]", xtrim, WRITE, "5.0.0", "O(N), with N being the number of evicted entries. Constant times are very small however, since entries are organized in macro nodes containing multiple entries that can be released with a single deallocation.", "Deletes messages from the beginning of a stream."),
+];
+
+#[rustfmt::skip]
+const GROUP: &[Command] = &[
+    cmd("XGROUP CREATE key group <id | $> [MKSTREAM] [ENTRIESREAD entries-read]", xgroup_create, WRITE | DENYOOM, "5.0.0", "O(1)", "Creates a consumer group."),
+    cmd("XGROUP CREATECONSUMER key group consumer", xgroup_createconsumer, WRITE | DENYOOM, "6.2.0", "O(1)", "Creates a consumer in a consumer group."),
+    cmd("XGROUP DELCONSUMER key group consumer", xgroup_delconsumer, WRITE, "5.0.0", "O(1)", "Deletes a consumer from a consumer group."),
+    cmd("XGROUP DESTROY key group", xgroup_destroy, WRITE, "5.0.0", "O(N) where N is the number of entries in the group's pending entries list (PEL).", "Destroys a consumer group."),
+    cmd("XGROUP HELP", xgroup_help, LOADING | STALE, "5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
+    cmd("XGROUP SETID key group <id | $> [ENTRIESREAD entries-read]", xgroup_setid, WRITE, "5.0.0", "O(1)", "Sets the last-delivered ID of a consumer group."),
+];
+
+#[rustfmt::skip]
+const INFO: &[Command] = &[
+    cmd("XINFO CONSUMERS key group", xinfo_consumers, READONLY, "5.0.0", "O(1)", "Returns a list of the consumers in a consumer group."),
+    cmd("XINFO GROUPS key", xinfo_groups, READONLY, "5.0.0", "O(1)", "Returns a list of the consumer groups of a stream."),
+    cmd("XINFO HELP", xinfo_help, LOADING | STALE, "5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
+    cmd("XINFO STREAM key [FULL [COUNT count]]", xinfo_stream, READONLY, "5.0.0", "O(1)", "Returns information about a stream."),
 ];
 
 /// Streams.

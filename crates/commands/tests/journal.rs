@@ -124,14 +124,30 @@ fn contents(target: &mut support::InProcess) -> Vec<(usize, String, String, Stri
                 // In order, unlike SMEMBERS.
                 "set" => "ZUNION 1 $",
                 "zset" => "ZRANGE $ 0 -1 WITHSCORES",
+                "stream" => "XINFO STREAM $ FULL COUNT 0",
                 _ => "GET $",
             };
-            let (value, deadline) = (ask(read), ask("PEXPIRETIME $"));
+            let (value, deadline) = (without_circumstances(&ask(read)), ask("PEXPIRETIME $"));
             contents.push((db, key.print(), value, deadline));
         }
     }
     contents.sort();
     contents
+}
+
+/// Leaves out what a log does not tell of streams: when consumers asked for something, and how entries lie in nodes.
+fn without_circumstances(printed: &str) -> String {
+    const SILENT: [&str; 4] = ["seen-time", "active-time", "radix-tree-keys", "radix-tree-nodes"];
+    let mut lines = printed.lines();
+    let mut kept = Vec::new();
+    while let Some(line) = lines.next() {
+        if SILENT.iter().any(|name| line.ends_with(&format!("\"{name}\""))) {
+            lines.next();
+        } else {
+            kept.push(line);
+        }
+    }
+    kept.join("\n")
 }
 
 #[test]
@@ -292,6 +308,142 @@ fn sorted_sets_are_logged_as_they_came_but_for_the_key_that_was_popped() {
         &["ZADD a 1 x", "ZADD b 1 y", "PEXPIRE b 10", "+20", "---", "ZUNIONSTORE d 2 a b"],
         &["DEL b", "ZUNIONSTORE d 2 a b"],
     );
+}
+
+#[test]
+fn ids_and_trimming_of_streams_are_logged_as_what_they_came_to() {
+    check(
+        &["XADD s 1-1 a 1", "XADD s * a 2", "XADD s NOMKSTREAM * a 3", "XADD s 1704067200000-* a 4"],
+        &["XADD s 1-1 a 1", "XADD s 1704067200000-0 a 2", "XADD s 1704067200000-1 a 3", "XADD s 1704067200000-2 a 4"],
+    );
+    let four = [
+        "CONFIG SET stream-node-max-entries 2",
+        "XADD s 1-1 a 1",
+        "XADD s 1-2 a 2",
+        "XADD s 1-3 a 3",
+        "XADD s 1-4 a 4",
+    ];
+    let trimmed = |commands: &[&'static str], expected: &[&str]| {
+        check(&[four.as_slice(), &["XGROUP CREATE s g 1-2", "---"], commands].concat(), expected);
+    };
+    trimmed(&["XADD s MINID ~ 1-4 2-1 a 6"], &["XADD s MINID = 1-3 2-1 a 6"]);
+    trimmed(
+        &["XADD s MAXLEN 3 2-1 a 7", "XADD s MAXLEN ~ 1 LIMIT 1 * a 8"],
+        &["XADD s MAXLEN 3 2-1 a 7", "XADD s MAXLEN = 4 1704067200000-0 a 8"],
+    );
+    trimmed(&["XADD s MAXLEN ~ 1 * a 6", "XTRIM s MINID ~ 9-9"], &["XADD s MAXLEN = 1 1704067200000-0 a 6"]);
+    trimmed(&["XTRIM s MINID ~ 9-9", "XTRIM s MAXLEN 0"], &["XTRIM s MAXLEN = 0"]);
+    trimmed(
+        &["XTRIM s MAXLEN ~ 2 ACKED", "XTRIM s MINID ~ 9-9 ACKED", "XTRIM s MINID ~ 9-9 DELREF"],
+        &["XTRIM s MAXLEN = 2 ACKED", "XTRIM s MAXLEN = 0 DELREF"],
+    );
+    trimmed(
+        &["XTRIM s MAXLEN 3", "XDEL s 1-2 9-9", "XSETID s 9-9", "XSETID s 9-9 MAXDELETEDID 5-5"],
+        &["XTRIM s MAXLEN 3", "XDEL s 1-2 9-9", "XSETID s 9-9", "XSETID s 9-9 MAXDELETEDID 5-5"],
+    );
+    trimmed(
+        &["!XADD s 1-1 a 1", "XTRIM s MAXLEN 9", "XTRIM s MAXLEN ~ 3", "XDEL s 9-9", "XADD t NOMKSTREAM * a 1"],
+        &[],
+    );
+}
+
+#[test]
+fn deliveries_are_logged_as_claims() {
+    let group = ["XADD s 1-1 a 1", "XADD s 1-2 a 2", "XGROUP CREATE s g 0", "---"];
+    let claim = |consumer: &str, id: &str, count: &str, last: &str| {
+        format!("XCLAIM s g {consumer} 0 {id} TIME 1704067200000 RETRYCOUNT {count} FORCE JUSTID LASTID {last}")
+    };
+    let logged = |commands: &[&'static str], expected: &[&str]| check(&[group.as_slice(), commands].concat(), expected);
+    let (first, second) = (claim("c", "1-1", "1", "1-1"), claim("c", "1-2", "1", "1-2"));
+    logged(&["XREADGROUP GROUP g c STREAMS s >"], &[&first, &second, "XGROUP SETID s g 1-2 ENTRIESREAD 2"]);
+    logged(
+        &["XREADGROUP GROUP g c COUNT 1 NOACK STREAMS s >"],
+        &["XGROUP SETID s g 1-1 ENTRIESREAD 1", "XGROUP CREATECONSUMER s g c"],
+    );
+    logged(
+        &["XGROUP SETID s g 1-2", "XREADGROUP GROUP g c STREAMS s >", "XREADGROUP GROUP g c STREAMS s >"],
+        &["XGROUP SETID s g 1-2", "XGROUP CREATECONSUMER s g c"],
+    );
+    let setid = "XGROUP SETID s g 1-1 ENTRIESREAD 1";
+    logged(
+        &["XREADGROUP GROUP g c COUNT 1 STREAMS s >", "XCLAIM s g d 0 1-1", "XACK s g 1-1 1-2", "XACK s g 1-1"],
+        &[&first, setid, &claim("d", "1-1", "2", "1-1"), "XACK s g 1-1 1-2"],
+    );
+    logged(
+        &["XREADGROUP GROUP g c COUNT 1 STREAMS s >", "XDEL s 1-1", "XCLAIM s g d 0 1-1"],
+        &[&first, setid, "XDEL s 1-1", &first, "XGROUP CREATECONSUMER s g d"],
+    );
+    logged(
+        &[
+            "XREADGROUP GROUP g c COUNT 1 STREAMS s >",
+            "XAUTOCLAIM s g d 0 0 JUSTID",
+            "XDEL s 1-1",
+            "XAUTOCLAIM s g c 0 0",
+        ],
+        &[&first, setid, &claim("d", "1-1", "1", "1-1"), "XDEL s 1-1", &claim("d", "1-1", "1", "1-1")],
+    );
+    logged(&["XCLAIM s g c 0 1-2 LASTID 1-1"], &["XGROUP SETID s g 1-1 ENTRIESREAD -1", "XGROUP CREATECONSUMER s g c"]);
+    logged(
+        &[
+            "XGROUP CREATECONSUMER s g c",
+            "XGROUP CREATECONSUMER s g c",
+            "XGROUP DELCONSUMER s g c",
+            "XGROUP DELCONSUMER s g c",
+        ],
+        &["XGROUP CREATECONSUMER s g c", "XGROUP DELCONSUMER s g c"],
+    );
+    logged(
+        &[
+            "XREADGROUP GROUP g c STREAMS s >",
+            "XACKDEL s g ACKED IDS 1 1-1",
+            "XDELEX s DELREF IDS 1 1-2",
+            "XDELEX s IDS 1 1-2",
+        ],
+        &[
+            &first,
+            &second,
+            "XGROUP SETID s g 1-2 ENTRIESREAD 2",
+            "XACKDEL s g ACKED IDS 1 1-1",
+            "XDELEX s DELREF IDS 1 1-2",
+        ],
+    );
+    logged(
+        &[
+            "XREAD STREAMS s 0",
+            "XPENDING s g",
+            "XLEN s",
+            "XINFO STREAM s",
+            "!XREADGROUP GROUP x c STREAMS s >",
+            "!XACK s g x",
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn what_a_consumer_reads_again_is_not_logged() {
+    let (mut target, records) = (support::InProcess::new(), Records::default());
+    assert!(target.engine.log.set(Box::new(records.clone())).is_ok());
+    for line in ["XADD s 1-1 a 1", "XGROUP CREATE s g 0", "XREADGROUP GROUP g c STREAMS s >"] {
+        target.call(&command(line));
+    }
+    let before = records.print();
+    target.call(&command("XREADGROUP GROUP g c STREAMS s 0"));
+    assert!(target.call(&command("XPENDING s g - + 9")).print().ends_with("(integer) 2"));
+    assert_eq!(records.print(), before);
+    target.call(&command("DEBUG LOADAOF"));
+    assert!(target.call(&command("XPENDING s g - + 9")).print().ends_with("(integer) 1"));
+}
+
+#[test]
+fn what_redis_logs_of_limited_trimming_is_understood() {
+    let (mut target, records) = (support::InProcess::new(), Records::default());
+    assert!(target.engine.log.set(Box::new(records.clone())).is_ok());
+    for line in ["XADD s 1-1 a 1", "XADD s 1-2 a 2", "XADD s MAXLEN = 1 LIMIT 1 1-3 a 3"] {
+        records.0.lock().unwrap().push(Record { db: 0, args: command(line) });
+    }
+    assert_eq!(target.call(&command("DEBUG LOADAOF")).print(), "OK");
+    assert_eq!(target.call(&command("XLEN s")).print(), "(integer) 1");
 }
 
 #[test]

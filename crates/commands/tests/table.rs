@@ -28,6 +28,7 @@ const DIVERGENCES: &[Divergence] = &[
     differs("client|pause", "since", "documented as 3.0.0 since 7.2; 2.9.50 was the preview of it"),
     differs("client|setinfo", "name", "new in 7.2"),
     differs("command|getkeys", "arity", "7.2 takes a command without arguments"),
+    differs("xackdel", "name", "new in Redis 8.2"),
     differs("xdelex", "name", "new in Redis 8.2"),
     differs("zrank", "arity", "7.2 takes WITHSCORE"),
     differs("zrevrank", "arity", "7.2 takes WITHSCORE"),

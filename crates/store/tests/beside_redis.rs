@@ -4,7 +4,7 @@ mod support;
 
 use redpoll_testkit::{Client, RedisServer, Reply, Scratch, Target, command};
 use support::workload::Workload;
-use support::{digest, let_soon_pass};
+use support::{Embedded, digest, let_soon_pass};
 
 /// A redis-server with its log in a directory. It is ended by a signal it cannot hear, so the log must be written before each answer: under
 /// `everysec` redis-server puts writing off while the disk is busy.
@@ -21,6 +21,20 @@ fn digest_of(client: &mut Client) -> String {
     }
 }
 
+/// What is known of the groups of streams, which digests leave out.
+fn groups(target: &mut dyn Target, questions: &[&str]) -> Vec<String> {
+    target.call(&command("HELLO 3"));
+    target.call(&command("SELECT 0"));
+    let lines =
+        (0..8).flat_map(|number| questions.iter().map(move |line| line.replace('@', &format!("stream:{number}"))));
+    lines.map(|line| target.call(&command(&line)).print()).collect()
+}
+
+/// Who has what, and how often it was delivered.
+const PENDING: &str = "XPENDING @ group";
+/// How far groups have read.
+const PROGRESS: &str = "XINFO GROUPS @";
+
 #[test]
 fn redis_server_opens_our_log() {
     let dir = Scratch::new().unwrap();
@@ -29,11 +43,13 @@ fn redis_server_opens_our_log() {
     (0..6_000).for_each(|_| drop(connection.call(&workload.next())));
     support::run(&mut connection, "EXEC");
     let_soon_pass(&store);
-    let ours = digest(&store);
+    let (ours, our_groups) = (digest(&store), groups(&mut Embedded::new(&store), &[PENDING, PROGRESS]));
     drop((connection, store));
     let server = redis_on(&dir);
     let mut client = server.client().unwrap();
     assert_eq!(digest_of(&mut client), ours);
+    assert_eq!(groups(&mut client, &[PENDING, PROGRESS]), our_groups);
+    assert!(our_groups.iter().any(|reply| reply.contains("\"c")), "something is pending");
     // What redis-server appends there we read.
     client.run("RPUSH from:redis a b c");
     let theirs = digest_of(&mut client);
@@ -68,6 +84,8 @@ fn we_open_a_log_of_redis_server() {
         client.run("SCAN 0 COUNT 1000");
     }
     let theirs = digest_of(&mut client);
+    // Redis 7.0 does not log how many entries a group has read, nor consumers that were given nothing.
+    let their_groups = groups(&mut client, &[PENDING]);
     drop((client, server));
     let names: Vec<_> = std::fs::read_dir(dir.path().join("appendonlydir"))
         .unwrap()
@@ -76,4 +94,5 @@ fn we_open_a_log_of_redis_server() {
     assert!(names.iter().any(|name| name.ends_with(".base.aof")), "{names:?}");
     let store = support::in_directory(&dir);
     assert_eq!(digest(&store), theirs);
+    assert_eq!(groups(&mut Embedded::new(&store), &[PENDING]), their_groups);
 }

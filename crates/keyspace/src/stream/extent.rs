@@ -23,7 +23,8 @@ pub struct Extent {
 impl Extent {
     /// Tells whether an entry at or after an id may have been deleted from among others.
     pub fn has_tombstones_from(&self, id: StreamId) -> bool {
-        self.len > 0 && self.max_deleted_id != StreamId::MIN && id <= self.max_deleted_id
+        // What was deleted before the first entry is as good as trimmed.
+        self.len > 0 && self.first_id <= self.max_deleted_id && id <= self.max_deleted_id
     }
 
     /// Returns how many entries were added up to an id, if that can be told.
