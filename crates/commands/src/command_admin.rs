@@ -226,6 +226,8 @@ pub(crate) fn categories(resolved: &Resolved) -> Vec<&'static str> {
         "generic" => Some("keyspace"),
         "string" => Some("string"),
         "bitmap" => Some("bitmap"),
+        "geo" => Some("geo"),
+        "hyperloglog" => Some("hyperloglog"),
         "hash" => Some("hash"),
         "list" => Some("list"),
         "set" => Some("set"),

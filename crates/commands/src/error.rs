@@ -290,6 +290,14 @@ texts! {
     NUMIDS = "ERR Number of IDs must be a positive integer";
     /// numids of XDELEX and XACKDEL beside another number of ids.
     NUMIDS_MISMATCH = "ERR The `numids` parameter must match the number of arguments";
+    /// A string that is no HyperLogLog.
+    NOT_A_HLL = "WRONGTYPE Key is not a valid HyperLogLog string value.";
+    /// A HyperLogLog whose runs do not add up.
+    HLL_CORRUPT = "INVALIDOBJ Corrupted HLL object detected";
+    /// PFDEBUG of a missing key.
+    HLL_MISSING = "ERR The specified key does not exist";
+    /// PFDEBUG DECODE of a dense HyperLogLog.
+    HLL_NOT_SPARSE = "ERR HLL encoding is not sparse";
     /// A weight of ZUNION and its kin.
     WEIGHT_NOT_A_FLOAT = "ERR weight value is not a float";
 }
@@ -370,6 +378,11 @@ pub fn no_input_keys(command: &str) -> Error {
 /// An operation of BITOP on fewer keys than it compares.
 pub fn bitop_needs_two(operation: &str) -> Error {
     format!("ERR BITOP {operation} must be called with at least two source keys.").into()
+}
+
+/// PFDEBUG with a subcommand it does not know.
+pub fn unknown_pfdebug_subcommand(subcommand: &[u8]) -> Error {
+    Error::of(&[b"ERR Unknown PFDEBUG subcommand '", shown(subcommand, subcommand.len()), b"'"])
 }
 
 /// An expiry that makes no sense in a command.

@@ -42,6 +42,7 @@ mod function_payload;
 mod generic;
 mod hash;
 mod help;
+mod hyper_log_log;
 mod keyspace_admin;
 mod lcs;
 mod list;
@@ -79,6 +80,7 @@ pub fn families() -> Vec<command::Family> {
         string::FAMILY,
         lcs::FAMILY,
         bitmap::FAMILY,
+        hyper_log_log::FAMILY,
         hash::FAMILY,
         list::FAMILY,
         set::FAMILY,

@@ -117,6 +117,7 @@ settings! {
     StreamNodeMaxEntries "stream-node-max-entries" SIZE, "100", Always, "Entries of a node of a stream; 0 for no limit.";
     BusyReplyThreshold "busy-reply-threshold" int(0, i64::MAX), "5000", Always, "Milliseconds after which a running script is reported to other clients and can be killed; 0 for never.";
     ScriptTimeLimit "script-time-limit" int(0, i64::MAX), "0", Always, "Milliseconds after which a script is stopped, whether or not it has written, which leaves its changes half done; 0 for never.";
+    HllSparseMaxBytes "hll-sparse-max-bytes" SettingKind::Memory, "3000", Always, "Bytes up to which a HyperLogLog stays sparse.";
     LuaMemoryLimit "lua-memory-limit" SettingKind::Memory, "256mb", Always, "Bytes a script may hold.";
     Appendonly "appendonly" SettingKind::Bool, "no", AtStart, "Whether changes are written to the append-only log.";
     Appendfsync "appendfsync" SettingKind::Choice(&["always", "everysec", "no"]), "everysec", Always, "When the log is forced to disk.";

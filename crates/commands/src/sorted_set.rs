@@ -223,12 +223,12 @@ fn zscore(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// What stands between the key and the scores of ZADD.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct AddOptions {
-    nx: bool,
-    xx: bool,
+pub(crate) struct AddOptions {
+    pub(crate) nx: bool,
+    pub(crate) xx: bool,
     gt: bool,
     lt: bool,
-    ch: bool,
+    pub(crate) ch: bool,
     incr: bool,
 }
 
@@ -281,7 +281,7 @@ enum Added {
 }
 
 /// Adds members or changes their scores, and replies.
-fn add(cx: &mut Cx<'_, '_>, key: &[u8], options: AddOptions, elements: &[(&[u8], f64)]) -> Result<(), Error> {
+pub(crate) fn add(cx: &mut Cx<'_, '_>, key: &[u8], options: AddOptions, elements: &[(&[u8], f64)]) -> Result<(), Error> {
     let (limits, seed) = (cx.limits(), cx.db.hash_seed());
     let event = if options.incr { "zincr" } else { "zadd" };
     let (mut new, mut changed, mut sum) = (0, 0, None);

@@ -9,6 +9,8 @@
 //! | [`chunked_list`] | a deque of packed chunks for long lists |
 //! | [`ranked_map`] | members with scores, ordered, with ranks: a counted B+tree and a table over shared nodes |
 //! | [`bits`] | strings of bytes as arrays of bits: counting, searching, fields |
+//! | [`hyper_log_log`] | counting different elements approximately, in the bytes of Redis |
+//! | [`geohash`] | positions on Earth as numbers that keep neighbours together |
 //! | [`glob`] | the glob patterns of KEYS and SCAN |
 //! | [`decimal`] | numbers as text, exactly as clients expect them |
 //! | [`crc`] | CRC-16 for hash slots, CRC-64 for dumps |
@@ -20,7 +22,9 @@ pub mod bits;
 pub mod chunked_list;
 pub mod crc;
 pub mod decimal;
+pub mod geohash;
 pub mod glob;
+pub mod hyper_log_log;
 pub mod int_set;
 pub mod lzf;
 pub mod packed;

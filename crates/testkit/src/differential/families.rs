@@ -153,6 +153,11 @@ const BITMAPS: &[Row] = &[
     row("BITOP (AND | OR | XOR) key key...", Exact),
     row("BITOP NOT key key", Exact),
     row("BITFIELD key [GET ('u8 | 'i16 | 'u63 | 'i64 | 'u64) offset] [OVERFLOW (WRAP | SAT | FAIL)] [SET ('u8 | 'i16) offset integer] [INCRBY ('u8 | 'i5 | 'i64) (offset | #3) integer]", Exact),
+    row("PFADD 'p0 value...", Exact),
+    row("PFADD 'p1 value...", Exact),
+    row("PFCOUNT ('p0 | 'p1 | key | 'p0 'p1)", Exact),
+    row("PFMERGE ('p0 | 'p1) ('p0 | 'p1)", Exact),
+    row("GET ('p0 | 'p1)", Exact),
     row("BITFIELD_RO key GET ('u8 | 'i16 | 'i64) offset", Exact),
 ];
 
