@@ -298,6 +298,24 @@ texts! {
     HLL_MISSING = "ERR The specified key does not exist";
     /// PFDEBUG DECODE of a dense HyperLogLog.
     HLL_NOT_SPARSE = "ERR HLL encoding is not sparse";
+    /// A unit of distance.
+    GEO_UNIT = "ERR unsupported unit provided. please use M, KM, FT, MI";
+    /// A radius that is no number.
+    GEO_RADIUS = "ERR need numeric radius";
+    /// A radius below zero.
+    GEO_RADIUS_NEGATIVE = "ERR radius cannot be negative";
+    /// A width that is no number.
+    GEO_WIDTH = "ERR need numeric width";
+    /// A height that is no number.
+    GEO_HEIGHT = "ERR need numeric height";
+    /// A box with a side below zero.
+    GEO_BOX_NEGATIVE = "ERR height or width cannot be negative";
+    /// COUNT of GEOSEARCH and its kin.
+    GEO_COUNT = "ERR COUNT must be > 0";
+    /// A centre that is no member.
+    GEO_MEMBER = "ERR could not decode requested zset member";
+    /// ANY alone.
+    GEO_ANY_WITHOUT_COUNT = "ERR the ANY argument requires COUNT argument";
     /// A weight of ZUNION and its kin.
     WEIGHT_NOT_A_FLOAT = "ERR weight value is not a float";
 }
@@ -383,6 +401,21 @@ pub fn bitop_needs_two(operation: &str) -> Error {
 /// PFDEBUG with a subcommand it does not know.
 pub fn unknown_pfdebug_subcommand(subcommand: &[u8]) -> Error {
     Error::of(&[b"ERR Unknown PFDEBUG subcommand '", shown(subcommand, subcommand.len()), b"'"])
+}
+
+/// A position that is not on the map.
+pub fn invalid_position(longitude: f64, latitude: f64) -> Error {
+    format!("ERR invalid longitude,latitude pair {longitude:.6},{latitude:.6}").into()
+}
+
+/// GEOSEARCH without a centre or an extent.
+pub fn geo_needs_one(of: &str, command: &[u8]) -> Error {
+    Error::of(&[b"ERR exactly one of ", of.as_bytes(), b" be specified for ", shown(command, command.len())])
+}
+
+/// Options about a reply where there is none.
+pub fn geo_store_with(what: &str) -> Error {
+    format!("ERR {what} is not compatible with WITHDIST, WITHHASH and WITHCOORD options").into()
 }
 
 /// An expiry that makes no sense in a command.

@@ -9,9 +9,7 @@ use redpoll_structures::hyper_log_log::{self, Corrupt, HyperLogLog, REGISTERS, R
 use crate::args::Args;
 use crate::command::{ADMIN, Command, DENYOOM, FAST, Family, Keys, MAY_REPLICATE, READONLY, WRITE, cmd};
 use crate::cx::Cx;
-use crate::error::{
-    Error, HLL_CORRUPT, HLL_MISSING, HLL_NOT_SPARSE, NOT_A_HLL, unknown_pfdebug_subcommand,
-};
+use crate::error::{Error, HLL_CORRUPT, HLL_MISSING, HLL_NOT_SPARSE, NOT_A_HLL, unknown_pfdebug_subcommand};
 use crate::settings::Setting;
 
 const ALL: Keys = Keys::Range { first: 1, last: -1, step: 1 };

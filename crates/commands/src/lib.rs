@@ -40,6 +40,8 @@ mod expire;
 mod function;
 mod function_payload;
 mod generic;
+mod geo;
+mod geo_search;
 mod hash;
 mod help;
 mod hyper_log_log;
@@ -85,6 +87,7 @@ pub fn families() -> Vec<command::Family> {
         list::FAMILY,
         set::FAMILY,
         sorted_set::FAMILY,
+        geo::FAMILY,
         stream::FAMILY,
         transaction::FAMILY,
         connection::FAMILY,

@@ -281,7 +281,12 @@ enum Added {
 }
 
 /// Adds members or changes their scores, and replies.
-pub(crate) fn add(cx: &mut Cx<'_, '_>, key: &[u8], options: AddOptions, elements: &[(&[u8], f64)]) -> Result<(), Error> {
+pub(crate) fn add(
+    cx: &mut Cx<'_, '_>,
+    key: &[u8],
+    options: AddOptions,
+    elements: &[(&[u8], f64)],
+) -> Result<(), Error> {
     let (limits, seed) = (cx.limits(), cx.db.hash_seed());
     let event = if options.incr { "zincr" } else { "zadd" };
     let (mut new, mut changed, mut sum) = (0, 0, None);
