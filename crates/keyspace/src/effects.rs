@@ -3,6 +3,8 @@
 //! A handler never talks to the log, to subscribers or to watchers itself: changes made through the view leave their traces here, in the
 //! order they happened, and the dispatcher passes them on while the shards are still locked.
 
+use crate::ReadyKeys;
+
 /// Classes of keyspace events, one bit each, with the letters of `notify-keyspace-events`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -89,6 +91,8 @@ pub struct Effects {
     pub events: Vec<Event>,
     /// Keys removed because their time had come, to be logged as deletions before the command itself.
     pub expired: Vec<(usize, Box<[u8]>)>,
+    /// Keys that somebody waits for and that changed.
+    pub ready: ReadyKeys,
     /// Which events to collect.
     pub wanted: EventClasses,
 }
@@ -107,5 +111,6 @@ impl Effects {
         self.dirty = 0;
         self.events.clear();
         self.expired.clear();
+        self.ready.clear();
     }
 }

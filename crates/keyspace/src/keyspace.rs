@@ -97,6 +97,8 @@ pub enum Gate<'k> {
 
 impl Gate<'_> {
     /// Locks the shards of these keys in ascending order, or hands out all shards if the gate is exclusive.
+    ///
+    /// If somebody waits in one of them for elements to move elsewhere, the shards they go to are locked too: whoever fills a key serves those who wait for it.
     #[inline]
     pub fn lock<'g, 'a>(&'g mut self, mut keys: impl Iterator<Item = &'a [u8]>) -> Held<'g> {
         let shards = match self {
@@ -108,12 +110,37 @@ impl Gate<'_> {
         let mut more: SmallVec<[ShardIndex; 16]> =
             keys.map(Keyspace::shard_of).filter(|index| *index != first).collect();
         if more.is_empty() {
-            return Held::One(shards[first as usize].lock());
+            let shard = shards[first as usize].lock();
+            if !shard.waiters.move_elements() {
+                return Held::One(shard);
+            }
         }
         more.push(first);
-        more.sort_unstable();
-        more.dedup();
-        Held::Some(more.into_iter().map(|index| (index, shards[index as usize].lock())).collect())
+        lock_with_destinations(shards, more)
+    }
+}
+
+/// Locks these shards and those that elements may move to when somebody who waits in one of them is served.
+fn lock_with_destinations<'g>(
+    shards: &'g [CachePadded<Mutex<Shard>>],
+    mut wanted: SmallVec<[ShardIndex; 16]>,
+) -> Held<'g> {
+    // Where elements go is only known with the lock held, and locks are taken in ascending order: so the wider set is locked anew, until it does not grow.
+    loop {
+        wanted.sort_unstable();
+        wanted.dedup();
+        let held: Vec<_> = wanted.iter().map(|index| (*index, shards[*index as usize].lock())).collect();
+        let before = wanted.len();
+        for (_, shard) in &held {
+            for destination in shard.waiters.destinations() {
+                if held.binary_search_by_key(&destination, |(index, _)| *index).is_err() {
+                    wanted.push(destination);
+                }
+            }
+        }
+        if wanted.len() == before {
+            return Held::Some(held);
+        }
     }
 }
 

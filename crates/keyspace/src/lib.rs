@@ -1,10 +1,11 @@
-//! The keyspace: shards, databases, values, expiry and watches.
+//! The keyspace: shards, databases, values, expiry, watches and waiters.
 //!
 //! ```text
 //! Keyspace ─ gate (reader-writer lock, cheap for readers)
 //!   └ 1,024 × Mutex<Shard>          shard = low bits of the key's CRC16 hash slot: keys sharing a {tag} share a shard
 //!        ├ 16 × Database            Table<Entry> of one-block records, count and soonest deadline of volatile keys
 //!        ├ Watches                  who is to be told when a key changes (WATCH)
+//!        ├ Waiters                  who is to be served when a key comes to hold something (BLPOP)
 //!        └ counters                 hits, misses, expired, bytes used: plain numbers, guarded by the shard's lock
 //! ```
 //!
@@ -32,6 +33,7 @@ mod view;
 mod view_store;
 mod view_text;
 mod view_whole;
+mod wait;
 mod watch;
 
 pub use ahead::AHEAD_MAX;
@@ -52,6 +54,7 @@ pub use stream::{
 };
 pub use view::{Expiry, View};
 pub use view_whole::Contents;
+pub use wait::{ReadyKeys, Waiter, Wanted};
 pub use watch::WatchFlag;
 
 /// A hash function with a seed ([`View::hash_seed`]), for whoever tells members apart by hash on the way to a result.

@@ -5,6 +5,7 @@
 use redpoll_structures::table::Table;
 
 use crate::entry::{heap_size, is_expired};
+use crate::wait::Waiters;
 use crate::watch::{Standing, Watches};
 use crate::{Entry, Millis};
 
@@ -24,6 +25,7 @@ pub struct Counters {
 pub struct Shard {
     pub(crate) databases: Box<[Database]>,
     pub(crate) watches: Watches,
+    pub(crate) waiters: Waiters,
     pub(crate) counters: Counters,
     /// Heap bytes of all entries.
     pub(crate) used: usize,
@@ -53,6 +55,7 @@ impl Shard {
         Shard {
             databases: (0..databases).map(|_| Database::default()).collect(),
             watches: Watches::default(),
+            waiters: Waiters::default(),
             counters: Counters::default(),
             used: 0,
         }

@@ -3,7 +3,7 @@
 //! The rules a handler cannot break, because the view keeps them:
 //!
 //! * an expired entry does not exist: a read or update removes it first and records that it expired;
-//! * a change raises the flags of watchers, counts as dirty and raises its event;
+//! * a change raises the flags of watchers, notes the key as ready if somebody waits for it, counts as dirty and raises its event;
 //! * a collection left empty is removed, with a `del` event;
 //! * the shard's byte count and its number of volatile entries follow every change.
 //!
@@ -283,7 +283,7 @@ impl<'g> View<'g> {
         let (after, emptied) = (value.heap_size(), value.is_empty());
         shard.used = shard.used + after - before;
         if change.count > 0 {
-            changed(shard, db, key);
+            changed(shard, db, hash, key, &mut self.effects);
             self.effects.dirty += change.count;
             self.effects.notify(T::CLASS, change.event, db, key);
         }
@@ -300,7 +300,7 @@ impl<'g> View<'g> {
         self.expire_if_due(hash, key);
         let entry = self.take(hash, key)?;
         let db = self.db;
-        changed(self.held.shard(key), db, key);
+        changed(self.held.shard(key), db, hash, key, &mut self.effects);
         self.effects.dirty += 1;
         Some(entry)
     }
@@ -326,7 +326,7 @@ impl<'g> View<'g> {
         entry.set_deadline(deadline);
         shard.used = shard.used + entry.heap_size() - before;
         note_deadline_change(database, had, deadline);
-        changed(shard, db, key);
+        changed(shard, db, hash, key, &mut self.effects);
         self.effects.dirty += 1;
         true
     }
@@ -395,7 +395,7 @@ impl<'g> View<'g> {
             self.effects.notify(EventClass::New, "new", db, key);
         }
         self.effects.dirty += 1;
-        changed(shard, db, key);
+        changed(shard, db, hash, key, &mut self.effects);
     }
 
     /// Takes an entry out of its table; no watcher, no event.
@@ -429,6 +429,7 @@ impl<'g> View<'g> {
         let shard = self.held.shard(key);
         shard.counters.expired += 1;
         shard.watches.expired(db, key);
+        shard.signal(db, hash, key, &mut self.effects);
         self.effects.expired.push((db, key.into()));
         self.effects.notify(EventClass::Expired, "expired", db, key);
     }
@@ -443,9 +444,12 @@ pub(crate) fn touch(entry: &Entry, stamping: Stamping) {
 }
 
 #[inline]
-pub(crate) fn changed(shard: &mut Shard, db: usize, key: &[u8]) {
+pub(crate) fn changed(shard: &mut Shard, db: usize, hash: u64, key: &[u8], effects: &mut Effects) {
     if !shard.watches.is_empty() {
         shard.watches.changed(db, key);
+    }
+    if !shard.waiters.is_empty() {
+        shard.signal(db, hash, key, effects);
     }
 }
 

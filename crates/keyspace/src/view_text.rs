@@ -61,7 +61,7 @@ impl View<'_> {
         shard.used = shard.used + entry::heap_size(entry) - before;
         if change.count > 0 {
             self.effects.dirty += change.count;
-            changed(shard, db, key);
+            changed(shard, db, hash, key, &mut self.effects);
             self.raise(key, change);
         }
         Ok(result)

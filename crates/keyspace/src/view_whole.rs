@@ -141,13 +141,14 @@ impl View<'_> {
 
     /// Removes all entries of a database and returns their number; watchers of existing keys are told.
     pub fn flush(&mut self, db: usize) -> usize {
-        let (keyspace, now) = (self.keyspace, self.now);
+        let (keyspace, now, effects) = (self.keyspace, self.now, &mut self.effects);
         let mut removed = 0;
         for index in 0..SHARDS as ShardIndex {
             let gone = self.held.with_shard(index, |shard| {
                 let database = &shard.databases[db];
                 shard.watches.replaced(db, |key| (database.standing(keyspace.hash(key), key, now), Standing::Missing));
                 let gone = shard.databases[db].take();
+                shard.signal_all(db, keyspace, effects);
                 if !gone.table.is_empty() {
                     shard.used -= gone.bytes();
                 }
@@ -155,7 +156,7 @@ impl View<'_> {
             });
             removed += gone.table.len();
         }
-        self.effects.dirty += removed as u64;
+        effects.dirty += removed as u64;
         removed
     }
 
@@ -165,7 +166,7 @@ impl View<'_> {
         if one == other {
             return;
         }
-        let (keyspace, now) = (self.keyspace, self.now);
+        let (keyspace, now, effects) = (self.keyspace, self.now, &mut self.effects);
         for index in 0..SHARDS as ShardIndex {
             self.held.with_shard(index, |shard| {
                 for (watched, replacement) in [(one, other), (other, one)] {
@@ -176,6 +177,8 @@ impl View<'_> {
                     });
                 }
                 shard.databases.swap(one, other);
+                shard.signal_all(one, keyspace, effects);
+                shard.signal_all(other, keyspace, effects);
             });
         }
     }
@@ -209,7 +212,7 @@ impl View<'_> {
     ///
     /// A database is looked at only when its soonest deadline has come, so keys that live long cost nothing.
     pub fn sweep(&mut self, index: ShardIndex, budget: usize) -> usize {
-        let (now, keyspace) = (self.now, self.keyspace);
+        let (now, keyspace, effects) = (self.now, self.keyspace, &mut self.effects);
         let mut visited = 0;
         for db in 0..keyspace.databases() {
             let mut gone = Vec::new();
@@ -219,11 +222,12 @@ impl View<'_> {
                     shard.used -= heap_size(entry);
                     shard.counters.expired += 1;
                     shard.watches.expired(db, entry.key());
+                    shard.signal(db, keyspace.hash(entry.key()), entry.key(), effects);
                 }
             });
             for entry in gone {
-                self.effects.notify(crate::EventClass::Expired, "expired", db, entry.key());
-                self.effects.expired.push((db, entry.key().into()));
+                effects.notify(crate::EventClass::Expired, "expired", db, entry.key());
+                effects.expired.push((db, entry.key().into()));
             }
             if visited >= budget {
                 break;
