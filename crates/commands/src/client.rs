@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use redpoll_keyspace::Millis;
 
+use crate::blocking::Wait;
 use crate::outbox::{Message, Outbox, Put};
 use crate::output_limit::{OutputClass, OutputLimits};
 
@@ -61,6 +62,10 @@ pub struct Client {
     pub outbox: Outbox,
     /// Number of channels, patterns and shard channels it is subscribed to.
     pub subscriptions: [AtomicUsize; 3],
+    /// What it waits for, if it is blocked; the wait ends under this mutex.
+    pub(crate) wait: Mutex<Option<Wait>>,
+    /// Wakes the thread that waits, if it is one of this process.
+    pub(crate) woken: Condvar,
     killed: AtomicBool,
     waker: OnceLock<Waker>,
 }
@@ -91,13 +96,17 @@ impl Client {
     /// Asks the connection to close and wakes it up.
     pub fn kill(&self) {
         self.killed.store(true, Ordering::Release);
+        // A thread that is about to wait holds this mutex until it does.
+        drop(self.wait.lock());
         self.wake();
     }
 
-    /// Wakes whoever serves the connection, who then looks at everything that can have happened to it: was it killed, is there mail.
+    /// Wakes whoever serves the connection, who then looks at everything that can have happened to it: was it killed, is there mail, was it
+    /// served.
     ///
     /// A wake that comes before the connection waits is not lost; several may count as one.
     pub fn wake(&self) {
+        self.woken.notify_all();
         if let Some(Waker(wake)) = self.waker.get() {
             wake();
         }
@@ -139,6 +148,11 @@ impl Client {
     /// Returns the bytes that wait for the client or are being sent.
     pub fn unsent_bytes(&self) -> usize {
         self.output_buffer.load(Ordering::Relaxed) + self.outbox.bytes()
+    }
+
+    /// Tells whether the client waits for data (BLPOP and its kin).
+    pub fn is_blocked(&self) -> bool {
+        self.wait.lock().as_ref().is_some_and(Wait::is_open)
     }
 
     /// Tells whether the connection was asked to close.
@@ -214,6 +228,8 @@ impl Clients {
             output_buffer: AtomicUsize::new(0),
             outbox: Outbox::default(),
             subscriptions: Default::default(),
+            wait: Mutex::new(None),
+            woken: Condvar::new(),
             killed: AtomicBool::new(false),
             waker: OnceLock::new(),
         });
@@ -244,6 +260,11 @@ impl Clients {
     /// Forgets a client.
     pub fn leave(&self, id: u64) {
         self.by_id.lock().remove(&id);
+    }
+
+    /// Finds a client.
+    pub fn find(&self, id: u64) -> Option<Arc<Client>> {
+        self.by_id.lock().get(&id).cloned()
     }
 
     /// Returns all clients, oldest first.

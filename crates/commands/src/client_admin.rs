@@ -8,11 +8,12 @@ use redpoll_keyspace::Millis;
 use redpoll_resp::encode_command;
 
 use crate::args::{Args, int};
+use crate::blocking::{self, Unblock};
 use crate::client::{Client, Transport};
 use crate::command::{ADMIN, Command, LOADING, NOSCRIPT, STALE, cmd};
 use crate::connection::{client_name, printable};
 use crate::cx::Cx;
-use crate::error::{Error, SYNTAX};
+use crate::error::{Error, SYNTAX, UNBLOCK_REASON, subcommand_syntax};
 use crate::help;
 use crate::session::ReplyMode;
 
@@ -32,6 +33,7 @@ pub(crate) const CLIENT: &[Command] = &[
     cmd("CLIENT REPLY <ON | OFF | SKIP>", reply, ANY, "3.2.0", "O(1)", "Instructs the server whether to reply to commands."),
     cmd("CLIENT SETINFO <LIB-NAME libname | LIB-VER libver>", setinfo, ANY, "7.2.0", "O(1)", "Sets information specific to the client or connection."),
     cmd("CLIENT SETNAME connection-name", setname, ANY, "2.6.9", "O(1)", "Sets the connection name."),
+    cmd("CLIENT UNBLOCK client-id [TIMEOUT | ERROR]", unblock, ANY | ADMIN, "5.0.0", "O(log N) where N is the number of client connections", "Unblocks a client blocked by a blocking command from a different connection."),
     cmd("CLIENT UNPAUSE", unpause, ANY | ADMIN, "6.2.0", "O(N) Where N is the number of paused clients", "Resumes processing commands from paused clients."),
 ];
 
@@ -60,6 +62,8 @@ const HELP: &[&str] = &[
     "    Set client meta attr. Options are: LIB-NAME, LIB-VER.",
     "SETNAME <name>",
     "    Assign the name <name> to the current connection.",
+    "UNBLOCK <clientid> [TIMEOUT|ERROR]",
+    "    Unblock the specified blocked client.",
     "UNPAUSE",
     "    Stop the current client pause, resuming traffic.",
 ];
@@ -218,6 +222,22 @@ fn setname(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// CLIENT UNBLOCK client-id [TIMEOUT | ERROR]
+fn unblock(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    let how = match args.len() {
+        3 => Unblock::Timeout,
+        4 if args.is(3, "TIMEOUT") => Unblock::Timeout,
+        4 if args.is(3, "ERROR") => Unblock::Error,
+        4 => return Err(UNBLOCK_REASON),
+        _ => return Err(subcommand_syntax("CLIENT", args.at(1))),
+    };
+    let id = args.int(2)?;
+    let client = u64::try_from(id).ok().and_then(|id| cx.engine.clients.find(id));
+    let unblocked = client.is_some_and(|client| blocking::unblock(cx.engine, &client, how));
+    cx.out.int(i64::from(unblocked));
+    Ok(())
+}
+
 /// CLIENT UNPAUSE
 fn unpause(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
     cx.engine.pause.end();
@@ -318,6 +338,9 @@ fn describe(to: &mut String, cx: &Cx<'_, '_>, request: Args<'_>, client: &Client
     let mut flags = String::new();
     if queued >= 0 {
         flags.push('x');
+    }
+    if client.is_blocked() {
+        flags.push('b');
     }
     if client.no_evict.load(Ordering::Relaxed) {
         flags.push('e');

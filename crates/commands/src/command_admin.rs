@@ -223,6 +223,8 @@ pub(crate) fn categories(resolved: &Resolved) -> Vec<&'static str> {
         _ if resolved.is_container() => None,
         // SORT counts among the commands on what it sorts.
         "generic" if resolved.command.categories.contains(&"sortedset") => None,
+        // WAIT stands among the commands on keys, but is about the connection.
+        "generic" if resolved.command.categories.contains(&"connection") => None,
         "generic" => Some("keyspace"),
         "string" => Some("string"),
         "bitmap" => Some("bitmap"),

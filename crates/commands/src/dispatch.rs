@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! resolve ► arity ► logged in? ► memory? ► busy? ► paused? ─► queue, if MULTI is open
-//!                                                   └► lock the shards of the keys ► handler ► journal, counts ► unlock
+//!                                                   └► lock the shards of the keys ► handler ► journal, counts ► serve who waited ► unlock
 //! ```
 //!
 //! Bookkeeping that must follow a command happens here or in the view, never in a handler.
@@ -11,9 +11,12 @@ pub use redpoll_keyspace::AHEAD_MAX;
 use redpoll_keyspace::{Effects, Gate, Held, Millis, ShardIndex, View};
 use redpoll_resp::Writer;
 use smallvec::SmallVec;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::args::Args;
+use crate::blocking;
+use crate::client::Client;
 use crate::command::{
     ALLOW_BUSY, DENYOOM, EXCLUSIVE, Keys, MAY_REPLICATE, NO_AUTH, NOSCRIPT, NOT_QUEUED, PROTECTED, TRANSACTION, WHOLE,
     WRITE,
@@ -38,6 +41,8 @@ pub enum Outcome {
     Done,
     /// CLIENT PAUSE holds it back until this time: nothing happened, call again then.
     Paused(Millis),
+    /// It waits for data: [`crate::blocking::resume`] writes the reply in the end, and nothing else may be called before.
+    Blocked,
 }
 
 /// Runs one command of a client and writes its reply.
@@ -105,14 +110,24 @@ fn serve(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Write
             if session.transaction.is_some() && !resolved.has(NOT_QUEUED) {
                 transaction::queue(session, resolved, args, out);
             } else {
-                execute(engine, session, resolved, args, out, call);
+                let served = execute(engine, session, resolved, args, out, call);
+                blocking::wake(&served);
+                if session.blocked {
+                    return Outcome::Blocked;
+                }
             }
         }
     }
+    finish_reply(session, out, reply_start);
+    Outcome::Done
+}
+
+/// Drops a reply that the client does not want.
+#[inline]
+pub(crate) fn finish_reply(session: &mut Session, out: &mut Writer, reply_start: usize) {
     if session.reply_mode != ReplyMode::On {
         silence(session, out, reply_start);
     }
-    Outcome::Done
 }
 
 /// Checks everything that can refuse a command before it runs.
@@ -158,7 +173,7 @@ fn may_debug(engine: &Engine, session: &Session) -> bool {
     }
 }
 
-/// Locks what the command needs, runs it and settles its effects while still holding the locks.
+/// Locks what the command needs, runs it and settles its effects while still holding the locks; returns the clients that were served by the way.
 fn execute(
     engine: &Engine,
     session: &mut Session,
@@ -166,7 +181,7 @@ fn execute(
     args: Args<'_>,
     out: &mut Writer,
     call: &mut Call,
-) {
+) -> Vec<Arc<Client>> {
     let mut passage;
     let held = if needs_nothing(session, resolved) {
         Held::Nothing
@@ -176,7 +191,10 @@ fn execute(
             if exclusive { engine.turn.enter_exclusive(&engine.keyspace) } else { engine.turn.enter(&engine.keyspace) };
         passage = match passed {
             Ok(passage) => passage,
-            Err(busy) => return turn_away(engine, session, resolved, &busy, out),
+            Err(busy) => {
+                turn_away(engine, session, resolved, &busy, out);
+                return Vec::new();
+            }
         };
         lock(engine, session, resolved, args, &mut passage.gate)
     };
@@ -196,6 +214,7 @@ fn execute(
     {
         session.log_offset = log.append(&journal);
     }
+    if view.effects.ready.is_empty() { Vec::new() } else { blocking::serve(engine, &mut view) }
 }
 
 /// Locks the shards of a command's keys.
@@ -251,17 +270,22 @@ pub(crate) fn run(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_>) {
         cx.engine.stats.error(&error.code());
         cx.out.error(error.text());
     }
+    settle(cx, db, args.0);
+    cx.db.effects.dirty += dirty_before;
+}
+
+/// Records what a handler has changed, after what it found expired.
+pub(crate) fn settle(cx: &mut Cx<'_, '_>, db: usize, args: &[&[u8]]) {
     if cx.journal.enabled {
         for (db, key) in std::mem::take(&mut cx.db.effects.expired) {
             cx.journal.record(db, &[b"DEL".as_slice(), &key]);
         }
         if cx.db.effects.dirty > 0 {
-            cx.journal.settle(db, args.0);
+            cx.journal.settle(db, args);
         } else {
             cx.journal.settle_unchanged();
         }
     }
-    cx.db.effects.dirty += dirty_before;
 }
 
 /// Runs a handler inside another command, which is timed by itself.
@@ -349,20 +373,17 @@ pub fn whole<R>(engine: &Engine, now: Millis, visit: impl FnOnce(&mut View<'_>) 
 /// Removes expired keys of one shard, visiting at most `budget` buckets, and logs their removal; returns how many buckets were visited and how
 /// many keys went.
 pub fn sweep(engine: &Engine, shard: ShardIndex, budget: usize, now: Millis) -> (usize, usize) {
-    let mut gate = engine.keyspace.enter();
-    let held = gate.lock_shard(shard);
-    let effects = Effects { wanted: engine.wanted_events(), ..Effects::default() };
-    let mut view = View::new(&engine.keyspace, held, 0, now, engine.stamping(now), effects);
-    let visited = view.sweep(shard, budget);
-    let removed = view.effects.expired.len();
-    if let Some(log) = engine.log.get()
-        && removed > 0
+    let (served, visited, removed);
     {
-        let mut journal = Journal::new(true);
-        for (db, key) in &view.effects.expired {
-            journal.record(*db, &[b"DEL".as_slice(), key]);
-        }
-        log.append(&journal);
+        let mut gate = engine.keyspace.enter();
+        let held = gate.lock_shard(shard);
+        let effects = Effects { wanted: engine.wanted_events(), ..Effects::default() };
+        let mut view = View::new(&engine.keyspace, held, 0, now, engine.stamping(now), effects);
+        visited = view.sweep(shard, budget);
+        removed = view.effects.expired.len();
+        blocking::log_expired(engine, &mut view.effects);
+        served = if view.effects.ready.is_empty() { Vec::new() } else { blocking::serve(engine, &mut view) };
     }
+    blocking::wake(&served);
     (visited, removed)
 }

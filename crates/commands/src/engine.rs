@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use redpoll_keyspace::{EventClasses, Keyspace, Millis, Stamping};
 
+use crate::blocking::Blocking;
 use crate::client::{Arrival, Clients};
 use crate::cx::Cx;
 use crate::error::Error;
@@ -215,6 +216,8 @@ pub struct Engine {
     pub stats: Stats,
     /// Who is connected.
     pub clients: Clients,
+    /// The waits of blocked clients.
+    pub(crate) blocking: Blocking,
     /// CLIENT PAUSE.
     pub pause: Pause,
     /// Whose turn it is to hold the gate exclusively.
@@ -255,6 +258,7 @@ impl Engine {
             settings,
             stats: Stats::new(commands),
             clients: Clients::default(),
+            blocking: Blocking::default(),
             pause: Pause::default(),
             turn: Turn::default(),
             clock,

@@ -76,6 +76,18 @@ texts! {
     STRING_TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
     /// SELECT and friends.
     DB_INDEX = "ERR DB index is out of range";
+    /// The timeout of a command that waits, in seconds.
+    TIMEOUT_NOT_A_FLOAT = "ERR timeout is not a float or out of range";
+    /// The timeout of a command that waits, in milliseconds.
+    TIMEOUT_NOT_AN_INTEGER = "ERR timeout is not an integer or out of range";
+    /// Waiting for less than no time.
+    TIMEOUT_NEGATIVE = "ERR timeout is negative";
+    /// Waiting past the end of time.
+    TIMEOUT_OUT_OF_RANGE = "ERR timeout is out of range";
+    /// CLIENT UNBLOCK with ERROR.
+    UNBLOCKED = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+    /// CLIENT UNBLOCK with a word it does not know.
+    UNBLOCK_REASON = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
     /// A database number that is no number.
     INVALID_DB_INDEX = "ERR invalid DB index";
     /// Source and destination are one.
@@ -230,12 +242,6 @@ texts! {
     TOP_ID_IN_XREADGROUP = "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set.";
     /// XREADGROUP without GROUP.
     MISSING_GROUP = "ERR Missing GROUP option for XREADGROUP";
-    /// A timeout in milliseconds.
-    TIMEOUT_NOT_AN_INTEGER = "ERR timeout is not an integer or out of range";
-    /// A timeout below zero.
-    TIMEOUT_NEGATIVE = "ERR timeout is negative";
-    /// A timeout that ends after all time.
-    TIMEOUT_OUT_OF_RANGE = "ERR timeout is out of range";
     /// XGROUP of a key that does not exist.
     GROUP_NEEDS_KEY = "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option to create an empty stream automatically.";
     /// XGROUP CREATE of a group that exists.
@@ -443,8 +449,5 @@ pub fn log_failing(reason: &str) -> Error {
 
 /// DEBUG with a subcommand it does not know, or with the wrong number of arguments for it.
 pub fn unknown_debug_subcommand(subcommand: &[u8]) -> Error {
-    /// How much of the subcommand is repeated, bytes.
-    const QUOTED_MAX: usize = 128;
-    let shown = shown(subcommand, QUOTED_MAX);
-    Error::of(&[b"ERR unknown subcommand or wrong number of arguments for '", shown, b"'. Try DEBUG HELP."])
+    subcommand_syntax("DEBUG", subcommand)
 }

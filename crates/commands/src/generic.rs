@@ -1,11 +1,12 @@
 //! Keys, whatever they hold. Their deadlines are in `expire.rs`, what can be learned about their values in `object.rs`.
 
-use redpoll_keyspace::{EventClass, kind};
+use redpoll_keyspace::{EventClass, Kind, Wanted, kind};
 use redpoll_resp::Writer;
 use redpoll_structures::glob;
 
 use crate::args::Args;
-use crate::command::{Command, DENYOOM, FAST, Family, READONLY, WHOLE, WRITE, cmd};
+use crate::blocking::{Empty, Request, Served, Timeout};
+use crate::command::{Command, DENYOOM, FAST, Family, NOSCRIPT, READONLY, WHOLE, WRITE, cmd};
 use crate::cx::Cx;
 use crate::error::{DB_INDEX, Error, NO_SUCH_KEY, OUT_OF_INT_RANGE, SAME_OBJECT, SYNTAX};
 use crate::scan::{self, ScanOptions, Scanned};
@@ -24,6 +25,7 @@ const COMMANDS: &[Command] = &[
     cmd("TOUCH key [key ...]", touch, READONLY | FAST, "3.2.1", "O(N) where N is the number of keys that will be touched.", "Returns the number of existing keys out of those specified after updating the time they were last accessed."),
     cmd("TYPE key", type_of, READONLY | FAST, "1.0.0", "O(1)", "Determines the type of value stored at a key."),
     cmd("UNLINK key [key ...]", del, WRITE | FAST, "4.0.0", "O(1) for each key removed regardless of its size. Then the command does O(N) work in a different thread in order to reclaim memory, where N is the number of allocations the deleted objects where composed of.", "Asynchronously deletes one or more keys."),
+    cmd("WAIT numreplicas timeout", wait, NOSCRIPT, "3.0.0", "O(1)", "Blocks until the asynchronous replication of all preceding write commands sent by the connection is completed.").categories(&["connection"]),
 ];
 
 /// Keys.
@@ -193,6 +195,20 @@ fn touch(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 fn type_of(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let name = cx.db.look(args.at(1)).map_or("none", |entry| kind(entry).name());
     cx.out.simple(name);
+    Ok(())
+}
+
+/// WAIT numreplicas timeout
+fn wait(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    let (wanted, timeout) = (args.int(1)?, Timeout::millis(args.at(2), cx.now())?);
+    // There are no replicas: who wants one waits in vain, and for no key.
+    if wanted <= 0 || !cx.may_block() {
+        cx.out.int(0);
+        return Ok(());
+    }
+    let (wanted, empty, serve) =
+        (Wanted::Value(Kind::String), Empty::Zero, Box::new(|_: &mut Cx<'_, '_>, _: &[u8]| Ok(Served::Nothing)));
+    cx.block(Request { keys: &[], wanted, destination: None, timeout, empty, serve });
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::REDIS_VERSION;
 use crate::args::Args;
+use crate::blocking::blocked_clients;
 use crate::command::{Command, Family, LOADING, STALE, WHOLE, cmd};
 use crate::cx::Cx;
 use crate::error::Error;
@@ -103,7 +104,7 @@ fn clients(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     let engine = cx.engine;
     lines.add("connected_clients", engine.clients.connected());
     lines.add("maxclients", engine.settings.int(Setting::Maxclients));
-    lines.add("blocked_clients", 0);
+    lines.add("blocked_clients", blocked_clients(engine));
     lines.add("tracking_clients", 0);
     lines.add("clients_in_timeout_table", 0);
 }

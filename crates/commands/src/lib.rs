@@ -6,6 +6,7 @@
 //! Nothing in here does I/O, starts a thread, reads a clock or keeps a global: all of that comes in through the [`engine::Engine`].
 
 pub mod args;
+pub mod blocking;
 pub mod client;
 pub mod command;
 pub mod cx;
@@ -48,6 +49,7 @@ mod hyper_log_log;
 mod keyspace_admin;
 mod lcs;
 mod list;
+mod list_blocking;
 mod object;
 mod reply;
 mod scan;
@@ -58,6 +60,8 @@ mod shutdown;
 mod sort;
 mod sorted_set;
 mod sorted_set_algebra;
+mod sorted_set_blocking;
+mod sorted_set_pop;
 mod sorted_set_range;
 mod stream;
 mod stream_args;

@@ -1,4 +1,4 @@
-//! Lists, as far as they do not block.
+//! Lists. Waiting for elements is in `list_blocking.rs`.
 
 use redpoll_keyspace::{Change, EventClass, Kind, Limits, List, ListEnd, Place};
 use redpoll_resp::Writer;
@@ -6,16 +6,23 @@ use redpoll_structures::decimal;
 use redpoll_structures::packed::Item;
 
 use crate::args::Args;
-use crate::command::{Command, DENYOOM, FAST, Family, READONLY, WRITE, cmd};
+use crate::blocking::Served;
+use crate::command::{BLOCKING, Command, DENYOOM, FAST, Family, NOSCRIPT, READONLY, WRITE, cmd};
 use crate::cx::Cx;
 use crate::error::{
     COUNT_NEGATIVE, COUNT_NOT_POSITIVE, Error, MAXLEN_NEGATIVE, NO_SUCH_KEY, NOT_POSITIVE, NUMKEYS, OUT_OF_LONG_RANGE,
     OUT_OF_RANGE, RANK_ZERO, SYNTAX, WRONG_TYPE, wrong_arity,
 };
+use crate::list_blocking::{blmove, blmpop, blpop, brpop, brpoplpush};
 use crate::reply;
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
+    cmd("BLMOVE source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout", blmove, WRITE | DENYOOM | NOSCRIPT | BLOCKING, "6.2.0", "O(1)", "Pops an element from a list, pushes it to another list and returns it. Blocks until an element is available otherwise. Deletes the list if the last element was moved."),
+    cmd("BLMPOP timeout numkeys key [key ...] <LEFT | RIGHT> [COUNT count]", blmpop, WRITE | BLOCKING, "7.0.0", "O(N+M) where N is the number of provided keys and M is the number of elements returned.", "Pops the first element from one of multiple lists. Blocks until an element is available otherwise. Deletes the list if the last element was popped."),
+    cmd("BLPOP key [key ...] timeout", blpop, WRITE | NOSCRIPT | BLOCKING, "2.0.0", "O(N) where N is the number of provided keys.", "Removes and returns the first element in a list. Blocks until an element is available otherwise. Deletes the list if the last element was popped."),
+    cmd("BRPOP key [key ...] timeout", brpop, WRITE | NOSCRIPT | BLOCKING, "2.0.0", "O(N) where N is the number of provided keys.", "Removes and returns the last element in a list. Blocks until an element is available otherwise. Deletes the list if the last element was popped."),
+    cmd("BRPOPLPUSH source destination timeout", brpoplpush, WRITE | DENYOOM | NOSCRIPT | BLOCKING, "2.2.0", "O(1)", "Pops an element from a list, pushes it to another list and returns it. Block until an element is available otherwise. Deletes the list if the last element was popped."),
     cmd("LINDEX key index", lindex, READONLY, "1.0.0", "O(N) where N is the number of elements to traverse to get to the element at index. This makes asking for the first or the last element of the list O(1).", "Returns an element from a list by its index."),
     cmd("LINSERT key <BEFORE | AFTER> pivot element", linsert, WRITE | DENYOOM, "2.2.0", "O(N) where N is the number of elements to traverse before seeing the value pivot. This means that inserting somewhere on the left end on the list (head) can be considered O(1) and inserting somewhere on the right end (tail) is O(N).", "Inserts an element before or after another element in a list."),
     cmd("LLEN key", llen, READONLY | FAST, "1.0.0", "O(1)", "Returns the length of a list."),
@@ -73,33 +80,17 @@ fn llen(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// LMOVE source destination <LEFT | RIGHT> <LEFT | RIGHT>
 fn lmove(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    let (from, to) = (end(args, 3)?, end(args, 4)?);
-    move_element(cx, args, from, to)
+    let ends = (end(args, 3)?, end(args, 4)?);
+    move_element(cx, args.at(1), args.at(2), ends)
 }
 
 /// LMPOP numkeys key [key ...] <LEFT | RIGHT> [COUNT count]
 fn lmpop(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    let keys = args.size_from(1, 1, NUMKEYS)?;
-    let after_keys = keys.checked_add(2).filter(|at| *at < args.len()).ok_or(SYNTAX)?;
-    let end = end(args, after_keys)?;
-    let mut count = None;
-    for at in (after_keys + 1..args.len()).step_by(2) {
-        if !args.is(at, "COUNT") || count.is_some() {
-            return Err(SYNTAX);
+    let (keys, pop) = PopSome::parse(args, 1)?;
+    for key in keys {
+        if pop.run(cx, key)? == Served::Yes {
+            return Ok(());
         }
-        count = Some(args.size_from(at + 1, 1, COUNT_NOT_POSITIVE)?);
-    }
-    let count = count.unwrap_or(1);
-    for key in &args.from(2)[..keys] {
-        let Some(list) = cx.db.read_as::<List>(key)? else { continue };
-        let count = count.min(list.len());
-        cx.out.array(2);
-        cx.out.bulk(key);
-        cx.out.array(count);
-        pop_elements(cx, key, end, count)?;
-        let name: &[u8] = if end == ListEnd::Left { b"LPOP" } else { b"RPOP" };
-        cx.journal.instead(&[name, key, decimal::format_u64(count as u64, &mut [0; decimal::I64_TEXT_MAX])]);
-        return Ok(());
     }
     cx.out.null_array();
     Ok(())
@@ -216,7 +207,7 @@ fn rpop(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// RPOPLPUSH source destination
 fn rpoplpush(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    move_element(cx, args, ListEnd::Right, ListEnd::Left)
+    move_element(cx, args.at(1), args.at(2), (ListEnd::Right, ListEnd::Left))
 }
 
 /// RPUSH key element [element ...]
@@ -282,8 +273,45 @@ impl Search {
     }
 }
 
+/// What LMPOP pops from the first of its lists that exists.
+#[derive(Clone, Copy)]
+pub(crate) struct PopSome {
+    end: ListEnd,
+    count: usize,
+}
+
+impl PopSome {
+    /// Reads `numkeys key [key ...] <LEFT | RIGHT> [COUNT count]`, the number standing at an argument; also returns the keys.
+    pub(crate) fn parse<'a>(args: Args<'a>, numkeys_at: usize) -> Result<(&'a [&'a [u8]], PopSome), Error> {
+        let keys = args.size_from(numkeys_at, 1, NUMKEYS)?;
+        let after_keys = keys.checked_add(numkeys_at + 1).filter(|at| *at < args.len()).ok_or(SYNTAX)?;
+        let end = end(args, after_keys)?;
+        let mut count = None;
+        for at in (after_keys + 1..args.len()).step_by(2) {
+            if !args.is(at, "COUNT") || count.is_some() {
+                return Err(SYNTAX);
+            }
+            count = Some(args.size_from(at + 1, 1, COUNT_NOT_POSITIVE)?);
+        }
+        Ok((&args.from(numkeys_at + 1)[..keys], PopSome { end, count: count.unwrap_or(1) }))
+    }
+
+    /// Pops from a list and replies with its key and the elements, unless there is no such key.
+    pub(crate) fn run(self, cx: &mut Cx<'_, '_>, key: &[u8]) -> Result<Served, Error> {
+        let Some(list) = cx.db.read_as::<List>(key)? else { return Ok(Served::Nothing) };
+        let count = self.count.min(list.len());
+        cx.out.array(2);
+        cx.out.bulk(key);
+        cx.out.array(count);
+        pop_elements(cx, key, self.end, count)?;
+        let count = decimal::format_u64(count as u64, &mut [0; decimal::I64_TEXT_MAX]).to_vec();
+        cx.journal.instead(&[pop_command(self.end), key, &count]);
+        Ok(Served::Yes)
+    }
+}
+
 /// Reads LEFT or RIGHT.
-fn end(args: Args<'_>, at: usize) -> Result<ListEnd, Error> {
+pub(crate) fn end(args: Args<'_>, at: usize) -> Result<ListEnd, Error> {
     match () {
         () if args.is(at, "LEFT") => Ok(ListEnd::Left),
         () if args.is(at, "RIGHT") => Ok(ListEnd::Right),
@@ -293,6 +321,11 @@ fn end(args: Args<'_>, at: usize) -> Result<ListEnd, Error> {
 
 fn push_event(end: ListEnd) -> &'static str {
     if end == ListEnd::Left { "lpush" } else { "rpush" }
+}
+
+/// Returns the command that pops from an end.
+pub(crate) fn pop_command(end: ListEnd) -> &'static [u8] {
+    if end == ListEnd::Left { b"LPOP" } else { b"RPOP" }
 }
 
 fn pop_event(end: ListEnd) -> &'static str {
@@ -354,7 +387,7 @@ fn pop(cx: &mut Cx<'_, '_>, args: Args<'_>, end: ListEnd, command: &str) -> Resu
 }
 
 /// Removes so many elements and writes them; tells whether there is a list.
-fn pop_elements(cx: &mut Cx<'_, '_>, key: &[u8], end: ListEnd, count: usize) -> Result<bool, Error> {
+pub(crate) fn pop_elements(cx: &mut Cx<'_, '_>, key: &[u8], end: ListEnd, count: usize) -> Result<bool, Error> {
     let limits = cx.limits();
     let out: &mut Writer = cx.out;
     let popped = cx.db.update::<List, _>(key, |list| {
@@ -364,9 +397,14 @@ fn pop_elements(cx: &mut Cx<'_, '_>, key: &[u8], end: ListEnd, count: usize) -> 
     Ok(popped.is_some())
 }
 
-/// LMOVE and RPOPLPUSH: source, destination.
-fn move_element(cx: &mut Cx<'_, '_>, args: Args<'_>, from: ListEnd, to: ListEnd) -> Result<(), Error> {
-    let (source, destination, limits) = (args.at(1), args.at(2), cx.limits());
+/// Moves an element from an end of one list to an end of another and replies with it, or with null if there is no source.
+pub(crate) fn move_element(
+    cx: &mut Cx<'_, '_>,
+    source: &[u8],
+    destination: &[u8],
+    (from, to): (ListEnd, ListEnd),
+) -> Result<(), Error> {
+    let limits = cx.limits();
     let Some(list) = cx.db.read_as::<List>(source)? else {
         cx.out.null();
         return Ok(());

@@ -46,6 +46,8 @@ pub(crate) enum Elements {
     Flat,
     /// An array for each member and its score.
     Nested,
+    /// As [`Elements::Flat`], inside an array that is announced already.
+    Bare,
 }
 
 impl Elements {
@@ -56,7 +58,11 @@ impl Elements {
 
     /// Announces so many members.
     pub(crate) fn announce(self, out: &mut Writer, count: usize) {
-        out.array(if self == Elements::Flat { 2 * count } else { count });
+        match self {
+            Elements::Members | Elements::Nested => out.array(count),
+            Elements::Flat => out.array(2 * count),
+            Elements::Bare => {}
+        }
     }
 
     /// Writes one element.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use redpoll_keyspace::WatchFlag;
 
+use crate::blocking;
 use crate::client::Client;
 use crate::command::Flags;
 use crate::engine::Engine;
@@ -69,6 +70,8 @@ pub struct Session {
     pub slot: usize,
     /// Offset in the log up to which its own changes reach; replies under `appendfsync always` wait for it.
     pub log_offset: u64,
+    /// A command waits for data: nothing else runs before [`crate::blocking::resume`] has written its reply.
+    pub(crate) blocked: bool,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) watching: Option<Watching>,
 }
@@ -86,6 +89,7 @@ impl Session {
             no_touch: false,
             slot,
             log_offset: 0,
+            blocked: false,
             transaction: None,
             watching: None,
         }
@@ -93,8 +97,14 @@ impl Session {
 
     /// Ends the session: the client has gone. Everything others hold of it is taken back.
     pub fn end(&mut self, engine: &Engine) {
+        blocking::abandon(engine, self);
         transaction::abandon(engine, self);
         engine.clients.leave(self.client.id);
+    }
+
+    /// Tells whether a command waits for data.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
     }
 
     /// Tells whether MULTI is open.

@@ -1,22 +1,25 @@
-//! Sorted sets, member by member; ranges are in `sorted_set_range.rs`, what combines several in `sorted_set_algebra.rs`.
+//! Sorted sets, member by member; ranges are in `sorted_set_range.rs`, what combines several in `sorted_set_algebra.rs`, popping in `sorted_set_pop.rs` and
+//! waiting for members in `sorted_set_blocking.rs`.
 //!
 //! Sums of scores are sums of 64-bit floats, the same on every machine, so increments are logged as they came.
 
 use redpoll_keyspace::{Change, Direction, Limits, SortedSet};
-use redpoll_resp::{Protocol, Writer};
+use redpoll_resp::Writer;
 use redpoll_structures::decimal::{self, F64_TEXT_MAX, I64_TEXT_MAX};
 use smallvec::SmallVec;
 
 use crate::args::Args;
-use crate::command::{Command, DENYOOM, FAST, Family, Keys, READONLY, WRITE, cmd};
+use crate::command::{BLOCKING, Command, DENYOOM, FAST, Family, Keys, NOSCRIPT, READONLY, WRITE, cmd};
 use crate::cx::Cx;
 use crate::error::{
-    COUNT_NOT_POSITIVE, Error, NOT_POSITIVE, NUMKEYS, OUT_OF_LONG_RANGE, SCORE_NOT_A_NUMBER, SYNTAX,
-    VALUE_OUT_OF_RANGE, ZADD_GT_LT_NX, ZADD_INCR_SINGLE, ZADD_NX_AND_XX, wrong_arity,
+    Error, OUT_OF_LONG_RANGE, SCORE_NOT_A_NUMBER, SYNTAX, VALUE_OUT_OF_RANGE, ZADD_GT_LT_NX, ZADD_INCR_SINGLE,
+    ZADD_NX_AND_XX, wrong_arity,
 };
 use crate::reply::{self, Elements};
 use crate::scan::{self, ScanOptions, Scanned};
 use crate::sorted_set_algebra::{zdiff, zdiffstore, zinter, zintercard, zinterstore, zunion, zunionstore};
+use crate::sorted_set_blocking::{bzmpop, bzpopmax, bzpopmin};
+use crate::sorted_set_pop::{zmpop, zpopmax, zpopmin};
 use crate::sorted_set_range::{
     zcount, zlexcount, zrange, zrangebylex, zrangebyscore, zrangestore, zremrangebylex, zremrangebyrank,
     zremrangebyscore, zrevrange, zrevrangebylex, zrevrangebyscore,
@@ -24,6 +27,9 @@ use crate::sorted_set_range::{
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
+    cmd("BZMPOP timeout numkeys key [key ...] <MIN | MAX> [COUNT count]", bzmpop, WRITE | BLOCKING, "7.0.0", "O(K) + O(M*log(N)) where K is the number of provided keys, N being the number of elements in the sorted set, and M being the number of elements popped.", "Removes and returns a member by score from one or more sorted sets. Blocks until a member is available otherwise. Deletes the sorted set if the last element was popped."),
+    cmd("BZPOPMAX key [key ...] timeout", bzpopmax, WRITE | NOSCRIPT | BLOCKING | FAST, "5.0.0", "O(log(N)) with N being the number of elements in the sorted set.", "Removes and returns the member with the highest score from one or more sorted sets. Blocks until a member is available otherwise. Deletes the sorted set if the last element was popped."),
+    cmd("BZPOPMIN key [key ...] timeout", bzpopmin, WRITE | NOSCRIPT | BLOCKING | FAST, "5.0.0", "O(log(N)) with N being the number of elements in the sorted set.", "Removes and returns the member with the lowest score from one or more sorted sets. Blocks until a member is available otherwise. Deletes the sorted set if the last element was popped."),
     cmd("ZADD key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...]", zadd, WRITE | DENYOOM | FAST, "1.2.0", "O(log(N)) for each item added, where N is the number of elements in the sorted set.", "Adds one or more members to a sorted set, or updates their scores. Creates the key if it doesn't exist."),
     cmd("ZCARD key", zcard, READONLY | FAST, "1.2.0", "O(1)", "Returns the number of members in a sorted set."),
     cmd("ZCOUNT key min max", zcount, READONLY | FAST, "2.0.0", "O(log(N)) with N being the number of elements in the sorted set.", "Returns the count of members in a sorted set that have scores within a range."),
@@ -87,33 +93,6 @@ fn zincrby(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     add(cx, args.at(1), options, &[(args.at(3), args.float(2)?)])
 }
 
-/// ZMPOP numkeys key [key ...] <MIN | MAX> [COUNT count]
-fn zmpop(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    let keys = args.size_from(1, 1, NUMKEYS)?;
-    let after_keys = keys.checked_add(2).filter(|at| *at < args.len()).ok_or(SYNTAX)?;
-    let end = ScoreEnd::parse(args, after_keys)?;
-    let mut count = None;
-    for at in (after_keys + 1..args.len()).step_by(2) {
-        if !args.is(at, "COUNT") || count.is_some() {
-            return Err(SYNTAX);
-        }
-        count = Some(args.size_from(at + 1, 1, COUNT_NOT_POSITIVE)?);
-    }
-    let count = count.unwrap_or(1);
-    for key in &args.from(2)[..keys] {
-        let Some(set) = cx.db.read_as::<SortedSet>(key)? else { continue };
-        let count = count.min(set.len());
-        cx.out.array(2);
-        cx.out.bulk(key);
-        pop(cx, key, end, count, Elements::Nested)?;
-        let count = decimal::format_u64(count as u64, &mut [0; I64_TEXT_MAX]).to_vec();
-        cx.journal.instead(&[end.pop_command(), key, &count]);
-        return Ok(());
-    }
-    cx.out.null_array();
-    Ok(())
-}
-
 /// ZMSCORE key member [member ...]
 fn zmscore(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let (set, members) = (cx.db.read_as::<SortedSet>(args.at(1))?, args.from(2));
@@ -122,16 +101,6 @@ fn zmscore(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         score_or_null(cx.out, set.and_then(|set| set.score(member)));
     }
     Ok(())
-}
-
-/// ZPOPMAX key [count]
-fn zpopmax(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    pop_from_one(cx, args, ScoreEnd::Max)
-}
-
-/// ZPOPMIN key [count]
-fn zpopmin(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    pop_from_one(cx, args, ScoreEnd::Min)
 }
 
 /// ZRANDMEMBER key [count [WITHSCORES]]
@@ -350,70 +319,6 @@ fn put(
     }
     set.insert(member, score, limits, seed);
     Ok((Added::Changed, score))
-}
-
-/// An end of a sorted set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ScoreEnd {
-    /// The lowest scores.
-    Min,
-    /// The highest scores.
-    Max,
-}
-
-impl ScoreEnd {
-    /// Reads MIN or MAX.
-    pub(crate) fn parse(args: Args<'_>, at: usize) -> Result<ScoreEnd, Error> {
-        match () {
-            () if args.is(at, "MIN") => Ok(ScoreEnd::Min),
-            () if args.is(at, "MAX") => Ok(ScoreEnd::Max),
-            () => Err(SYNTAX),
-        }
-    }
-
-    /// Returns the command that pops from this end.
-    pub(crate) fn pop_command(self) -> &'static [u8] {
-        match self {
-            ScoreEnd::Min => b"ZPOPMIN",
-            ScoreEnd::Max => b"ZPOPMAX",
-        }
-    }
-}
-
-/// Pops at most `count` elements from an end of a sorted set and replies with them, from the end inwards; false, and no reply, if there is no such key.
-pub(crate) fn pop(
-    cx: &mut Cx<'_, '_>,
-    key: &[u8],
-    end: ScoreEnd,
-    count: usize,
-    elements: Elements,
-) -> Result<bool, Error> {
-    let out: &mut Writer = cx.out;
-    let popped = cx.db.update::<SortedSet, _>(key, |set| {
-        let count = count.min(set.len());
-        let (start, direction, lowest, event) = match end {
-            ScoreEnd::Min => (0, Direction::Ascending, 0, "zpopmin"),
-            ScoreEnd::Max => (set.len() - 1, Direction::Descending, set.len() - count, "zpopmax"),
-        };
-        elements.announce(out, count);
-        set.range(start, count, direction).for_each(|(member, score)| elements.write(out, member, score));
-        set.remove_range(lowest, count, |_, _| {});
-        ((), Change::of(event, count as u64))
-    })?;
-    Ok(popped.is_some())
-}
-
-/// ZPOPMIN and ZPOPMAX: key, maybe a count.
-fn pop_from_one(cx: &mut Cx<'_, '_>, args: Args<'_>, end: ScoreEnd) -> Result<(), Error> {
-    if args.len() > 3 {
-        return Err(SYNTAX);
-    }
-    let count = if args.len() == 3 { args.size_from(2, 0, NOT_POSITIVE)? } else { 1 };
-    let nested = args.len() == 3 && cx.out.protocol() == Protocol::Resp3;
-    if !pop(cx, args.at(1), end, count, if nested { Elements::Nested } else { Elements::Flat })? {
-        cx.out.array(0);
-    }
-    Ok(())
 }
 
 /// ZRANK and ZREVRANK: key, member, maybe WITHSCORE.

@@ -1,24 +1,25 @@
 //! Reading what is new in streams: XREAD for oneself, XREADGROUP as a member of a group.
 //!
 //! A call is read into a [`Reading`] that needs its arguments no more, with `$` resolved to the id it stands for at that moment. [`Reading::serve`] then looks
-//! for entries; it can be called again later, for one stream, by whoever adds to it. Without entries to give the reply is null, as after a timeout.
+//! for entries; it can be called again later, for one stream, by whoever adds to it. Without entries to give the call waits, or is answered
+//! null as after a timeout.
 //!
 //! Deliveries are logged as the claims they come to, and the group's progress after them. What a consumer reads once more from its own pending entries is
 //! not logged, as in Redis: after a restart the count and the time of its last delivery are those from before.
 
 use redpoll_keyspace::{
-    Acknowledgement, Change, ConsumerNumber, Direction, EventClass, Group, OpenGroup, Pending, Stream, StreamEntry,
-    StreamId,
+    Acknowledgement, Change, ConsumerNumber, Direction, EventClass, Group, Kind, OpenGroup, Pending, Stream,
+    StreamEntry, StreamId, Wanted,
 };
 use redpoll_resp::{Mark, Protocol, Writer};
 use redpoll_structures::decimal::{self, I64_TEXT_MAX};
 
 use crate::args::Args;
+use crate::blocking::{Empty, Request, Served, Timeout};
 use crate::cx::{Cx, Origin};
 use crate::error::{
-    Error, GROUP_IN_XREAD, MISSING_GROUP, NEW_ID_IN_XREAD, NOACK_IN_XREAD, SYNTAX, TIMEOUT_NEGATIVE,
-    TIMEOUT_NOT_AN_INTEGER, TIMEOUT_OUT_OF_RANGE, TOP_ID_IN_XREADGROUP, UNBALANCED_STREAMS, block_from_script,
-    no_key_or_group,
+    Error, GROUP_IN_XREAD, MISSING_GROUP, NEW_ID_IN_XREAD, NOACK_IN_XREAD, SYNTAX, TOP_ID_IN_XREADGROUP,
+    UNBALANCED_STREAMS, block_from_script, no_key_or_group,
 };
 use crate::journal::Journal;
 use crate::stream::{write_entries, write_entry};
@@ -61,18 +62,31 @@ enum Caller {
 }
 
 fn read(cx: &mut Cx<'_, '_>, args: Args<'_>, caller: Caller) -> Result<(), Error> {
-    let request = Request::parse(cx, args, caller)?;
-    let reading = request.resolve(cx)?;
-    // Who cannot wait, and nobody can here, is answered as if the time were over.
-    if !reading.serve(cx, None)? {
-        cx.out.null_array();
+    let call = Call::parse(cx, args, caller)?;
+    let (keys, timeout) = (call.keys, call.timeout);
+    let reading = call.resolve(cx)?;
+    if reading.serve(cx, None)? {
+        return Ok(());
     }
+    let Some(timeout) = timeout.filter(|_| cx.may_block()) else {
+        cx.out.null_array();
+        return Ok(());
+    };
+    let wanted = match caller {
+        Caller::Anyone => Wanted::Value(Kind::Stream),
+        Caller::Member => Wanted::ValueOrLoss(Kind::Stream),
+    };
+    let serve = Box::new(move |cx: &mut Cx<'_, '_>, key: &[u8]| {
+        Ok(if reading.serve(cx, Some(key))? { Served::Yes } else { Served::Nothing })
+    });
+    cx.block(Request { keys, wanted, destination: None, timeout, empty: Empty::NullArray, serve });
     Ok(())
 }
 
 /// The arguments in their places.
-struct Request<'a> {
+struct Call<'a> {
     caller: Caller,
+    timeout: Option<Timeout>,
     member: Option<Member>,
     count: usize,
     acknowledgement: Acknowledgement,
@@ -80,11 +94,11 @@ struct Request<'a> {
     ids: &'a [&'a [u8]],
 }
 
-impl<'a> Request<'a> {
-    fn parse(cx: &Cx<'_, '_>, args: Args<'a>, caller: Caller) -> Result<Request<'a>, Error> {
+impl<'a> Call<'a> {
+    fn parse(cx: &Cx<'_, '_>, args: Args<'a>, caller: Caller) -> Result<Call<'a>, Error> {
         let (keys, ids): (&[&[u8]], &[&[u8]]) = (&[], &[]);
         let acknowledgement = Acknowledgement::Awaited;
-        let mut request = Request { caller, member: None, count: usize::MAX, acknowledgement, keys, ids };
+        let mut call = Call { caller, timeout: None, member: None, count: usize::MAX, acknowledgement, keys, ids };
         let mut at = 1;
         loop {
             let more = args.from(at + 1).len();
@@ -92,34 +106,34 @@ impl<'a> Request<'a> {
                 if cx.origin == Origin::Script {
                     return Err(block_from_script(args.at(0)));
                 }
-                check_timeout(args.at(at + 1), cx.now())?;
+                call.timeout = Some(Timeout::millis(args.at(at + 1), cx.now())?);
                 at += 2;
             } else if args.is(at, "COUNT") && more > 0 {
                 let count = usize::try_from(args.int(at + 1)?).unwrap_or(0);
-                request.count = if count == 0 { usize::MAX } else { count };
+                call.count = if count == 0 { usize::MAX } else { count };
                 at += 2;
             } else if args.is(at, "STREAMS") && more > 0 {
-                (request.keys, request.ids) = args.from(at + 1).split_at(more / 2);
+                (call.keys, call.ids) = args.from(at + 1).split_at(more / 2);
                 break;
             } else if args.is(at, "GROUP") && more > 1 {
-                request.only_member(GROUP_IN_XREAD)?;
-                request.member = Some(Member { group: args.at(at + 1).into(), consumer: args.at(at + 2).into() });
+                call.only_member(GROUP_IN_XREAD)?;
+                call.member = Some(Member { group: args.at(at + 1).into(), consumer: args.at(at + 2).into() });
                 at += 3;
             } else if args.is(at, "NOACK") {
-                request.only_member(NOACK_IN_XREAD)?;
-                request.acknowledgement = Acknowledgement::Waived;
+                call.only_member(NOACK_IN_XREAD)?;
+                call.acknowledgement = Acknowledgement::Waived;
                 at += 1;
             } else {
                 return Err(SYNTAX);
             }
         }
-        if request.keys.len() != request.ids.len() {
+        if call.keys.len() != call.ids.len() {
             return Err(UNBALANCED_STREAMS);
         }
-        if caller == Caller::Member && request.member.is_none() {
+        if caller == Caller::Member && call.member.is_none() {
             return Err(MISSING_GROUP);
         }
-        Ok(request)
+        Ok(call)
     }
 
     fn only_member(&self, error: Error) -> Result<(), Error> {
@@ -148,16 +162,9 @@ impl<'a> Request<'a> {
             };
             streams.push((Box::from(*key), from));
         }
-        let Request { member, count, acknowledgement, .. } = self;
+        let Call { member, count, acknowledgement, .. } = self;
         Ok(Reading { streams, member, count, acknowledgement })
     }
-}
-
-/// Checks how long to wait: milliseconds, 0 for ever.
-fn check_timeout(arg: &[u8], now: u64) -> Result<(), Error> {
-    let timeout =
-        u64::try_from(decimal::parse_i64(arg).ok_or(TIMEOUT_NOT_AN_INTEGER)?).map_err(|_| TIMEOUT_NEGATIVE)?;
-    if timeout > (i64::MAX as u64).saturating_sub(now) { Err(TIMEOUT_OUT_OF_RANGE) } else { Ok(()) }
 }
 
 /// How Redis ends the sentence that a group is missing, here.

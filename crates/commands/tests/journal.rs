@@ -3,6 +3,8 @@
 //! Time stands at 2024-01-01 (1704067200000 ms) in every case. Each case also replays what was logged on a second engine, a day later, and compares
 //! the data.
 
+#[path = "journal/blocking.rs"]
+mod blocking;
 mod support;
 
 use std::sync::{Arc, Mutex};
@@ -66,7 +68,8 @@ impl Records {
     }
 }
 
-/// Runs commands (`+20` lets that many milliseconds pass, `!` before a command expects an error) and compares what was logged from the last `---` on.
+/// Runs commands (`+20` lets that many milliseconds pass, `@name` goes on as another client, `&` before a command does not wait for its reply, `!` expects
+/// an error) and compares what was logged from the last `---` on.
 #[track_caller]
 fn check(commands: &[&str], expected: &[&str]) {
     let (mut target, records) = (support::InProcess::new(), Records::default());
@@ -75,6 +78,10 @@ fn check(commands: &[&str], expected: &[&str]) {
     for line in commands {
         if let Some(ms) = line.strip_prefix('+') {
             target.advance(ms.parse().expect("milliseconds"));
+        } else if let Some(name) = line.strip_prefix('@') {
+            target.use_client(name);
+        } else if let Some(line) = line.strip_prefix('&') {
+            target.send(&command(line));
         } else if *line == "---" {
             skipped = records.print().len();
         } else {

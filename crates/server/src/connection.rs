@@ -13,6 +13,7 @@ use std::time::Duration;
 use redpoll_resp::{Access, Limits, Parse, Preview, Protocol, RequestParser, Writer};
 use redpoll_store::Store;
 use redpoll_store::commands::args::Args;
+use redpoll_store::commands::blocking::{self, Resumed};
 use redpoll_store::commands::client::{Arrival, Client, Transport, Waker};
 use redpoll_store::commands::dispatch::{AHEAD_MAX, Outcome, dispatch};
 use redpoll_store::commands::output_limit::OutputClass;
@@ -52,6 +53,8 @@ enum Progress {
     Flush,
     /// CLIENT PAUSE holds the next command back for so long.
     Paused(Duration),
+    /// A command waits for data, and what was sent behind it for the reply.
+    Blocked,
     /// The connection is to be closed after the replies.
     Close,
 }
@@ -94,7 +97,11 @@ impl Connection {
     /// Serves the connection until either side ends it.
     pub(crate) async fn run(mut self, mut stopped: watch::Receiver<bool>) {
         let mut progress = Progress::Idle;
-        while self.send_or_die().await {
+        let mut sent;
+        while {
+            sent = self.send_or_die().await;
+            sent
+        } {
             if matches!(progress, Progress::Close) || self.session.client.is_killed() {
                 break;
             }
@@ -108,6 +115,10 @@ impl Connection {
                     }
                     self.process_rest()
                 }
+                Progress::Blocked => match self.wait_for_data(&mut stopped).await {
+                    Some(progress) => progress,
+                    None => break,
+                },
                 // More mail than one write takes.
                 Progress::Idle if self.session.client.outbox.has_mail() => Progress::Idle,
                 Progress::Idle | Progress::Close => {
@@ -124,6 +135,13 @@ impl Connection {
                     }
                 }
             };
+        }
+        if sent && self.session.is_blocked() {
+            // Served at the last moment: what was popped for the client is in the reply.
+            let last = blocking::resume(self.store.engine(), &mut self.session, &mut self.out);
+            if last == Resumed::Done {
+                tokio::time::timeout(LINGER_MAX, self.send()).await.ok();
+            }
         }
         self.stream.shutdown().await.ok();
         if self.lingers {
@@ -143,6 +161,23 @@ impl Connection {
                 // What else it was woken for is looked at when everything is sent.
                 () = woken.notified() => if client.is_killed() { return false },
             }
+        }
+    }
+
+    /// Waits with a blocked client for its reply, which is sent before what stands behind is run; none if the connection is to end.
+    async fn wait_for_data(&mut self, stopped: &mut watch::Receiver<bool>) -> Option<Progress> {
+        // The wake may have come while earlier replies were sent.
+        let left = match blocking::resume(self.store.engine(), &mut self.session, &mut self.out) {
+            Resumed::Done => return Some(Progress::Flush),
+            Resumed::Waiting(left) => left,
+        };
+        let woken = Arc::clone(&self.woken);
+        tokio::select! {
+            biased;
+            () = woken.notified() => Some(Progress::Blocked),
+            received = self.receive_behind() => received.ok().map(|()| self.check_rest(Progress::Blocked)),
+            _ = stopped.wait_for(|stop| *stop) => None,
+            () = sleep_at_most(left) => Some(Progress::Blocked),
         }
     }
 
@@ -184,6 +219,24 @@ impl Connection {
                         Poll::Ready(Ok(progress))
                     }
                 }
+            })
+        })
+        .await
+    }
+
+    /// Reads what a client sends behind a command that waits, which also tells that it has gone.
+    async fn receive_behind(&mut self) -> io::Result<()> {
+        poll_fn(|task| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let mut buf = ReadBuf::new(scratch);
+                std::task::ready!(Pin::new(&mut self.stream).poll_read(task, &mut buf))?;
+                if buf.filled().is_empty() {
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+                let input_bytes = &self.store.engine().stats.totals.input_bytes;
+                input_bytes.fetch_add(buf.filled().len() as u64, Ordering::Relaxed);
+                self.rest.extend_from_slice(buf.filled());
+                Poll::Ready(Ok(()))
             })
         })
         .await
@@ -251,6 +304,7 @@ impl Connection {
                             used += consumed;
                             collect_mail(&self.session.client, &mut self.out);
                         }
+                        Outcome::Blocked => return (Progress::Blocked, used + consumed),
                         Outcome::Paused(until) => {
                             return (
                                 Progress::Paused(Duration::from_millis(until.saturating_sub(moment.now).clamp(1, 100))),
@@ -368,6 +422,14 @@ async fn sleep_if(seconds: u64) {
     match seconds {
         0 => std::future::pending().await,
         seconds => tokio::time::sleep(Duration::from_secs(seconds)).await,
+    }
+}
+
+/// Sleeps for so long; for ever if there is no end.
+async fn sleep_at_most(time: Option<Duration>) {
+    match time {
+        None => std::future::pending().await,
+        Some(time) => tokio::time::sleep(time).await,
     }
 }
 

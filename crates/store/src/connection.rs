@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use redpoll_commands::args::Args;
+use redpoll_commands::blocking;
 use redpoll_commands::client::{Arrival, Waker};
 use redpoll_commands::dispatch::{Outcome, dispatch};
 use redpoll_commands::session::{ReplyMode, Session};
@@ -59,7 +60,7 @@ impl Connection {
         Connection { inner, session, out: Writer::new(Protocol::Resp3), bell: None, _housekeeper: housekeeper }
     }
 
-    /// Runs one command and returns its reply; an error reply is [`Value::Error`].
+    /// Runs one command and returns its reply; an error reply is [`Value::Error`]. A command that waits for data (BLPOP) blocks the calling thread.
     pub fn call<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Value {
         let args: Vec<&[u8]> = args.iter().map(AsRef::as_ref).collect();
         let reply = self.call_raw(&args);
@@ -78,6 +79,10 @@ impl Connection {
             let mut moment = engine.clock.moment();
             match dispatch(engine, &mut self.session, Args(args), &mut self.out, &mut moment) {
                 Outcome::Done => break,
+                Outcome::Blocked => {
+                    blocking::wait(engine, &mut self.session, &mut self.out);
+                    break;
+                }
                 Outcome::Paused(until) => {
                     std::thread::sleep(Duration::from_millis(until.saturating_sub(moment.now).min(10)));
                 }

@@ -125,6 +125,7 @@ fn replay_into(engine: &Engine, files: &LogFiles) -> Result<(), Error> {
             }
             Outcome::Done => Ok(()),
             Outcome::Paused(_) => unreachable!("nobody can pause a store that is not open yet"),
+            Outcome::Blocked => unreachable!("nothing waits while the log is replayed"),
         }
     });
     engine.clients.leave(session.client.id);

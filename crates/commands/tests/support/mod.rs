@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redpoll_commands::args::Args;
+use redpoll_commands::blocking::{self, Resumed};
 use redpoll_commands::client::Arrival;
 use redpoll_commands::dispatch::{Outcome, dispatch};
 use redpoll_commands::engine::{Clock, Engine};
@@ -83,8 +84,30 @@ impl Target for InProcess {
         let (session, out) = self.clients.get_mut(&self.current).expect("the current client is connected");
         out.clear();
         let outcome = dispatch(&self.engine, session, Args(&args), out, &mut self.engine.clock.moment());
-        assert_eq!(outcome, Outcome::Done, "nothing pauses clients in a transcript");
+        assert_eq!(outcome, Outcome::Done, "nothing pauses clients in a transcript, and who may block is sent `>&`");
         Reply::read(&mut &out.as_slice()[..]).expect("a reply is well formed")
+    }
+
+    fn send(&mut self, args: &[Vec<u8>]) {
+        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+        let (session, out) = self.clients.get_mut(&self.current).expect("the current client is connected");
+        assert!(!session.is_blocked(), "a client sends nothing more before it has received what it waits for");
+        out.clear();
+        let outcome = dispatch(&self.engine, session, Args(&args), out, &mut self.engine.clock.moment());
+        assert!(!matches!(outcome, Outcome::Paused(_)), "nothing pauses clients in a transcript");
+    }
+
+    fn receive(&mut self) -> Reply {
+        let (session, out) = self.clients.get_mut(&self.current).expect("the current client is connected");
+        if let Resumed::Waiting(left) = blocking::resume(&self.engine, session, out) {
+            // Nobody else does anything meanwhile, so only time can end the wait.
+            let left = left.expect("what is received has been sent or comes with time");
+            self.engine.clock.sleep(left);
+            assert_eq!(blocking::resume(&self.engine, session, out), Resumed::Done);
+        }
+        let reply = Reply::read(&mut &out.as_slice()[..]).expect("a reply is well formed");
+        out.clear();
+        reply
     }
 
     fn set_protocol(&mut self, protocol: Protocol) {
