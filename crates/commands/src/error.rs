@@ -322,6 +322,20 @@ texts! {
     GEO_MEMBER = "ERR could not decode requested zset member";
     /// ANY alone.
     GEO_ANY_WITHOUT_COUNT = "ERR the ANY argument requires COUNT argument";
+    /// RESTORE over an existing key.
+    BUSY_KEY = "BUSYKEY Target key name already exists.";
+    /// RESTORE with a negative time to live.
+    BAD_TTL = "ERR Invalid TTL value, must be >= 0";
+    /// RESTORE with a negative IDLETIME.
+    BAD_IDLE_TIME = "ERR Invalid IDLETIME value, must be >= 0";
+    /// RESTORE with a FREQ beyond a byte.
+    BAD_FREQUENCY = "ERR Invalid FREQ value, must be >= 0 and <= 255";
+    /// RESTORE of what is no payload, or from a later version.
+    PAYLOAD_FOOTER = "ERR DUMP payload version or checksum are wrong";
+    /// RESTORE of a payload that holds no value.
+    BAD_PAYLOAD = "ERR Bad data format";
+    /// DUMP of a kind of value that has no payload here.
+    NOT_DUMPED = "ERR values of this type cannot be dumped";
     /// A weight of ZUNION and its kin.
     WEIGHT_NOT_A_FLOAT = "ERR weight value is not a float";
 }

@@ -37,6 +37,7 @@ mod config;
 mod connection;
 mod debug;
 mod digest;
+mod dump;
 mod expire;
 mod function;
 mod function_payload;
@@ -81,6 +82,7 @@ pub fn families() -> Vec<command::Family> {
         expire::FAMILY,
         object::FAMILY,
         sort::FAMILY,
+        dump::FAMILY,
         scripting::FAMILY,
         function::FAMILY,
         string::FAMILY,

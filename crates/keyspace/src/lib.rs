@@ -24,6 +24,7 @@ mod limits;
 mod list;
 mod member_table;
 mod object;
+pub mod rdb;
 mod set;
 mod shard;
 mod sorted_set;

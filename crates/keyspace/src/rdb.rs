@@ -1,0 +1,106 @@
+//! Values as bytes, in the format of Redis's RDB files: what DUMP answers and RESTORE reads, and what a snapshot holds for each key.
+//!
+//! ```text
+//! payload   ┌ type 1 ┬ value … ┬ version, u16 ┬ CRC-64 of everything before, u64 ┐        little endian
+//! length    00llllll │ 01llllll llllllll │ 0x80 u32 │ 0x81 u64                         big endian
+//! string    length and bytes │ 0xc0 i8 │ 0xc1 i16 │ 0xc2 i32 │ 0xc3 packed length, length, LZF
+//! ```
+//!
+//! Written are types of Redis 7.0 (version 10), which every later server reads, and nothing is compressed. Read is every type of strings, lists, sets, sorted sets and
+//! hashes up to Redis 7.4: also zipmaps and ziplists, which servers before 7.0 wrote ([`older`]). Hashes whose fields have deadlines, modules' values and
+//! streams are refused.
+//!
+//! Nothing that is read is believed. Lengths are compared with what is there before anything is allocated, blocks are walked once from end to end, members that
+//! occur twice and scores that are no numbers are refused, and what decompression may yield is limited for a value as a whole. A value that is read comes out in
+//! the form its size calls for here, whatever form it had there.
+
+mod older;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use redpoll_structures::crc::crc64;
+
+pub use read::read_value;
+pub use write::{write_object, write_value};
+
+use crate::{Entry, Object};
+
+/// Version written: that of Redis 7.0.
+const VERSION: u16 = 10;
+/// The latest version that is read: that of Redis 7.4.
+const VERSION_MAX: u16 = 12;
+/// Bytes of version and checksum.
+const FOOTER: usize = 10;
+
+/// The first byte of a value.
+mod kind {
+    pub(super) const STRING: u8 = 0;
+    pub(super) const LIST: u8 = 1;
+    pub(super) const SET: u8 = 2;
+    /// Scores as text.
+    pub(super) const SORTED_SET_TEXT: u8 = 3;
+    pub(super) const HASH: u8 = 4;
+    pub(super) const SORTED_SET: u8 = 5;
+    pub(super) const HASH_ZIPMAP: u8 = 9;
+    pub(super) const LIST_ZIPLIST: u8 = 10;
+    pub(super) const SET_INTS: u8 = 11;
+    pub(super) const SORTED_SET_ZIPLIST: u8 = 12;
+    pub(super) const HASH_ZIPLIST: u8 = 13;
+    pub(super) const LIST_ZIPLISTS: u8 = 14;
+    pub(super) const HASH_PACKED: u8 = 16;
+    pub(super) const SORTED_SET_PACKED: u8 = 17;
+    pub(super) const LIST_CHUNKS: u8 = 18;
+    /// Of Redis 7.2, never written.
+    pub(super) const SET_PACKED: u8 = 20;
+}
+
+/// How a chunk of a list is held.
+mod container {
+    /// One long element.
+    pub(super) const PLAIN: u64 = 1;
+    /// A packed block.
+    pub(super) const PACKED: u64 = 2;
+}
+
+/// A value that was read.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// A string.
+    Text(Vec<u8>),
+    /// Anything else.
+    Object(Object),
+}
+
+/// Why a payload is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Its version is unknown or its checksum is wrong.
+    Footer,
+    /// It holds no value, or one that cannot be held here.
+    Value,
+}
+
+/// Makes the payload of DUMP; none if the value is of a kind that is not written.
+pub fn dump(entry: &Entry) -> Option<Vec<u8>> {
+    let mut payload = Vec::new();
+    write_value(entry, &mut payload)?;
+    payload.extend(VERSION.to_le_bytes());
+    payload.extend(crc64(&payload).to_le_bytes());
+    Some(payload)
+}
+
+/// Reads the payload of RESTORE. `seed` must be secret, it goes into hash functions.
+pub fn restore(payload: &[u8], limits: &crate::Limits, seed: u64) -> Result<Value, Refused> {
+    let end = payload.len().checked_sub(FOOTER).ok_or(Refused::Footer)?;
+    let (version, sum) = payload[end..].split_at(2);
+    let version = u16::from_le_bytes([version[0], version[1]]);
+    if version > VERSION_MAX || crc64(&payload[..end + 2]).to_le_bytes() != sum {
+        return Err(Refused::Footer);
+    }
+    match read_value(&payload[..end], limits, seed) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) | Err(_) => Err(Refused::Value),
+    }
+}

@@ -1,0 +1,279 @@
+//! Reading values: a cursor over foreign bytes, and what each type is made into.
+
+use redpoll_structures::chunked_list::{ChunkLimit, ChunkedList};
+use redpoll_structures::int_set::IntSet;
+use redpoll_structures::packed::{Item, Packed};
+use redpoll_structures::{decimal, lzf};
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use super::{Refused, Value, container, kind, older};
+use crate::{Hash, Limits, List, Object, Set, SortedSet};
+
+/// Most bytes that decompression may yield for one value: a string of the greatest length that can be sent, twice.
+const UNPACKED_MAX: usize = 1 << 30;
+
+/// What members go into: the thresholds of forms, and the seed of hash functions.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    limits: &'a Limits,
+    seed: u64,
+}
+
+/// Reads a type and a value; returns what follows it.
+pub fn read_value<'a>(bytes: &'a [u8], limits: &Limits, seed: u64) -> Result<(Value, &'a [u8]), Refused> {
+    let mut source = Source { rest: bytes, unpacked: 0 };
+    let value = value(&mut source, Target { limits, seed }).ok_or(Refused::Value)?;
+    Ok((value, source.rest))
+}
+
+fn value(source: &mut Source<'_>, to: Target<'_>) -> Option<Value> {
+    let object = match source.byte()? {
+        kind::STRING => return Some(Value::Text(source.string()?.into_owned())),
+        kind::LIST => Object::List(list(source, to)?),
+        kind::LIST_ZIPLIST => Object::List(list_of_ziplists(source, 1, to)?),
+        kind::LIST_ZIPLISTS => {
+            let count = source.length()?;
+            Object::List(list_of_ziplists(source, count, to)?)
+        }
+        kind::LIST_CHUNKS => Object::List(list_of_chunks(source, to)?),
+        kind::SET => Object::Set(set(source, to)?),
+        kind::SET_INTS => Object::Set(set_of_ints(&source.string()?, to)?),
+        kind::SET_PACKED => Object::Set(set_of_packed(&source.string()?, to)?),
+        kind::HASH => Object::Hash(hash(source, to)?),
+        kind::HASH_PACKED => Object::Hash(hash_of_packed(&source.string()?, to)?),
+        kind::HASH_ZIPLIST => Object::Hash(hash_of_pairs(older::ziplist(&source.string()?)?.pairs(), to)?),
+        kind::HASH_ZIPMAP => Object::Hash(hash_of_zipmap(&source.string()?, to)?),
+        kind::SORTED_SET => Object::SortedSet(sorted_set(source, to, Source::score)?),
+        kind::SORTED_SET_TEXT => Object::SortedSet(sorted_set(source, to, Source::score_text)?),
+        kind::SORTED_SET_PACKED => {
+            Object::SortedSet(sorted_set_of_packed(Packed::from_listpack(&source.string()?).ok()?, to)?)
+        }
+        kind::SORTED_SET_ZIPLIST => Object::SortedSet(sorted_set_of_packed(older::ziplist(&source.string()?)?, to)?),
+        _ => return None,
+    };
+    Some(Value::Object(object))
+}
+
+fn list(source: &mut Source<'_>, to: Target<'_>) -> Option<List> {
+    let mut chunks = ChunkedList::new(chunk_limit(to));
+    for _ in 0..source.count(1)? {
+        chunks.push_back(&source.string()?);
+    }
+    finished(chunks, to)
+}
+
+fn list_of_ziplists(source: &mut Source<'_>, count: u64, to: Target<'_>) -> Option<List> {
+    let mut chunks = ChunkedList::new(chunk_limit(to));
+    for _ in 0..count {
+        chunks.push_chunk(older::ziplist(&source.string()?)?);
+    }
+    finished(chunks, to)
+}
+
+fn list_of_chunks(source: &mut Source<'_>, to: Target<'_>) -> Option<List> {
+    let mut chunks = ChunkedList::new(chunk_limit(to));
+    for _ in 0..source.count(2)? {
+        match source.length()? {
+            container::PLAIN => chunks.push_back(&source.string()?),
+            container::PACKED => chunks.push_chunk(Packed::from_listpack(&source.string()?).ok()?),
+            _ => return None,
+        }
+    }
+    finished(chunks, to)
+}
+
+fn chunk_limit(to: Target<'_>) -> ChunkLimit {
+    ChunkLimit::from_setting(to.limits.list_max_listpack_size)
+}
+
+/// Makes one block of a list that fits into one.
+fn finished(chunks: ChunkedList, to: Target<'_>) -> Option<List> {
+    if chunks.is_empty() {
+        return None;
+    }
+    let limit = chunk_limit(to);
+    Some(match chunks.into_packed() {
+        Ok(only) if limit.admits(only.byte_len(), only.len()) => List::Packed(only),
+        Ok(only) => List::Chunked(Box::new(ChunkedList::from_packed(only, limit))),
+        Err(chunks) => List::Chunked(Box::new(chunks)),
+    })
+}
+
+fn set(source: &mut Source<'_>, to: Target<'_>) -> Option<Set> {
+    let (count, mut set) = (source.count(1)?, Set::new());
+    for _ in 0..count {
+        let member = source.string()?;
+        if !set.insert(Item::of(&member), to.limits, to.seed) {
+            return None;
+        }
+    }
+    (!set.is_empty()).then_some(set)
+}
+
+fn set_of_ints(bytes: &[u8], to: Target<'_>) -> Option<Set> {
+    let ints = IntSet::from_intset_bytes(bytes).ok().filter(|ints| !ints.is_empty())?;
+    if ints.len() <= to.limits.set_max_intset_entries {
+        return Some(Set::Ints(ints));
+    }
+    Some(Set::collect(ints.iter().map(Item::Int), to.limits, to.seed))
+}
+
+fn set_of_packed(bytes: &[u8], to: Target<'_>) -> Option<Set> {
+    let packed = Packed::from_listpack(bytes).ok().filter(|packed| !packed.is_empty())?;
+    let mut seen = HashSet::new();
+    if !packed.iter().all(|member| seen.insert(member)) {
+        return None;
+    }
+    let short = |member: Item<'_>| member.len() <= to.limits.set_max_listpack_value;
+    if packed.len() <= to.limits.set_max_listpack_entries && packed.iter().all(short) {
+        return Some(Set::Packed(packed));
+    }
+    Some(Set::collect(packed.iter(), to.limits, to.seed))
+}
+
+fn hash(source: &mut Source<'_>, to: Target<'_>) -> Option<Hash> {
+    let (count, mut hash) = (source.count(2)?, Hash::new());
+    for _ in 0..count {
+        let (field, value) = (source.string()?, source.string()?);
+        if !hash.set(&field, &value, to.limits, to.seed) {
+            return None;
+        }
+    }
+    (!hash.is_empty()).then_some(hash)
+}
+
+fn hash_of_packed(bytes: &[u8], to: Target<'_>) -> Option<Hash> {
+    let packed = Packed::from_listpack(bytes).ok()?;
+    let short = |item: Item<'_>| item.len() <= to.limits.hash_max_listpack_value;
+    let fits = packed.len() / 2 <= to.limits.hash_max_listpack_entries && packed.iter().all(short);
+    if !fits || !packed.len().is_multiple_of(2) {
+        return if packed.len().is_multiple_of(2) { hash_of_pairs(packed.pairs(), to) } else { None };
+    }
+    let mut seen = HashSet::new();
+    let unique = packed.pairs().all(|(field, _)| seen.insert(field));
+    (unique && !packed.is_empty()).then_some(Hash::Packed(packed))
+}
+
+fn hash_of_pairs<'a>(pairs: impl Iterator<Item = (Item<'a>, Item<'a>)>, to: Target<'_>) -> Option<Hash> {
+    let mut hash = Hash::new();
+    for (field, value) in pairs {
+        if !hash.set(field.text(&mut [0; 20]), value.text(&mut [0; 20]), to.limits, to.seed) {
+            return None;
+        }
+    }
+    (!hash.is_empty()).then_some(hash)
+}
+
+fn hash_of_zipmap(bytes: &[u8], to: Target<'_>) -> Option<Hash> {
+    let mut hash = Hash::new();
+    for (field, value) in older::zipmap(bytes)? {
+        if !hash.set(field, value, to.limits, to.seed) {
+            return None;
+        }
+    }
+    (!hash.is_empty()).then_some(hash)
+}
+
+fn sorted_set<'a>(
+    source: &mut Source<'a>,
+    to: Target<'_>,
+    score: fn(&mut Source<'a>) -> Option<f64>,
+) -> Option<SortedSet> {
+    let (count, mut set) = (source.count(2)?, SortedSet::new());
+    for _ in 0..count {
+        let member = source.string()?;
+        let score = score(source).filter(|score| !score.is_nan())?;
+        if set.insert(&member, score, to.limits, to.seed).is_some() {
+            return None;
+        }
+    }
+    (!set.is_empty()).then_some(set)
+}
+
+fn sorted_set_of_packed(packed: Packed, to: Target<'_>) -> Option<SortedSet> {
+    let members = packed.len() / 2;
+    let set = SortedSet::from_packed(packed, to.limits, to.seed)?;
+    // Of a member that occurred twice one is left.
+    (members > 0 && set.len() == members).then_some(set)
+}
+
+/// Foreign bytes.
+struct Source<'a> {
+    rest: &'a [u8],
+    /// Bytes that decompression has yielded so far.
+    unpacked: usize,
+}
+
+impl<'a> Source<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        self.array().map(|[byte]| byte)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (array, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(*array)
+    }
+
+    fn slice(&mut self, len: u64) -> Option<&'a [u8]> {
+        let (slice, rest) = self.rest.split_at_checked(usize::try_from(len).ok()?)?;
+        self.rest = rest;
+        Some(slice)
+    }
+
+    fn length(&mut self) -> Option<u64> {
+        let first = self.byte()?;
+        self.length_after(first)
+    }
+
+    fn length_after(&mut self, first: u8) -> Option<u64> {
+        match first {
+            0..0x40 => Some(u64::from(first)),
+            0x40..0x80 => Some(u64::from(first & 0x3f) << 8 | u64::from(self.byte()?)),
+            0x80 => self.array().map(|bytes| u64::from(u32::from_be_bytes(bytes))),
+            0x81 => self.array().map(u64::from_be_bytes),
+            _ => None,
+        }
+    }
+
+    /// Reads a number of things of which each takes at least so many bytes.
+    fn count(&mut self, least: usize) -> Option<u64> {
+        let count = self.length()?;
+        (count <= (self.rest.len() / least) as u64).then_some(count)
+    }
+
+    fn string(&mut self) -> Option<Cow<'a, [u8]>> {
+        let number = match self.byte()? {
+            0xc0 => i64::from(i8::from_le_bytes(self.array()?)),
+            0xc1 => i64::from(i16::from_le_bytes(self.array()?)),
+            0xc2 => i64::from(i32::from_le_bytes(self.array()?)),
+            0xc3 => {
+                let (packed_len, len) = (self.length()?, usize::try_from(self.length()?).ok()?);
+                let packed = self.slice(packed_len)?;
+                self.unpacked = self.unpacked.checked_add(len).filter(|sum| *sum <= UNPACKED_MAX)?;
+                return lzf::decompress(packed, len).map(Cow::Owned);
+            }
+            first => {
+                let len = self.length_after(first)?;
+                return self.slice(len).map(Cow::Borrowed);
+            }
+        };
+        Some(Cow::Owned(decimal::format_i64(number, &mut [0; 20]).to_vec()))
+    }
+
+    /// Reads a score as eight bytes.
+    fn score(&mut self) -> Option<f64> {
+        self.array().map(f64::from_le_bytes)
+    }
+
+    /// Reads a score as text with its length before it.
+    fn score_text(&mut self) -> Option<f64> {
+        match self.byte()? {
+            255 => Some(f64::NEG_INFINITY),
+            254 => Some(f64::INFINITY),
+            253 => None,
+            len => decimal::parse_f64(self.slice(u64::from(len))?),
+        }
+    }
+}
