@@ -336,6 +336,18 @@ texts! {
     BAD_PAYLOAD = "ERR Bad data format";
     /// DUMP of a kind of value that has no payload here.
     NOT_DUMPED = "ERR values of this type cannot be dumped";
+    /// DELEX with a condition of a key that holds no string.
+    DELEX_TYPE = "WRONGTYPE Key should be of string type if conditions are specified";
+    /// DELEX with an unknown condition.
+    DELEX_CONDITION = "ERR Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE";
+    /// A digest that is none.
+    DIGEST_TEXT = "ERR must be exactly 16 hexadecimal characters";
+    /// numkeys of MSETEX.
+    NUMKEYS_INVALID = "ERR invalid numkeys value";
+    /// INCREX with contradicting bounds.
+    INCREX_BOUNDS = "ERR LBOUND can't be greater than UBOUND";
+    /// INCREX with ENX and no deadline.
+    INCREX_ENX = "ERR ENX flag requires an expiration";
     /// A weight of ZUNION and its kin.
     WEIGHT_NOT_A_FLOAT = "ERR weight value is not a float";
 }

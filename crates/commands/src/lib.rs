@@ -71,6 +71,8 @@ mod stream_group;
 mod stream_info;
 mod stream_read;
 mod string;
+mod string_condition;
+mod string_counter;
 
 /// The Redis version whose commands and behaviour clients can rely on here; reported by HELLO and INFO.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -86,6 +88,8 @@ pub fn families() -> Vec<command::Family> {
         scripting::FAMILY,
         function::FAMILY,
         string::FAMILY,
+        string_condition::FAMILY,
+        string_counter::FAMILY,
         lcs::FAMILY,
         bitmap::FAMILY,
         hyper_log_log::FAMILY,

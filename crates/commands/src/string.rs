@@ -11,6 +11,7 @@ use crate::error::{
 };
 use crate::expiry::{ExpiryOption, journal_deadline};
 use crate::settings::Setting;
+use crate::string_condition::Condition;
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
@@ -29,7 +30,7 @@ const COMMANDS: &[Command] = &[
     cmd("MSET key value [key value ...]", mset, WRITE | DENYOOM, "1.0.1", "O(N) where N is the number of keys to set.", "Atomically creates or modifies the string values of one or more keys."),
     cmd("MSETNX key value [key value ...]", msetnx, WRITE | DENYOOM, "1.0.1", "O(N) where N is the number of keys to set.", "Atomically modifies the string values of one or more keys only when all keys don't exist."),
     cmd("PSETEX key milliseconds value", psetex, WRITE | DENYOOM, "2.6.0", "O(1)", "Sets both string value and expiration time in milliseconds of a key. The key is created if it doesn't exist."),
-    cmd("SET key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]", set, WRITE | DENYOOM, "1.0.0", "O(1)", "Sets the string value of a key, ignoring its type. The key is created if it doesn't exist."),
+    cmd("SET key value [NX | XX | IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | IFDNE ifdne-digest] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]", set, WRITE | DENYOOM, "1.0.0", "O(1)", "Sets the string value of a key, ignoring its type. The key is created if it doesn't exist."),
     cmd("SETEX key seconds value", setex, WRITE | DENYOOM, "2.0.0", "O(1)", "Sets the string value and expiration time of a key. Creates the key if it doesn't exist."),
     cmd("SETNX key value", setnx, WRITE | DENYOOM | FAST, "1.0.0", "O(1)", "Set the string value of a key only when the key doesn't exist."),
     cmd("SETRANGE key offset value", setrange, WRITE | DENYOOM, "2.2.0", "O(1), not counting the time taken to copy the new string in place. Usually, this string is very small so the amortized complexity is O(1). Otherwise, complexity is O(M) with M being the length of the value argument.", "Overwrites a part of a string value with another by an offset. Creates the key if it doesn't exist."),
@@ -225,7 +226,7 @@ fn psetex(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     set_with_expiry(cx, args, ExpiryOption::Px, "psetex")
 }
 
-/// SET key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]
+/// SET key value [NX | XX | IFEQ … | IFNE … | IFDEQ … | IFDNE …] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]
 fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let (key, value) = (args.at(1), args.at(2));
     if args.len() == 3 {
@@ -236,14 +237,12 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     }
     let options = SetOptions::parse(args)?;
     let deadline = options.expiry.map(|(option, amount)| option.deadline(amount, cx.now(), "set")).transpose()?;
-    let exists = match options.get {
-        true => {
-            reply_text(cx, key)?;
-            cx.db.contains(key)
-        }
-        false => options.condition.is_some() && cx.db.contains(key),
-    };
-    if options.condition.is_some_and(|condition| (condition == Condition::Absent) == exists) {
+    if options.get {
+        reply_text(cx, key)?;
+    }
+    if let Some(condition) = options.condition
+        && !condition.holds(cx, key)?
+    {
         if !options.get {
             cx.out.null();
         }
@@ -315,16 +314,10 @@ fn strlen(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Condition {
-    Absent,
-    Present,
-}
-
 /// What stands behind `SET key value`.
 #[derive(Default)]
 struct SetOptions<'a> {
-    condition: Option<Condition>,
+    condition: Option<Condition<'a>>,
     get: bool,
     keep_ttl: bool,
     expiry: Option<(ExpiryOption, &'a [u8])>,
@@ -336,10 +329,16 @@ impl<'a> SetOptions<'a> {
         let mut at = 3;
         while at < args.len() {
             let fits = |new: &ExpiryOption| !options.keep_ttl && may_follow(*new, options.expiry);
-            if args.is(at, "NX") && options.condition != Some(Condition::Present) {
+            let free = |condition| options.condition.is_none_or(|read| read == condition);
+            if args.is(at, "NX") && free(Condition::Absent) {
                 options.condition = Some(Condition::Absent);
-            } else if args.is(at, "XX") && options.condition != Some(Condition::Absent) {
+            } else if args.is(at, "XX") && free(Condition::Present) {
                 options.condition = Some(Condition::Present);
+            } else if options.condition.is_none()
+                && let Some(condition) = Condition::on_value(args, at)?
+            {
+                options.condition = Some(condition);
+                at += 1;
             } else if args.is(at, "GET") {
                 options.get = true;
             } else if args.is(at, "KEEPTTL") && options.expiry.is_none() {
@@ -398,7 +397,7 @@ fn set_with_expiry(
 }
 
 /// Sets a string with a deadline, which may already have passed.
-fn set_until(cx: &mut Cx<'_, '_>, key: &[u8], value: &[u8], deadline: u64) {
+pub(crate) fn set_until(cx: &mut Cx<'_, '_>, key: &[u8], value: &[u8], deadline: u64) {
     let mut buf = [0; 20];
     let text = decimal::format_i64(deadline as i64, &mut buf);
     cx.db.set_text(key, value, Expiry::At(deadline));

@@ -30,6 +30,10 @@ const DIVERGENCES: &[Divergence] = &[
     differs("command|getkeys", "arity", "7.2 takes a command without arguments"),
     differs("xackdel", "name", "new in Redis 8.2"),
     differs("xdelex", "name", "new in Redis 8.2"),
+    differs("delex", "name", "new in 8.4"),
+    differs("digest", "name", "new in 8.4"),
+    differs("increx", "name", "new in 8.8"),
+    differs("msetex", "name", "new in 8.4"),
     differs("zrank", "arity", "7.2 takes WITHSCORE"),
     differs("zrevrank", "arity", "7.2 takes WITHSCORE"),
 ];
