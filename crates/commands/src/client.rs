@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Condvar, Mutex};
 use redpoll_keyspace::Millis;
+use redpoll_resp::Protocol;
 
 use crate::blocking::Wait;
 use crate::outbox::{Message, Outbox, Put};
@@ -66,6 +67,14 @@ pub struct Client {
     pub(crate) wait: Mutex<Option<Wait>>,
     /// Wakes the thread that waits, if it is one of this process.
     pub(crate) woken: Condvar,
+    /// It is shown every command.
+    pub is_monitor: AtomicBool,
+    /// Who is told in its place what changed: -1 if it does not track, 0 for itself, otherwise the id of another client.
+    pub redirect: AtomicI64,
+    /// Who was to be told in its place has gone.
+    pub broken_redirect: AtomicBool,
+    /// It tracks prefixes.
+    pub broadcasts: AtomicBool,
     killed: AtomicBool,
     waker: OnceLock<Waker>,
 }
@@ -139,10 +148,38 @@ impl Client {
         self.kill();
     }
 
+    /// Tells whether it is subscribed to anything.
+    pub fn is_subscriber(&self) -> bool {
+        self.subscriptions.iter().any(|count| count.load(Ordering::Relaxed) > 0)
+    }
+
     /// Tells which limits hold for what waits for the client.
     pub fn output_class(&self) -> OutputClass {
-        let subscribed = self.subscriptions.iter().any(|count| count.load(Ordering::Relaxed) > 0);
-        if subscribed { OutputClass::Pubsub } else { OutputClass::Normal }
+        if self.is_subscriber() { OutputClass::Pubsub } else { OutputClass::Normal }
+    }
+
+    /// Tells whether what it is sent without having asked can be told from replies.
+    pub fn speaks_resp3(&self) -> bool {
+        self.protocol.load(Ordering::Relaxed) == 3
+    }
+
+    /// Returns the protocol it speaks.
+    pub fn spoken(&self) -> Protocol {
+        if self.speaks_resp3() { Protocol::Resp3 } else { Protocol::Resp2 }
+    }
+
+    /// Notes how it tracks, for CLIENT LIST.
+    pub(crate) fn note_tracking(&self, redirect: Option<u64>, broadcasts: bool) {
+        self.redirect.store(redirect.unwrap_or(0) as i64, Ordering::Relaxed);
+        self.broadcasts.store(broadcasts, Ordering::Relaxed);
+        self.broken_redirect.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes that it does not track any more.
+    pub(crate) fn note_no_tracking(&self) {
+        self.redirect.store(-1, Ordering::Relaxed);
+        self.broadcasts.store(false, Ordering::Relaxed);
+        self.broken_redirect.store(false, Ordering::Relaxed);
     }
 
     /// Returns the bytes that wait for the client or are being sent.
@@ -230,6 +267,10 @@ impl Clients {
             subscriptions: Default::default(),
             wait: Mutex::new(None),
             woken: Condvar::new(),
+            is_monitor: AtomicBool::new(false),
+            redirect: AtomicI64::new(-1),
+            broken_redirect: AtomicBool::new(false),
+            broadcasts: AtomicBool::new(false),
             killed: AtomicBool::new(false),
             waker: OnceLock::new(),
         });

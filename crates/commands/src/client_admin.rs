@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redpoll_keyspace::Millis;
 use redpoll_resp::encode_command;
@@ -14,14 +14,17 @@ use crate::command::{ADMIN, Command, LOADING, NOSCRIPT, STALE, cmd};
 use crate::connection::{client_name, printable};
 use crate::cx::Cx;
 use crate::error::{Error, SYNTAX, UNBLOCK_REASON, subcommand_syntax};
-use crate::help;
+use crate::output_limit::OutputClass;
 use crate::session::ReplyMode;
+use crate::{client_tracking, help};
 
 const ANY: u32 = NOSCRIPT | LOADING | STALE;
 
 #[rustfmt::skip]
 pub(crate) const CLIENT: &[Command] = &[
+    cmd("CLIENT CACHING <YES | NO>", client_tracking::caching, ANY, "6.0.0", "O(1)", "Instructs the server whether to track the keys in the next request."),
     cmd("CLIENT GETNAME", getname, ANY, "2.6.9", "O(1)", "Returns the name of the connection."),
+    cmd("CLIENT GETREDIR", client_tracking::getredir, ANY, "6.0.0", "O(1)", "Returns the client ID to which the connection's tracking notifications are redirected."),
     cmd("CLIENT HELP", help, LOADING | STALE, "5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
     cmd("CLIENT ID", id, ANY, "5.0.0", "O(1)", "Returns the unique client ID of the connection."),
     cmd("CLIENT INFO", info, ANY, "6.2.0", "O(1)", "Returns information about the connection."),
@@ -33,11 +36,17 @@ pub(crate) const CLIENT: &[Command] = &[
     cmd("CLIENT REPLY <ON | OFF | SKIP>", reply, ANY, "3.2.0", "O(1)", "Instructs the server whether to reply to commands."),
     cmd("CLIENT SETINFO <LIB-NAME libname | LIB-VER libver>", setinfo, ANY, "7.2.0", "O(1)", "Sets information specific to the client or connection."),
     cmd("CLIENT SETNAME connection-name", setname, ANY, "2.6.9", "O(1)", "Sets the connection name."),
+    cmd("CLIENT TRACKING <ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]", client_tracking::tracking, ANY, "6.0.0", "O(1). Some options may introduce additional complexity.", "Controls server-assisted client-side caching for the connection.").arity(-3),
+    cmd("CLIENT TRACKINGINFO", client_tracking::trackinginfo, ANY, "6.2.0", "O(1)", "Returns information about server-assisted client-side caching for the connection."),
     cmd("CLIENT UNBLOCK client-id [TIMEOUT | ERROR]", unblock, ANY | ADMIN, "5.0.0", "O(log N) where N is the number of client connections", "Unblocks a client blocked by a blocking command from a different connection."),
     cmd("CLIENT UNPAUSE", unpause, ANY | ADMIN, "6.2.0", "O(N) Where N is the number of paused clients", "Resumes processing commands from paused clients."),
 ];
 
 const HELP: &[&str] = &[
+    "CACHING (YES|NO)",
+    "    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
+    "GETREDIR",
+    "    Return the client ID we are redirecting to when tracking is enabled.",
     "GETNAME",
     "    Return the name of the current connection.",
     "ID",
@@ -62,6 +71,11 @@ const HELP: &[&str] = &[
     "    Set client meta attr. Options are: LIB-NAME, LIB-VER.",
     "SETNAME <name>",
     "    Assign the name <name> to the current connection.",
+    "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+    "         [OPTIN] [OPTOUT] [NOLOOP]",
+    "    Control server assisted client side caching.",
+    "TRACKINGINFO",
+    "    Report tracking status for the current connection.",
     "UNBLOCK <clientid> [TIMEOUT|ERROR]",
     "    Unblock the specified blocked client.",
     "UNPAUSE",
@@ -130,10 +144,10 @@ fn kill(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 /// CLIENT LIST [TYPE type] [ID client-id [client-id ...]]
 fn list(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let mut ids: Option<Vec<u64>> = None;
-    let mut kind = Some(ClientType::Normal);
+    let mut kind = None;
     match args.len() {
         2 => {}
-        4 if args.is(2, "TYPE") => kind = ClientType::of(args.at(3))?,
+        4 if args.is(2, "TYPE") => kind = Some(ClientType::of(args.at(3))?),
         4.. if args.is(2, "ID") => {
             let id = |arg: &&[u8]| int(arg).ok().and_then(|id| u64::try_from(id).ok());
             let parsed: Option<Vec<u64>> = args.from(3).iter().map(id).collect();
@@ -143,7 +157,8 @@ fn list(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     }
     let mut text = String::new();
     for client in cx.engine.clients.all() {
-        let wanted = ids.as_ref().is_none_or(|ids| ids.contains(&client.id)) && kind.is_some();
+        let wanted =
+            ids.as_ref().is_none_or(|ids| ids.contains(&client.id)) && kind.is_none_or(|kind| kind.has(&client));
         if wanted && client.transport == Transport::Tcp {
             describe(&mut text, cx, args, &client);
         }
@@ -245,18 +260,31 @@ fn unpause(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The kinds of clients that can be asked for; only normal ones exist here.
+/// The kinds of clients that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ClientType {
     Normal,
+    Pubsub,
+    /// Masters and replicas, of which there are none.
+    Other,
 }
 
 impl ClientType {
-    /// Recognises a type's name; `None` for a type of which there are no clients.
-    fn of(name: &[u8]) -> Result<Option<ClientType>, Error> {
+    /// Tells whether a client is of this type.
+    fn has(self, client: &Client) -> bool {
+        match client.output_class() {
+            OutputClass::Pubsub => self == ClientType::Pubsub,
+            OutputClass::Normal => self == ClientType::Normal,
+            OutputClass::Replica => self == ClientType::Other,
+        }
+    }
+
+    /// Recognises a type's name.
+    fn of(name: &[u8]) -> Result<ClientType, Error> {
         match name.to_ascii_lowercase().as_slice() {
-            b"normal" => Ok(Some(ClientType::Normal)),
-            b"master" | b"replica" | b"slave" | b"pubsub" => Ok(None),
+            b"normal" => Ok(ClientType::Normal),
+            b"pubsub" => Ok(ClientType::Pubsub),
+            b"master" | b"replica" | b"slave" => Ok(ClientType::Other),
             _ => Err(Error::of(&[b"ERR Unknown client type '", name, b"'"])),
         }
     }
@@ -270,14 +298,13 @@ struct Filter {
     local_address: Option<String>,
     user: Option<String>,
     max_age: Option<u64>,
-    /// A type of which there are no clients was asked for.
-    nobody: bool,
+    kind: Option<ClientType>,
     skip_me: bool,
 }
 
 impl Default for Filter {
     fn default() -> Filter {
-        Filter { id: None, address: None, local_address: None, user: None, max_age: None, nobody: false, skip_me: true }
+        Filter { id: None, address: None, local_address: None, user: None, max_age: None, kind: None, skip_me: true }
     }
 }
 
@@ -290,7 +317,7 @@ impl Filter {
                 let id = int(value).ok().and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0);
                 filter.id = Some(id.ok_or(Error::Text("ERR client-id should be greater than 0"))?);
             } else if args.is(at, "TYPE") {
-                filter.nobody |= ClientType::of(value)?.is_none();
+                filter.kind = Some(ClientType::of(value)?);
             } else if args.is(at, "ADDR") {
                 filter.address = Some(text(value));
             } else if args.is(at, "LADDR") {
@@ -320,7 +347,7 @@ impl Filter {
 
     fn matches(&self, client: &Arc<Client>, now: Millis) -> bool {
         client.transport == Transport::Tcp
-            && !self.nobody
+            && self.kind.is_none_or(|kind| kind.has(client))
             && self.id.is_none_or(|id| id == client.id)
             && self.address.as_ref().is_none_or(|address| *address == client.address)
             && self.local_address.as_ref().is_none_or(|address| *address == client.local_address)
@@ -335,22 +362,8 @@ fn describe(to: &mut String, cx: &Cx<'_, '_>, request: Args<'_>, client: &Client
     let seconds_since = |then: Millis| cx.now().saturating_sub(then) / 1000;
     let queued = client.queued.load(Ordering::Relaxed);
     let queued = if queued == usize::MAX { -1 } else { queued as i64 };
-    let mut flags = String::new();
-    if queued >= 0 {
-        flags.push('x');
-    }
-    if client.is_blocked() {
-        flags.push('b');
-    }
-    if client.no_evict.load(Ordering::Relaxed) {
-        flags.push('e');
-    }
-    if client.no_touch.load(Ordering::Relaxed) {
-        flags.push('T');
-    }
-    if flags.is_empty() {
-        flags.push('N');
-    }
+    let flags = letters(client);
+    let [sub, psub, ssub] = [0, 1, 2].map(|scope: usize| client.subscriptions[scope].load(Ordering::Relaxed));
     let command = cx.engine.registry.all().get(client.last_command.load(Ordering::Relaxed));
     let mut query = client.query_buffer.load(Ordering::Relaxed);
     if client.id == cx.session.client.id {
@@ -358,12 +371,13 @@ fn describe(to: &mut String, cx: &Cx<'_, '_>, request: Args<'_>, client: &Client
         encode_command(request.0, &mut bytes);
         query = bytes.len();
     }
-    let output = client.output_buffer.load(Ordering::Relaxed);
+    let output = client.unsent_bytes();
+    let waiting = client.outbox.len();
     let line = writeln!(
         to,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub=0 psub=0 ssub=0 multi={queued} \
-         qbuf={query} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={output} tot-mem={} events=r cmd={} \
-         user={} redir=-1 resp={} lib-name={} lib-ver={}",
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub={sub} psub={psub} ssub={ssub} multi={queued} \
+         qbuf={query} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll={waiting} omem={output} tot-mem={} events=r cmd={} \
+         user={} redir={} resp={} lib-name={} lib-ver={}",
         client.id,
         client.address,
         client.local_address,
@@ -375,11 +389,30 @@ fn describe(to: &mut String, cx: &Cx<'_, '_>, request: Args<'_>, client: &Client
         query + output,
         command.map_or("NULL", |command| command.name.as_str()),
         names.user,
+        client.redirect.load(Ordering::Relaxed),
         client.protocol.load(Ordering::Relaxed),
         names.library,
         names.library_version,
     );
     line.expect("writing to a string cannot fail");
+}
+
+/// Returns the letters that say what a client is and does.
+fn letters(client: &Client) -> String {
+    let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+    let all = [
+        ('O', is_set(&client.is_monitor)),
+        ('P', client.is_subscriber()),
+        ('x', client.queued.load(Ordering::Relaxed) != usize::MAX),
+        ('b', client.is_blocked()),
+        ('t', client.redirect.load(Ordering::Relaxed) >= 0),
+        ('R', is_set(&client.broken_redirect)),
+        ('B', is_set(&client.broadcasts)),
+        ('e', is_set(&client.no_evict)),
+        ('T', is_set(&client.no_touch)),
+    ];
+    let set: String = all.iter().filter(|(_, is_set)| *is_set).map(|(letter, _)| letter).collect();
+    if set.is_empty() { "N".into() } else { set }
 }
 
 fn on_or_off(args: Args<'_>, at: usize) -> Result<bool, Error> {

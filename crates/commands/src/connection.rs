@@ -15,7 +15,7 @@ use crate::error::{AUTH_WITHOUT_PASSWORD, Error, NO_PROTO, SYNTAX, WRONG_PASS};
 use crate::generic::database;
 use crate::session::ReplyMode;
 use crate::settings::Setting;
-use crate::{REDIS_VERSION, transaction};
+use crate::{REDIS_VERSION, client_tracking, pubsub, transaction};
 
 /// Flags of what clients may send at any time, logged in or not.
 const ALWAYS: u32 = NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY;
@@ -97,6 +97,12 @@ fn hello(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// PING [message]
 fn ping(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    if cx.session.subscriptions.is_some() && cx.out.protocol() == Protocol::Resp2 && args.len() <= 2 {
+        cx.out.array(2);
+        cx.out.bulk(b"pong");
+        cx.out.bulk(args.optional(1).unwrap_or_default());
+        return Ok(());
+    }
     match args.len() {
         1 => cx.out.simple("PONG"),
         2 => cx.out.bulk(args.at(1)),
@@ -115,6 +121,9 @@ fn quit(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
 /// RESET
 fn reset(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
     transaction::close(cx);
+    pubsub::forget(cx);
+    client_tracking::forget(cx);
+    cx.engine.monitors.remove(&cx.session.client);
     choose(cx, 0);
     speak(cx, Protocol::Resp2);
     cx.session.reply_mode = ReplyMode::On;

@@ -18,8 +18,8 @@ use crate::args::Args;
 use crate::blocking;
 use crate::client::Client;
 use crate::command::{
-    ALLOW_BUSY, DENYOOM, EXCLUSIVE, Keys, MAY_REPLICATE, NO_AUTH, NOSCRIPT, NOT_QUEUED, PROTECTED, TRANSACTION, WHOLE,
-    WRITE,
+    ADMIN, ALLOW_BUSY, DENYOOM, EXCLUSIVE, Keys, MAY_REPLICATE, NO_AUTH, NOSCRIPT, NOT_QUEUED, PROTECTED, SKIP_MONITOR,
+    TRANSACTION, WHOLE, WRITE,
 };
 use crate::cx::{Cx, Origin};
 use crate::engine::{Engine, Moment};
@@ -31,7 +31,7 @@ use crate::journal::Journal;
 use crate::registry::Resolved;
 use crate::session::{ReplyMode, Session};
 use crate::settings::Setting;
-use crate::transaction;
+use crate::{monitor, notifications, pubsub, tracking, transaction};
 
 /// What became of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +146,11 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>, origin: Orig
     if resolved.has(PROTECTED) && origin != Origin::Replay && !may_debug(engine, session) {
         return refuse(DEBUG_NOT_ALLOWED);
     }
+    if session.is_listening()
+        && let Err(error) = confine(session, resolved)
+    {
+        return refuse(error);
+    }
     let flags = transaction::flags(session, resolved);
     if flags & DENYOOM != 0 && engine.memory_full.load(Ordering::Relaxed) {
         return refuse(OUT_OF_MEMORY);
@@ -162,6 +167,15 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>, origin: Orig
         return refuse(kind.busy());
     }
     Ok(resolved)
+}
+
+/// Refuses what subscribers and monitors may not do.
+#[cold]
+fn confine(session: &Session, resolved: &Resolved) -> Result<(), Error> {
+    if session.subscriptions.is_some() {
+        pubsub::confine(session, resolved)?;
+    }
+    if session.client.is_monitor.load(Ordering::Relaxed) { monitor::confine(resolved) } else { Ok(()) }
 }
 
 /// Tells whether the settings allow this client to use DEBUG.
@@ -198,7 +212,7 @@ fn execute(
         };
         lock(engine, session, resolved, args, &mut passage.gate)
     };
-    let effects = Effects { wanted: engine.wanted_events(), ..Effects::default() };
+    let effects = engine.effects();
     let mut view = View::new(&engine.keyspace, held, session.db, call.now, engine.stamping(call.stamped), effects);
     if session.no_touch {
         view.stop_touching();
@@ -214,7 +228,11 @@ fn execute(
     {
         session.log_offset = log.append(&journal);
     }
-    if view.effects.ready.is_empty() { Vec::new() } else { blocking::serve(engine, &mut view) }
+    let served = if view.effects.ready.is_empty() { Vec::new() } else { blocking::serve(engine, &mut view) };
+    if view.effects.wants_modified {
+        tracking::command_ended(engine, session, &view.effects, resolved);
+    }
+    served
 }
 
 /// Locks the shards of a command's keys.
@@ -272,6 +290,12 @@ pub(crate) fn run(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_>) {
     }
     settle(cx, db, args.0);
     cx.db.effects.dirty += dirty_before;
+    if cx.session.tracking.is_some() {
+        tracking::remember(cx, resolved, args);
+    }
+    if cx.engine.monitors.any() && !resolved.has(SKIP_MONITOR | ADMIN) {
+        monitor::show(cx, args);
+    }
 }
 
 /// Records what a handler has changed, after what it found expired.
@@ -285,6 +309,12 @@ pub(crate) fn settle(cx: &mut Cx<'_, '_>, db: usize, args: &[&[u8]]) {
         } else {
             cx.journal.settle_unchanged();
         }
+    }
+    if !cx.db.effects.events.is_empty() {
+        notifications::publish(cx.engine, &mut cx.db.effects.events);
+    }
+    if cx.db.effects.wants_modified {
+        tracking::settle(cx);
     }
 }
 
@@ -313,7 +343,7 @@ pub fn call_from_script(cx: &mut Cx<'_, '_>, args: Args<'_>, rights: ScriptRight
             Err(NOT_IN_SCRIPT)
         } else if resolved.has(PROTECTED) && !may_debug(cx.engine, cx.session) {
             Err(DEBUG_NOT_ALLOWED)
-        } else if rights.read_only && resolved.has(WRITE) {
+        } else if rights.read_only && resolved.has(WRITE | MAY_REPLICATE) {
             Err(crate::error::WRITE_IN_READ_ONLY_SCRIPT)
         } else if resolved.has(DENYOOM) && !rights.allow_oom && cx.engine.memory_full.load(Ordering::Relaxed) {
             Err(OUT_OF_MEMORY)
@@ -377,13 +407,25 @@ pub fn sweep(engine: &Engine, shard: ShardIndex, budget: usize, now: Millis) -> 
     {
         let mut gate = engine.keyspace.enter();
         let held = gate.lock_shard(shard);
-        let effects = Effects { wanted: engine.wanted_events(), ..Effects::default() };
-        let mut view = View::new(&engine.keyspace, held, 0, now, engine.stamping(now), effects);
+        let mut view = View::new(&engine.keyspace, held, 0, now, engine.stamping(now), engine.effects());
         visited = view.sweep(shard, budget);
         removed = view.effects.expired.len();
         blocking::log_expired(engine, &mut view.effects);
+        announce(engine, &mut view.effects);
         served = if view.effects.ready.is_empty() { Vec::new() } else { blocking::serve(engine, &mut view) };
+        announce(engine, &mut view.effects);
     }
     blocking::wake(&served);
     (visited, removed)
+}
+
+/// Tells subscribers and tracking clients what happened to keys outside any command. Called under the locks of the keys.
+pub fn announce(engine: &Engine, effects: &mut Effects) {
+    if !effects.events.is_empty() {
+        notifications::publish(engine, &mut effects.events);
+    }
+    if !effects.modified.is_empty() {
+        tracking::tell(engine, &std::mem::take(&mut effects.modified));
+        effects.told = 0;
+    }
 }

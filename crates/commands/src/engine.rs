@@ -5,18 +5,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use redpoll_keyspace::{EventClasses, Keyspace, Millis, Stamping};
+use redpoll_keyspace::{Effects, EventClasses, Keyspace, Millis, Stamping};
 
 use crate::blocking::Blocking;
 use crate::client::{Arrival, Clients};
 use crate::cx::Cx;
 use crate::error::Error;
+use crate::exchange::Exchange;
 use crate::journal::Journal;
+use crate::monitor::Monitors;
+use crate::notifications;
 use crate::pause::Pause;
 use crate::registry::Registry;
 use crate::session::Session;
 use crate::settings::{Setting, Settings};
 use crate::stats::Stats;
+use crate::tracking::Tracker;
 use crate::turn::{ScriptKind, Turn};
 
 /// One look at the clock: wall time and the monotonic count it was taken at.
@@ -218,6 +222,12 @@ pub struct Engine {
     pub clients: Clients,
     /// The waits of blocked clients.
     pub(crate) blocking: Blocking,
+    /// Who listens to which channels.
+    pub exchange: Exchange,
+    /// Who is told when keys change.
+    pub tracker: Tracker,
+    /// Who is shown every command.
+    pub monitors: Monitors,
     /// CLIENT PAUSE.
     pub pause: Pause,
     /// Whose turn it is to hold the gate exclusively.
@@ -259,6 +269,9 @@ impl Engine {
             stats: Stats::new(commands),
             clients: Clients::default(),
             blocking: Blocking::default(),
+            exchange: Exchange::new(seed),
+            tracker: Tracker::default(),
+            monitors: Monitors::default(),
             pause: Pause::default(),
             turn: Turn::default(),
             clock,
@@ -323,6 +336,12 @@ impl Engine {
     /// Returns which keyspace events anybody wants.
     #[inline]
     pub fn wanted_events(&self) -> EventClasses {
-        EventClasses::default()
+        notifications::wanted(self)
+    }
+
+    /// Returns what a command collects its effects in.
+    #[inline]
+    pub fn effects(&self) -> Effects {
+        Effects { wanted: self.wanted_events(), wants_modified: self.tracker.is_used(), ..Effects::default() }
     }
 }

@@ -9,6 +9,7 @@ use crate::blocking::blocked_clients;
 use crate::command::{Command, Family, LOADING, STALE, WHOLE, cmd};
 use crate::cx::Cx;
 use crate::error::Error;
+use crate::exchange::Scope;
 use crate::settings::Setting;
 
 #[rustfmt::skip]
@@ -105,7 +106,7 @@ fn clients(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.add("connected_clients", engine.clients.connected());
     lines.add("maxclients", engine.settings.int(Setting::Maxclients));
     lines.add("blocked_clients", blocked_clients(engine));
-    lines.add("tracking_clients", 0);
+    lines.add("tracking_clients", engine.tracker.size().clients);
     lines.add("clients_in_timeout_table", 0);
 }
 
@@ -154,8 +155,13 @@ fn stats(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.add("evicted_keys", 0);
     lines.add("keyspace_hits", counters.hits);
     lines.add("keyspace_misses", counters.misses);
-    lines.add("pubsub_channels", 0);
-    lines.add("pubsub_patterns", 0);
+    let (exchange, tracked) = (&cx.engine.exchange, cx.engine.tracker.size());
+    lines.add("pubsub_channels", exchange.channel_count(Scope::Channel));
+    lines.add("pubsub_patterns", exchange.pattern_count());
+    lines.add("pubsubshard_channels", exchange.channel_count(Scope::Shard));
+    lines.add("tracking_total_keys", tracked.keys);
+    lines.add("tracking_total_items", tracked.items);
+    lines.add("tracking_total_prefixes", tracked.prefixes);
     lines.add("total_error_replies", stats.errors().values().sum::<u64>());
 }
 

@@ -13,10 +13,13 @@ pub mod cx;
 pub mod dispatch;
 pub mod engine;
 pub mod error;
+pub mod exchange;
 mod expiry;
 pub mod info;
 pub mod journal;
+pub mod monitor;
 mod names;
+mod notifications;
 pub mod outbox;
 pub mod output_limit;
 pub mod pause;
@@ -26,12 +29,14 @@ pub mod session;
 pub mod settings;
 pub mod stats;
 mod syntax;
+pub mod tracking;
 pub mod transaction;
 pub mod turn;
 
 mod bitfield;
 mod bitmap;
 mod client_admin;
+mod client_tracking;
 mod command_admin;
 mod config;
 mod connection;
@@ -52,6 +57,7 @@ mod lcs;
 mod list;
 mod list_blocking;
 mod object;
+mod pubsub;
 mod reply;
 mod scan;
 mod scripting;
@@ -99,6 +105,7 @@ pub fn families() -> Vec<command::Family> {
         sorted_set::FAMILY,
         geo::FAMILY,
         stream::FAMILY,
+        pubsub::FAMILY,
         transaction::FAMILY,
         connection::FAMILY,
         command_admin::FAMILY,
@@ -106,6 +113,7 @@ pub fn families() -> Vec<command::Family> {
         info::FAMILY,
         shutdown::FAMILY,
         keyspace_admin::FAMILY,
+        monitor::FAMILY,
         debug::FAMILY,
     ]
 }

@@ -298,7 +298,7 @@ impl PopSome {
 
     /// Pops from a list and replies with its key and the elements, unless there is no such key.
     pub(crate) fn run(self, cx: &mut Cx<'_, '_>, key: &[u8]) -> Result<Served, Error> {
-        let Some(list) = cx.db.read_as::<List>(key)? else { return Ok(Served::Nothing) };
+        let Some(list) = cx.db.find_as::<List>(key)? else { return Ok(Served::Nothing) };
         let count = self.count.min(list.len());
         cx.out.array(2);
         cx.out.bulk(key);
@@ -375,7 +375,7 @@ fn pop(cx: &mut Cx<'_, '_>, args: Args<'_>, end: ListEnd, command: &str) -> Resu
         return Err(wrong_arity(command));
     }
     let count = args.size_from(2, 0, NOT_POSITIVE)?;
-    match cx.db.read_as::<List>(key)?.map(List::len) {
+    match cx.db.find_as::<List>(key)?.map(List::len) {
         None => cx.out.null_array(),
         Some(len) => {
             let count = count.min(len);
@@ -405,7 +405,7 @@ pub(crate) fn move_element(
     (from, to): (ListEnd, ListEnd),
 ) -> Result<(), Error> {
     let limits = cx.limits();
-    let Some(list) = cx.db.read_as::<List>(source)? else {
+    let Some(list) = cx.db.find_as::<List>(source)? else {
         cx.out.null();
         return Ok(());
     };

@@ -76,6 +76,16 @@ impl Outbox {
         self.waiting.load(Ordering::Acquire) != 0
     }
 
+    /// Returns the number of messages waiting.
+    pub fn len(&self) -> usize {
+        self.queue.lock().messages.len()
+    }
+
+    /// Tells whether no message waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Returns the number of bytes waiting.
     pub fn bytes(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)

@@ -11,8 +11,8 @@ use crate::command::{
 use crate::cx::Cx;
 use crate::engine::{ScriptCall, ScriptName, Scripting};
 use crate::error::Error;
-use crate::help;
 use crate::turn::ScriptKind;
+use crate::{help, monitor};
 
 const RUNS: u32 = NOSCRIPT | STALE | SKIP_MONITOR | MAY_REPLICATE | EXCLUSIVE;
 const RUNS_READ_ONLY: u32 = NOSCRIPT | READONLY | STALE | SKIP_MONITOR | EXCLUSIVE;
@@ -128,6 +128,10 @@ pub(crate) fn run(cx: &mut Cx<'_, '_>, args: Args<'_>, script: ScriptName<'_>, r
     }
     let (keys, script_args) = rest.split_at(count);
     let read_only = rights == Rights::ReadOnly;
+    // Before the commands it calls, which are shown when they have run.
+    if cx.engine.monitors.any() {
+        monitor::show(cx, args);
+    }
     let result = scripting(cx)?.run(cx, &ScriptCall { script, keys, args: script_args, read_only, command: args.0 });
     // What the script called is logged by itself, also when the script failed afterwards.
     cx.journal.nothing();

@@ -1,6 +1,7 @@
 //! A session: what one client (a connection, or a thread using the embedded store) has set up for itself.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use redpoll_keyspace::WatchFlag;
 
@@ -8,6 +9,8 @@ use crate::blocking;
 use crate::client::Client;
 use crate::command::Flags;
 use crate::engine::Engine;
+use crate::exchange::Subscriptions;
+use crate::tracking::Tracking;
 use crate::transaction;
 
 /// A command waiting for EXEC.
@@ -74,6 +77,10 @@ pub struct Session {
     pub(crate) blocked: bool,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) watching: Option<Watching>,
+    /// What the client is subscribed to, if anything.
+    pub(crate) subscriptions: Option<Subscriptions>,
+    /// CLIENT TRACKING.
+    pub(crate) tracking: Option<Tracking>,
 }
 
 impl Session {
@@ -92,6 +99,8 @@ impl Session {
             blocked: false,
             transaction: None,
             watching: None,
+            subscriptions: None,
+            tracking: None,
         }
     }
 
@@ -99,6 +108,13 @@ impl Session {
     pub fn end(&mut self, engine: &Engine) {
         blocking::abandon(engine, self);
         transaction::abandon(engine, self);
+        if let Some(mut subscriptions) = self.subscriptions.take() {
+            subscriptions.clear(&engine.exchange, &self.client);
+        }
+        if self.tracking.take().is_some() {
+            engine.tracker.end(&self.client);
+        }
+        engine.monitors.remove(&self.client);
         engine.clients.leave(self.client.id);
     }
 
@@ -110,6 +126,11 @@ impl Session {
     /// Tells whether MULTI is open.
     pub fn in_transaction(&self) -> bool {
         self.transaction.is_some()
+    }
+
+    /// Tells whether the client is sent what it did not ask for: it is subscribed, tracks or monitors.
+    pub fn is_listening(&self) -> bool {
+        self.subscriptions.is_some() || self.tracking.is_some() || self.client.is_monitor.load(Ordering::Relaxed)
     }
 
     /// Tells whether keys are watched.

@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 use redpoll_keyspace::Limits;
 use redpoll_structures::decimal;
 
+use crate::notifications;
 use crate::output_limit::{self, OutputLimits};
 
 /// What values a setting takes.
@@ -29,6 +30,8 @@ pub enum SettingKind {
     Choice(&'static [&'static str]),
     /// Any text.
     Text,
+    /// Classes of keyspace events, one letter each.
+    Events,
     /// Limits of what waits for clients: `pubsub 32mb 8mb 60`.
     OutputLimits,
 }
@@ -131,7 +134,8 @@ settings! {
     TcpBacklog "tcp-backlog" int(0, i32::MAX as i64), "511", AtStart, "Connections that may wait to be accepted.";
     TcpKeepalive "tcp-keepalive" int(0, i32::MAX as i64), "300", AtStart, "Seconds between TCP keep-alive probes; 0 for none.";
     ActiveExpireEffort "active-expire-effort" int(1, 10), "1", Always, "How much processor time the removal of expired keys may take.";
-    NotifyKeyspaceEvents "notify-keyspace-events" SettingKind::Text, "", NoEffect, "Which keyspace events are published; there are no subscribers yet.";
+    NotifyKeyspaceEvents "notify-keyspace-events" SettingKind::Events, "", Always, "Which keyspace events are published: K and E for the kinds of channels, a letter for each class, A for most of them.";
+    TrackingTableMaxKeys "tracking-table-max-keys" SIZE, "1000000", Always, "Keys that CLIENT TRACKING remembers for all clients together; 0 for no limit.";
     SlowlogLogSlowerThan "slowlog-log-slower-than" int(-1, i64::MAX), "10000", NoEffect, "Microseconds from which a command is logged as slow.";
     SlowlogMaxLen "slowlog-max-len" SIZE, "128", NoEffect, "Length of the slow log.";
     LatencyTracking "latency-tracking" SettingKind::Bool, "yes", NoEffect, "Whether latency histograms are kept.";
@@ -194,6 +198,7 @@ impl Settings {
         match row.kind {
             SettingKind::Text => self.texts[setting as usize].read().clone(),
             SettingKind::OutputLimits => self.output_limits.text(),
+            SettingKind::Events => notifications::text(self.int(setting)),
             SettingKind::Bool => if self.is_on(setting) { "yes" } else { "no" }.into(),
             SettingKind::Choice(words) => words[self.size(setting)].into(),
             SettingKind::Int { .. } | SettingKind::Memory => self.int(setting).to_string(),
@@ -270,6 +275,10 @@ pub fn parse(row: &SettingRow, value: &[u8]) -> Result<SettingValue, String> {
         SettingKind::Choice(words) => match words.iter().position(|word| value.eq_ignore_ascii_case(word.as_bytes())) {
             Some(index) => Ok(SettingValue::Number(index as i64)),
             None => Err(format!("argument(s) must be one of the following: {}", words.join(", "))),
+        },
+        SettingKind::Events => match notifications::parse(value) {
+            Some(classes) => Ok(SettingValue::Number(classes)),
+            None => Err("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".into()),
         },
         SettingKind::OutputLimits => {
             let text = String::from_utf8_lossy(value).into_owned();

@@ -85,7 +85,7 @@ impl PopSome {
 
     /// Pops from a sorted set and replies with its key and the elements, unless there is no such key.
     pub(crate) fn run(self, cx: &mut Cx<'_, '_>, key: &[u8]) -> Result<Served, Error> {
-        let Some(set) = cx.db.read_as::<SortedSet>(key)? else { return Ok(Served::Nothing) };
+        let Some(set) = cx.db.find_as::<SortedSet>(key)? else { return Ok(Served::Nothing) };
         let count = self.count.min(set.len());
         cx.out.array(2);
         cx.out.bulk(key);

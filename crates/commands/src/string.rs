@@ -44,7 +44,7 @@ pub(crate) const FAMILY: Family = Family { group: "string", commands: COMMANDS }
 /// APPEND key value
 fn append(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let (key, value) = (args.at(1), args.at(2));
-    let old = cx.db.read_text(key)?.map(Text::len);
+    let old = cx.db.find_text(key)?.map(Text::len);
     check_length(cx, old.unwrap_or(0), value.len())?;
     let len = match old {
         None => {
@@ -171,7 +171,7 @@ fn incrby(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 fn incrbyfloat(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let (key, increment) = (args.at(1), args.at(2));
     let mut buf = [0; 20];
-    let current = match cx.db.read_text(key)? {
+    let current = match cx.db.find_text(key)? {
         None => b"0".to_vec(),
         Some(text) => text.bytes(&mut buf).to_vec(),
     };
@@ -288,7 +288,7 @@ fn setnx(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 fn setrange(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let (key, offset, value) = (args.at(1), args.int(2)?, args.at(3));
     let offset = usize::try_from(offset).map_err(|_| OFFSET)?;
-    let old = cx.db.read_text(key)?.map_or(0, Text::len);
+    let old = cx.db.find_text(key)?.map_or(0, Text::len);
     if value.is_empty() {
         cx.out.int(old as i64);
         return Ok(());
@@ -371,7 +371,7 @@ fn reply_text(cx: &mut Cx<'_, '_>, key: &[u8]) -> Result<(), Error> {
 }
 
 fn add(cx: &mut Cx<'_, '_>, key: &[u8], increment: i64) -> Result<(), Error> {
-    let current = match cx.db.read_text(key)? {
+    let current = match cx.db.find_text(key)? {
         None => 0,
         Some(Text::Int(value)) => value,
         Some(Text::Bytes(bytes)) => int(bytes).map_err(|_| NOT_AN_INTEGER)?,

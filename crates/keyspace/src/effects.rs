@@ -95,6 +95,14 @@ pub struct Effects {
     pub ready: ReadyKeys,
     /// Which events to collect.
     pub wanted: EventClasses,
+    /// Keys whose values changed or that went away, collected if somebody tracks changes; a key changed twice is there twice.
+    pub modified: Vec<Box<[u8]>>,
+    /// How many of them the layer above has dealt with.
+    pub told: usize,
+    /// Whether to collect them.
+    pub wants_modified: bool,
+    /// A database was emptied.
+    pub flushed: bool,
 }
 
 impl Effects {
@@ -106,11 +114,22 @@ impl Effects {
         }
     }
 
+    /// Notes that a key's value changed or that it went away.
+    #[inline]
+    pub(crate) fn note_modified(&mut self, key: &[u8]) {
+        if self.wants_modified {
+            self.modified.push(key.into());
+        }
+    }
+
     /// Forgets what was collected, keeping the buffers.
     pub fn clear(&mut self) {
         self.dirty = 0;
         self.events.clear();
         self.expired.clear();
         self.ready.clear();
+        self.modified.clear();
+        self.told = 0;
+        self.flushed = false;
     }
 }

@@ -181,6 +181,15 @@ impl<'g> View<'g> {
         }
     }
 
+    /// Finds a collection on the way to changing it: no hit or miss is counted, and that it is missing is no event.
+    #[inline]
+    pub fn find_as<T: Typed>(&mut self, key: &[u8]) -> Result<Option<&T>, WrongType> {
+        match self.peek(key) {
+            None => Ok(None),
+            Some(entry) => entry.object().and_then(T::of).map(Some).ok_or(WrongType),
+        }
+    }
+
     /// Reads a collection beside others (set algebra): leaves no trace and removes nothing, but does not see what has expired.
     pub fn read_beside<T: Typed>(&self, key: &[u8]) -> Result<Option<&T>, WrongType> {
         match self.find_beside(key) {
@@ -430,6 +439,7 @@ impl<'g> View<'g> {
         shard.counters.expired += 1;
         shard.watches.expired(db, key);
         shard.signal(db, hash, key, &mut self.effects);
+        self.effects.note_modified(key);
         self.effects.expired.push((db, key.into()));
         self.effects.notify(EventClass::Expired, "expired", db, key);
     }
@@ -445,6 +455,7 @@ pub(crate) fn touch(entry: &Entry, stamping: Stamping) {
 
 #[inline]
 pub(crate) fn changed(shard: &mut Shard, db: usize, hash: u64, key: &[u8], effects: &mut Effects) {
+    effects.note_modified(key);
     if !shard.watches.is_empty() {
         shard.watches.changed(db, key);
     }

@@ -7,9 +7,18 @@ use redpoll_structures::record::Record;
 
 use crate::entry::{self, INLINE_MAX};
 use crate::view::{changed, touch};
-use crate::{Change, EventClass, Expiry, Object, View, WrongType};
+use crate::{Change, EventClass, Expiry, Object, Text, View, WrongType};
 
 impl View<'_> {
+    /// Finds a string on the way to changing it: no hit or miss is counted, and that it is missing is no event.
+    #[inline]
+    pub fn find_text(&mut self, key: &[u8]) -> Result<Option<Text<'_>>, WrongType> {
+        match self.peek(key) {
+            None => Ok(None),
+            Some(entry) => entry::text(entry).map(Some).ok_or(WrongType),
+        }
+    }
+
     /// Changes the bytes of a string in place (APPEND, SETRANGE), creating it if absent; returns what the closure returns. Counts as one change.
     /// The caller raises the event; the key is not created if the closure leaves it empty.
     pub fn edit_text<R>(&mut self, key: &[u8], edit: impl FnOnce(&mut Vec<u8>) -> R) -> Result<R, WrongType> {

@@ -157,6 +157,7 @@ impl View<'_> {
             removed += gone.table.len();
         }
         effects.dirty += removed as u64;
+        effects.flushed = true;
         removed
     }
 
@@ -227,6 +228,7 @@ impl View<'_> {
             });
             for entry in gone {
                 effects.notify(crate::EventClass::Expired, "expired", db, entry.key());
+                effects.note_modified(entry.key());
                 effects.expired.push((db, entry.key().into()));
             }
             if visited >= budget {

@@ -62,6 +62,7 @@ fn value_name(row: &SettingRow) -> &'static str {
         SettingKind::Memory => "BYTES",
         SettingKind::Bool => "YES|NO",
         SettingKind::Choice(_) => "WORD",
+        SettingKind::Events => "LETTERS",
         SettingKind::Text => "TEXT",
         SettingKind::OutputLimits => "KIND BYTES BYTES SECONDS",
     }

@@ -130,6 +130,7 @@ impl Connection {
         session.db == 0
             && replies_as_usual
             && !(session.in_transaction() || session.is_watching() || session.no_touch || session.closing)
+            && !session.is_listening()
     }
 }
 

@@ -27,6 +27,7 @@ mod host;
 mod housekeeper;
 mod log;
 mod store;
+mod subscription;
 
 pub use clock::SystemClock;
 pub use config::Config;
@@ -35,3 +36,4 @@ pub use error::Error;
 pub use redpoll_commands as commands;
 pub use redpoll_resp::Value;
 pub use store::Store;
+pub use subscription::{Message, Subscription};

@@ -11,7 +11,7 @@ use redpoll_resp::Value;
 use crate::host::StoreHost;
 use crate::housekeeper::Housekeeper;
 use crate::log::{SharedLog, StoreLog};
-use crate::{Config, Connection, Error, SystemClock};
+use crate::{Config, Connection, Error, Subscription, SystemClock};
 
 /// Connections kept for [`Store::call`] to borrow.
 const POOLED_MAX: usize = 64;
@@ -99,6 +99,27 @@ impl Store {
         match self.call(&[b"SET", key.as_ref(), value.as_ref()]) {
             Value::Error(text) => Err(Error::Command(text)),
             _ => Ok(()),
+        }
+    }
+
+    /// Listens to channels: what is published from now on waits to be received.
+    ///
+    /// # Errors
+    /// [`Error::Command`] with what a client would be told.
+    pub fn subscribe<C: AsRef<[u8]>>(&self, channels: &[C]) -> Result<Subscription, Error> {
+        let mut subscription = Subscription::new(self.connect());
+        subscription.subscribe(channels)?;
+        Ok(subscription)
+    }
+
+    /// Publishes a message to a channel and returns how many subscriptions it met.
+    ///
+    /// # Errors
+    /// [`Error::Command`] with what a client would be told.
+    pub fn publish(&self, channel: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> Result<u64, Error> {
+        match self.call(&[b"PUBLISH", channel.as_ref(), payload.as_ref()]) {
+            Value::Error(text) => Err(Error::Command(text)),
+            reply => Ok(reply.as_i64().map_or(0, i64::unsigned_abs)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! An engine without a store around it, driven command by command, with a clock that stands still unless told otherwise.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -43,11 +43,60 @@ impl Clock for TestClock {
     }
 }
 
+/// A client and what it is still to receive.
+struct Client {
+    session: Session,
+    out: Writer,
+    inbox: VecDeque<Reply>,
+}
+
+impl Client {
+    /// Runs a command and puts everything it answers into the inbox.
+    fn run(&mut self, engine: &Engine, args: &[Vec<u8>]) {
+        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+        self.out.clear();
+        assert!(!self.session.is_blocked(), "a client sends nothing more before it has received what it waits for");
+        let outcome = dispatch(engine, &mut self.session, Args(&args), &mut self.out, &mut engine.clock.moment());
+        assert!(!matches!(outcome, Outcome::Paused(_)), "nothing pauses clients in a transcript");
+        self.read_replies();
+    }
+
+    fn read_replies(&mut self) {
+        let mut written = self.out.as_slice();
+        while !written.is_empty() {
+            self.inbox.push_back(Reply::read(&mut written).expect("a reply is well formed"));
+        }
+    }
+
+    /// Takes the oldest thing from the inbox, or what others have sent.
+    fn next(&mut self) -> Reply {
+        self.inbox.pop_front().unwrap_or_else(|| match self.session.client.outbox.pop() {
+            Some(message) => Reply::read(&mut &*message).expect("a message is well formed"),
+            None => Reply::Error("nothing has been sent".into()),
+        })
+    }
+
+    /// Takes the oldest thing, waiting for the reply to a command that blocks.
+    fn receive(&mut self, engine: &Engine) -> Reply {
+        if self.inbox.is_empty() && self.session.is_blocked() {
+            self.out.clear();
+            if let Resumed::Waiting(left) = blocking::resume(engine, &mut self.session, &mut self.out) {
+                // Nobody else does anything meanwhile, so only time can end the wait.
+                let left = left.expect("what is received has been sent or comes with time");
+                engine.clock.sleep(left);
+                assert_eq!(blocking::resume(engine, &mut self.session, &mut self.out), Resumed::Done);
+            }
+            self.read_replies();
+        }
+        self.next()
+    }
+}
+
 /// An engine in this process.
 pub(crate) struct InProcess {
     pub(crate) engine: Engine,
     micros: Arc<AtomicU64>,
-    clients: HashMap<String, (Session, Writer)>,
+    clients: HashMap<String, Client>,
     current: String,
 }
 
@@ -68,8 +117,10 @@ impl InProcess {
 
     fn connect(&mut self, protocol: Wire) {
         let session = self.engine.session(Arrival::embedded());
-        let replaced = self.clients.insert(self.current.clone(), (session, Writer::new(protocol)));
-        replaced.into_iter().for_each(|(session, _)| leave(&self.engine, session));
+        session.client.protocol.store(if protocol == Wire::Resp3 { 3 } else { 2 }, Ordering::Relaxed);
+        let client = Client { session, out: Writer::new(protocol), inbox: VecDeque::new() };
+        let replaced = self.clients.insert(self.current.clone(), client);
+        replaced.into_iter().for_each(|client| leave(&self.engine, client.session));
     }
 }
 
@@ -80,34 +131,23 @@ fn leave(engine: &Engine, mut session: Session) {
 
 impl Target for InProcess {
     fn call(&mut self, args: &[Vec<u8>]) -> Reply {
-        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-        let (session, out) = self.clients.get_mut(&self.current).expect("the current client is connected");
-        out.clear();
-        let outcome = dispatch(&self.engine, session, Args(&args), out, &mut self.engine.clock.moment());
-        assert_eq!(outcome, Outcome::Done, "nothing pauses clients in a transcript, and who may block is sent `>&`");
-        Reply::read(&mut &out.as_slice()[..]).expect("a reply is well formed")
+        let client = self.clients.get_mut(&self.current).expect("the current client is connected");
+        // Like a client that reads on: what came before is left for later, the reply is the first thing that comes now.
+        let before = std::mem::take(&mut client.inbox);
+        client.run(&self.engine, args);
+        assert!(!client.session.is_blocked(), "who may block is sent `>&`");
+        let reply = client.next();
+        let after = std::mem::replace(&mut client.inbox, before);
+        client.inbox.extend(after);
+        reply
     }
 
     fn send(&mut self, args: &[Vec<u8>]) {
-        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-        let (session, out) = self.clients.get_mut(&self.current).expect("the current client is connected");
-        assert!(!session.is_blocked(), "a client sends nothing more before it has received what it waits for");
-        out.clear();
-        let outcome = dispatch(&self.engine, session, Args(&args), out, &mut self.engine.clock.moment());
-        assert!(!matches!(outcome, Outcome::Paused(_)), "nothing pauses clients in a transcript");
+        self.clients.get_mut(&self.current).expect("the current client is connected").run(&self.engine, args);
     }
 
     fn receive(&mut self) -> Reply {
-        let (session, out) = self.clients.get_mut(&self.current).expect("the current client is connected");
-        if let Resumed::Waiting(left) = blocking::resume(&self.engine, session, out) {
-            // Nobody else does anything meanwhile, so only time can end the wait.
-            let left = left.expect("what is received has been sent or comes with time");
-            self.engine.clock.sleep(left);
-            assert_eq!(blocking::resume(&self.engine, session, out), Resumed::Done);
-        }
-        let reply = Reply::read(&mut &out.as_slice()[..]).expect("a reply is well formed");
-        out.clear();
-        reply
+        self.clients.get_mut(&self.current).expect("the current client is connected").receive(&self.engine)
     }
 
     fn set_protocol(&mut self, protocol: Protocol) {
@@ -118,7 +158,7 @@ impl Target for InProcess {
     }
 
     fn reset(&mut self) {
-        self.clients.drain().for_each(|(_, (session, _))| leave(&self.engine, session));
+        self.clients.drain().for_each(|(_, client)| leave(&self.engine, client.session));
         MAIN.clone_into(&mut self.current);
         self.set_protocol(Protocol::Resp2);
     }
