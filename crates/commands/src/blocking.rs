@@ -215,6 +215,8 @@ impl Cx<'_, '_> {
 #[cold]
 pub(crate) fn serve(engine: &Engine, view: &mut View<'_>) -> Vec<Arc<Client>> {
     let mut served = Vec::new();
+    // A transaction or script may have taken long: what has expired meanwhile serves nobody.
+    view.set_now(view.now().max(engine.clock.now()));
     while let Some((db, key)) = view.effects.ready.take_next() {
         view.select(db);
         let mut from = 0;
