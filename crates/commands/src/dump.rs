@@ -10,9 +10,7 @@ use redpoll_structures::decimal;
 use crate::args::Args;
 use crate::command::{Command, DENYOOM, Family, READONLY, WRITE, cmd};
 use crate::cx::Cx;
-use crate::error::{
-    BAD_FREQUENCY, BAD_IDLE_TIME, BAD_PAYLOAD, BAD_TTL, BUSY_KEY, Error, NOT_DUMPED, PAYLOAD_FOOTER, SYNTAX,
-};
+use crate::error::{BAD_FREQUENCY, BAD_IDLE_TIME, BAD_PAYLOAD, BAD_TTL, BUSY_KEY, Error, PAYLOAD_FOOTER, SYNTAX};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
@@ -26,8 +24,7 @@ pub(crate) const FAMILY: Family = Family { group: "generic", commands: COMMANDS 
 /// DUMP key
 fn dump(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     match cx.db.read(args.at(1)).map(rdb::dump) {
-        Some(Some(payload)) => cx.out.bulk(&payload),
-        Some(None) => return Err(NOT_DUMPED),
+        Some(payload) => cx.out.bulk(&payload),
         None => cx.out.null(),
     }
     Ok(())

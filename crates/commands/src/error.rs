@@ -334,8 +334,6 @@ texts! {
     PAYLOAD_FOOTER = "ERR DUMP payload version or checksum are wrong";
     /// RESTORE of a payload that holds no value.
     BAD_PAYLOAD = "ERR Bad data format";
-    /// DUMP of a kind of value that has no payload here.
-    NOT_DUMPED = "ERR values of this type cannot be dumped";
     /// DELEX with a condition of a key that holds no string.
     DELEX_TYPE = "WRONGTYPE Key should be of string type if conditions are specified";
     /// DELEX with an unknown condition.

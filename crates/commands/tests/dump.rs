@@ -61,3 +61,52 @@ fn values_survive_the_way_there_and_back() {
     }
     assert_eq!(carried, 54);
 }
+
+#[test]
+fn streams_survive_the_way_there_and_back() {
+    let server = RedisServer::start().expect("redis-server is installed");
+    let mut redis = server.client().expect("the server listens");
+    let mut ours = support::InProcess::new();
+    let words = |text: &str| text.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+    assert_eq!(redis.call(&words("CONFIG SET sanitize-dump-payload yes")).print(), "OK");
+    for index in 0..350 {
+        let fields =
+            if index % 5 == 0 { format!("other {index}") } else { format!("name value-{index} count {index}") };
+        redis.call(&words(&format!("XADD s {}-{} {fields}", 1000 + index / 3, index)));
+    }
+    for command in [
+        "XDEL s 1000-0 1050-150 1050-151",
+        "XTRIM s MINID 1005",
+        "XGROUP CREATE s readers 1010",
+        "XGROUP CREATE s idle $ ENTRIESREAD 7",
+        "XGROUP CREATECONSUMER s readers nobody",
+        "XREADGROUP GROUP readers anne COUNT 30 STREAMS s >",
+        "XREADGROUP GROUP readers bob COUNT 10 STREAMS s >",
+        "XACK s readers 1010-31 1010-32",
+        "XDEL s 1012-37",
+        "XADD gone 5-5 a b",
+        "XDEL gone 5-5",
+    ] {
+        redis.call(&words(command));
+    }
+    let shown = |target: &mut dyn Target, key: &str| -> Vec<String> {
+        ["XRANGE @ - +", "XLEN @", "XINFO GROUPS @", "XPENDING @ readers", "XPENDING @ readers - + 100 bob"]
+            .map(|command| command.replace('@', key))
+            .iter()
+            .map(|command| target.call(&words(command)).print())
+            // How long ago something was delivered depends on the clock.
+            .map(|text| if text.contains("bob\"\n") { text.lines().count().to_string() } else { text })
+            .collect()
+    };
+    for key in ["s", "gone"] {
+        let expected = shown(&mut redis, key);
+        let payload = call(&mut redis, &[b"DUMP", key.as_bytes()]);
+        let payload = payload.as_bytes().expect("the key exists");
+        assert_eq!(call(&mut ours, &[b"RESTORE", key.as_bytes(), b"0", payload]).print(), "OK");
+        assert_eq!(shown(&mut ours, key), expected, "{key} came over");
+        let payload = call(&mut ours, &[b"DUMP", key.as_bytes()]);
+        let payload = payload.as_bytes().expect("the key exists");
+        assert_eq!(call(&mut redis, &[b"RESTORE", key.as_bytes(), b"0", payload, b"REPLACE"]).print(), "OK");
+        assert_eq!(shown(&mut redis, key), expected, "{key} went back");
+    }
+}

@@ -6,9 +6,9 @@
 //! string    length and bytes │ 0xc0 i8 │ 0xc1 i16 │ 0xc2 i32 │ 0xc3 packed length, length, LZF
 //! ```
 //!
-//! Written are types of Redis 7.0 (version 10), which every later server reads, and nothing is compressed. Read is every type of strings, lists, sets, sorted sets and
-//! hashes up to Redis 7.4: also zipmaps and ziplists, which servers before 7.0 wrote ([`older`]). Hashes whose fields have deadlines, modules' values and
-//! streams are refused.
+//! Written are types of Redis 7.0 (version 10), which every later server reads, and nothing is compressed. Read is every type of strings, lists, sets, sorted sets,
+//! hashes and streams up to Redis 7.4: also zipmaps and ziplists, which servers before 7.0 wrote ([`older`]). Hashes whose fields have deadlines and
+//! modules' values are refused.
 //!
 //! Nothing that is read is believed. Lengths are compared with what is there before anything is allocated, blocks are walked once from end to end, members that
 //! occur twice and scores that are no numbers are refused, and what decompression may yield is limited for a value as a whole. A value that is read comes out in
@@ -16,6 +16,7 @@
 
 mod older;
 mod read;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -52,6 +53,9 @@ mod kind {
     pub(super) const HASH_PACKED: u8 = 16;
     pub(super) const SORTED_SET_PACKED: u8 = 17;
     pub(super) const LIST_CHUNKS: u8 = 18;
+    pub(super) const STREAM_5: u8 = 15;
+    pub(super) const STREAM: u8 = 19;
+    pub(super) const STREAM_7_2: u8 = 21;
     /// Of Redis 7.2, never written.
     pub(super) const SET_PACKED: u8 = 20;
 }
@@ -82,13 +86,13 @@ pub enum Refused {
     Value,
 }
 
-/// Makes the payload of DUMP; none if the value is of a kind that is not written.
-pub fn dump(entry: &Entry) -> Option<Vec<u8>> {
+/// Makes the payload of DUMP.
+pub fn dump(entry: &Entry) -> Vec<u8> {
     let mut payload = Vec::new();
-    write_value(entry, &mut payload)?;
+    write_value(entry, &mut payload);
     payload.extend(VERSION.to_le_bytes());
     payload.extend(crc64(&payload).to_le_bytes());
-    Some(payload)
+    payload
 }
 
 /// Reads the payload of RESTORE. `seed` must be secret, it goes into hash functions.

@@ -35,6 +35,8 @@ pub use group::{Consumer, ConsumerNumber, Group, Pending};
 pub use id::StreamId;
 pub use trim::{Trim, TrimTo};
 
+use redpoll_structures::packed::Packed;
+
 use crate::object::Typed;
 use crate::{Direction, EventClass, Limits, Object};
 
@@ -131,6 +133,11 @@ impl Stream {
     pub fn tree_size(&self) -> (usize, usize) {
         let keys: Vec<_> = self.entries.bases().map(StreamId::to_key).collect();
         (keys.len(), tree_size::nodes(&keys))
+    }
+
+    /// Iterates over the nodes as dumps hold them: base id and packed block.
+    pub(crate) fn blocks(&self) -> impl ExactSizeIterator<Item = (StreamId, &Packed)> {
+        self.entries.blocks()
     }
 
     /// Adds an entry. Names and values alternate in `fields`.

@@ -7,16 +7,17 @@ use redpoll_structures::{decimal, lzf};
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use super::stream::Form;
 use super::{Refused, Value, container, kind, older};
 use crate::{Hash, Limits, List, Object, Set, SortedSet};
 
-/// Most bytes that decompression may yield for one value: a string of the greatest length that can be sent, twice.
+/// Most bytes that decompression and repetition may yield for one value: a string of the greatest length that can be sent, twice.
 const UNPACKED_MAX: usize = 1 << 30;
 
 /// What members go into: the thresholds of forms, and the seed of hash functions.
 #[derive(Clone, Copy)]
-struct Target<'a> {
-    limits: &'a Limits,
+pub(super) struct Target<'a> {
+    pub(super) limits: &'a Limits,
     seed: u64,
 }
 
@@ -50,9 +51,16 @@ fn value(source: &mut Source<'_>, to: Target<'_>) -> Option<Value> {
             Object::SortedSet(sorted_set_of_packed(Packed::from_listpack(&source.string()?).ok()?, to)?)
         }
         kind::SORTED_SET_ZIPLIST => Object::SortedSet(sorted_set_of_packed(older::ziplist(&source.string()?)?, to)?),
+        kind::STREAM_5 => stream(source, Form::Redis5, to)?,
+        kind::STREAM => stream(source, Form::Redis70, to)?,
+        kind::STREAM_7_2 => stream(source, Form::Redis72, to)?,
         _ => return None,
     };
     Some(Value::Object(object))
+}
+
+fn stream(source: &mut Source<'_>, form: Form, to: Target<'_>) -> Option<Object> {
+    super::stream::read(source, form, to).map(|stream| Object::Stream(Box::new(stream)))
 }
 
 fn list(source: &mut Source<'_>, to: Target<'_>) -> Option<List> {
@@ -199,7 +207,7 @@ fn sorted_set_of_packed(packed: Packed, to: Target<'_>) -> Option<SortedSet> {
 }
 
 /// Foreign bytes.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     rest: &'a [u8],
     /// Bytes that decompression has yielded so far.
     unpacked: usize,
@@ -210,7 +218,7 @@ impl<'a> Source<'a> {
         self.array().map(|[byte]| byte)
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (array, rest) = self.rest.split_first_chunk()?;
         self.rest = rest;
         Some(*array)
@@ -222,7 +230,7 @@ impl<'a> Source<'a> {
         Some(slice)
     }
 
-    fn length(&mut self) -> Option<u64> {
+    pub(super) fn length(&mut self) -> Option<u64> {
         let first = self.byte()?;
         self.length_after(first)
     }
@@ -238,12 +246,12 @@ impl<'a> Source<'a> {
     }
 
     /// Reads a number of things of which each takes at least so many bytes.
-    fn count(&mut self, least: usize) -> Option<u64> {
+    pub(super) fn count(&mut self, least: usize) -> Option<u64> {
         let count = self.length()?;
         (count <= (self.rest.len() / least) as u64).then_some(count)
     }
 
-    fn string(&mut self) -> Option<Cow<'a, [u8]>> {
+    pub(super) fn string(&mut self) -> Option<Cow<'a, [u8]>> {
         let number = match self.byte()? {
             0xc0 => i64::from(i8::from_le_bytes(self.array()?)),
             0xc1 => i64::from(i16::from_le_bytes(self.array()?)),
@@ -251,7 +259,7 @@ impl<'a> Source<'a> {
             0xc3 => {
                 let (packed_len, len) = (self.length()?, usize::try_from(self.length()?).ok()?);
                 let packed = self.slice(packed_len)?;
-                self.unpacked = self.unpacked.checked_add(len).filter(|sum| *sum <= UNPACKED_MAX)?;
+                self.charge(len)?;
                 return lzf::decompress(packed, len).map(Cow::Owned);
             }
             first => {
@@ -260,6 +268,12 @@ impl<'a> Source<'a> {
             }
         };
         Some(Cow::Owned(decimal::format_i64(number, &mut [0; 20]).to_vec()))
+    }
+
+    /// Accounts for bytes that a value is to hold beyond those it takes here; none if they are too many by now.
+    pub(super) fn charge(&mut self, len: usize) -> Option<()> {
+        self.unpacked = self.unpacked.checked_add(len).filter(|sum| *sum <= UNPACKED_MAX)?;
+        Some(())
     }
 
     /// Reads a score as eight bytes.

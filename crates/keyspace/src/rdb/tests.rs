@@ -70,18 +70,18 @@ fn samples() -> Vec<Object> {
 fn every_form_of_every_kind_is_read_as_it_was_written() {
     for sample in samples() {
         let entry = Record::new_object(b"key", sample.clone());
-        let back = restore(&dump(&entry).unwrap(), &limits(), SEED).unwrap();
+        let back = restore(&dump(&entry), &limits(), SEED).unwrap();
         assert_eq!(shown(&back), shown(&Value::Object(sample.clone())));
         let Value::Object(back) = back else { panic!("a collection came back as text") };
         assert_eq!(back.encoding(), sample.encoding());
     }
     for text in ["", "1", "-1", "127", "128", "-32769", "2147483648", "007", "text", "9223372036854775807"] {
         let entry = entry::new_string(b"key", text.as_bytes());
-        assert_eq!(shown(&restore(&dump(&entry).unwrap(), &limits(), SEED).unwrap()), text);
+        assert_eq!(shown(&restore(&dump(&entry), &limits(), SEED).unwrap()), text);
     }
     for len in [63, 64, 16_383, 16_384, 70_000] {
         let entry = entry::new_string(b"key", &vec![b'y'; len]);
-        assert_eq!(shown(&restore(&dump(&entry).unwrap(), &limits(), SEED).unwrap()), "y".repeat(len));
+        assert_eq!(shown(&restore(&dump(&entry), &limits(), SEED).unwrap()), "y".repeat(len));
     }
 }
 
@@ -172,7 +172,7 @@ fn a_damaged_value_is_refused_or_some_other_value() {
     for sample in samples().into_iter().take(16) {
         let entry = Record::new_object(b"key", sample);
         let mut bytes = Vec::new();
-        write_value(&entry, &mut bytes).unwrap();
+        write_value(&entry, &mut bytes);
         for _ in 0..400 {
             let mut damaged = bytes.clone();
             for _ in 0..=random() % 3 {
@@ -184,10 +184,8 @@ fn a_damaged_value_is_refused_or_some_other_value() {
             }
             if let Some(Value::Object(object)) = read(&damaged) {
                 let entry = Record::new_object(b"key", object.clone());
-                if let Some(payload) = dump(&entry) {
-                    let again = restore(&payload, &limits(), SEED).unwrap();
-                    assert_eq!(shown(&again), shown(&Value::Object(object)));
-                }
+                let again = restore(&dump(&entry), &limits(), SEED).unwrap();
+                assert_eq!(shown(&again), shown(&Value::Object(object)));
             }
         }
     }

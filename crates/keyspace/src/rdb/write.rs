@@ -3,32 +3,38 @@
 use redpoll_structures::decimal;
 use redpoll_structures::packed::{Item, Packed};
 
-use super::{container, kind};
+use super::{container, kind, stream};
 use crate::{Entry, Hash, List, Object, Set, SortedSet, entry};
 
 /// The longest text that may be held as an integer of 32 bits.
 const INT_TEXT_MAX: usize = 11;
 
-/// Appends the type and the value of an entry; none, and nothing appended, if its kind is not written.
-pub fn write_value(entry: &Entry, out: &mut Vec<u8>) -> Option<()> {
+/// Appends the type and the value of an entry.
+pub fn write_value(entry: &Entry, out: &mut Vec<u8>) {
     if let Some(text) = entry::text(entry) {
         out.push(kind::STRING);
         string(text.bytes(&mut [0; 20]), out);
-        return Some(());
+    } else if let Some(object) = entry.object() {
+        write_object(object, out);
     }
-    write_object(entry.object()?, out)
 }
 
-/// Appends the type and the value of a collection; none, and nothing appended, if its kind is not written.
-pub fn write_object(object: &Object, out: &mut Vec<u8>) -> Option<()> {
+/// Appends the type and the value of an object.
+pub fn write_object(object: &Object, out: &mut Vec<u8>) {
     match object {
         Object::List(value) => list(value, out),
         Object::Set(value) => set(value, out),
         Object::Hash(value) => hash(value, out),
         Object::SortedSet(value) => sorted_set(value, out),
-        _ => return None,
+        Object::Bytes(text) => {
+            out.push(kind::STRING);
+            string(text, out);
+        }
+        Object::Stream(value) => {
+            out.push(kind::STREAM);
+            stream::write(value, out);
+        }
     }
-    Some(())
 }
 
 fn list(list: &List, out: &mut Vec<u8>) {
@@ -109,12 +115,12 @@ fn string(text: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Writes a string as it is.
-fn bytes(text: &[u8], out: &mut Vec<u8>) {
+pub(super) fn bytes(text: &[u8], out: &mut Vec<u8>) {
     length(text.len() as u64, out);
     out.extend_from_slice(text);
 }
 
-fn length(len: u64, out: &mut Vec<u8>) {
+pub(super) fn length(len: u64, out: &mut Vec<u8>) {
     match len {
         0..0x40 => out.push(len as u8),
         0x40..0x4000 => out.extend((0x4000 | len as u16).to_be_bytes()),

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, btree_map};
 use std::ops::RangeInclusive;
 
-use redpoll_structures::packed::MAX_BYTES;
+use redpoll_structures::packed::{MAX_BYTES, Packed};
 
 use super::node::{Head, Node, Raw};
 use super::{StreamEntry, StreamId};
@@ -38,6 +38,12 @@ impl Entries {
         self.nodes.keys().copied()
     }
 
+    /// Iterates over base ids and blocks.
+    pub(super) fn blocks(&self) -> impl ExactSizeIterator<Item = (StreamId, &Packed)> {
+        self.nodes.iter().map(|(base, node)| (*base, node.block()))
+    }
+
+    /// Iterates over the nodes.
     #[cfg(test)]
     pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()

@@ -44,6 +44,12 @@ impl StreamId {
         }
     }
 
+    /// Reads what [`StreamId::to_key`] has written.
+    pub(crate) fn from_key(key: [u8; StreamId::KEY_BYTES]) -> StreamId {
+        let both = u128::from_be_bytes(key);
+        StreamId::new((both >> 64) as u64, both as u64)
+    }
+
     /// Returns 16 bytes that sort like the id.
     pub(crate) fn to_key(self) -> [u8; StreamId::KEY_BYTES] {
         (u128::from(self.ms) << 64 | u128::from(self.seq)).to_be_bytes()

@@ -74,7 +74,6 @@ impl Node {
     }
 
     /// Returns the block, which is what a dump holds.
-    #[cfg(test)]
     pub(super) fn block(&self) -> &Packed {
         &self.0
     }
