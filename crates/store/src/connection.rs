@@ -1,6 +1,7 @@
 //! One caller's session on the store.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -57,6 +58,8 @@ impl Connection {
         let mut session = inner.engine.session(Arrival::embedded());
         // A password keeps strangers out of the network, not the process out of its own store.
         session.authenticated = true;
+        // What it is sent is encoded as its replies are.
+        session.client.protocol.store(3, Ordering::Relaxed);
         Connection { inner, session, out: Writer::new(Protocol::Resp3), bell: None, _housekeeper: housekeeper }
     }
 
