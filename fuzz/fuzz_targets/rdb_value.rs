@@ -20,7 +20,8 @@ fn contents(object: &Object) -> Vec<Vec<u8>> {
         Object::Set(set) => set.iter().map(Item::to_vec).collect(),
         Object::Hash(hash) => hash.iter().map(|(field, value)| pair(field, value)).collect(),
         Object::SortedSet(set) => {
-            set.iter().map(|(member, score)| pair(member, Item::Str(format!("{score:?}").as_bytes()))).collect()
+            // A packed zero has no sign, so none is told here.
+            set.iter().map(|(member, score)| pair(member, Item::Str(format!("{:?}", score + 0.0).as_bytes()))).collect()
         }
         Object::Stream(stream) => {
             let all = StreamId::MIN..=StreamId::MAX;
