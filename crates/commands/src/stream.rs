@@ -205,7 +205,7 @@ fn xdelex(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         let removed = removals.iter().filter(|removal| **removal == Removal::Done).count();
         // References can go although the entry has gone long ago, for which there is no event.
         let change = match before - pending(stream) {
-            dropped if removed == 0 => Change::silent(dropped as u64),
+            dropped if removed == 0 => Change::aside("", dropped as u64),
             _ => Change::of("xdel", removed as u64),
         };
         (removals, change)
@@ -289,7 +289,7 @@ fn xsetid(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let set = cx.db.update::<Stream, _>(args.at(1), |stream| match check(stream) {
         Ok(()) => {
             stream.set_past(id, added, deleted.filter(|id| *id != StreamId::MIN));
-            (Ok(()), Change::of("xsetid", 1))
+            (Ok(()), Change::aside("xsetid", 1))
         }
         Err(error) => (Err(error), Change::NONE),
     })?;

@@ -228,7 +228,7 @@ fn claim(cx: &mut Cx<'_, '_>, args: Args<'_>, work: impl FnOnce(&mut Claimer<'_>
                 claimer.records.consumer(name);
             }
         }
-        (entered.is_new, Change::silent(claimer.changes))
+        (entered.is_new, Change::aside("", claimer.changes))
     })?;
     if entered == Some(true) {
         db.notify(EventClass::Stream, "xgroup-createconsumer", key);

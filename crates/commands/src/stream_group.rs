@@ -39,7 +39,7 @@ pub(crate) fn xack(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         acknowledged = cx.db.update::<Stream, _>(args.at(1), |stream| {
             let mut group = stream.open_group(args.at(2)).expect("the group was just found");
             let acknowledged = ids.iter().filter(|id| group.acknowledge(**id)).count();
-            (acknowledged, Change::silent(acknowledged as u64))
+            (acknowledged, Change::aside("", acknowledged as u64))
         })?;
     }
     cx.out.int(acknowledged.unwrap_or(0) as i64);
@@ -63,7 +63,7 @@ pub(crate) fn xackdel(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> 
             // An entry that was gone before is gone.
             codes.push(removal_code(if removal == Removal::Missing { Removal::Done } else { removal }));
         }
-        let change = if removed > 0 { Change::of("xdel", acknowledged) } else { Change::silent(acknowledged) };
+        let change = if removed > 0 { Change::of("xdel", acknowledged) } else { Change::aside("", acknowledged) };
         (codes, change)
     })?;
     let codes = codes.unwrap_or_else(|| vec![removal_code(Removal::Missing); ids.len()]);
@@ -137,7 +137,7 @@ pub(crate) fn xgroup_create(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), E
     let created = cx.db.update_or_create::<Stream, _>(args.at(2), |stream| {
         let id = id.unwrap_or(stream.extent().last_id);
         let created = stream.create_group(args.at(3), id, options.entries_read);
-        (created, Change::of("xgroup-create", u64::from(created)))
+        (created, Change::aside("xgroup-create", u64::from(created)))
     })?;
     if !created {
         return Err(GROUP_EXISTS);
@@ -153,7 +153,7 @@ pub(crate) fn xgroup_createconsumer(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Resu
     let created = cx.db.update::<Stream, _>(args.at(2), |stream| {
         let group = stream.open_group(args.at(3));
         let created = group.is_some_and(|mut group| group.add_consumer(args.at(4), now).is_some());
-        (created, Change::of("xgroup-createconsumer", u64::from(created)))
+        (created, Change::aside("xgroup-createconsumer", u64::from(created)))
     })?;
     cx.out.int(i64::from(created == Some(true)));
     Ok(())
@@ -164,7 +164,7 @@ pub(crate) fn xgroup_delconsumer(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<
     check_group(cx, args)?;
     let removed = cx.db.update::<Stream, _>(args.at(2), |stream| {
         let removed = stream.open_group(args.at(3)).and_then(|mut group| group.remove_consumer(args.at(4)));
-        (removed, Change::of("xgroup-delconsumer", u64::from(removed.is_some())))
+        (removed, Change::aside("xgroup-delconsumer", u64::from(removed.is_some())))
     })?;
     cx.out.int(removed.flatten().unwrap_or(0) as i64);
     Ok(())
@@ -175,7 +175,7 @@ pub(crate) fn xgroup_destroy(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), 
     check_stream(cx, args)?;
     let destroyed = cx.db.update::<Stream, _>(args.at(2), |stream| {
         let destroyed = stream.destroy_group(args.at(3));
-        (destroyed, Change::of("xgroup-destroy", u64::from(destroyed)))
+        (destroyed, Change::aside("xgroup-destroy", u64::from(destroyed)))
     })?;
     cx.out.int(i64::from(destroyed == Some(true)));
     Ok(())
@@ -199,7 +199,7 @@ pub(crate) fn xgroup_setid(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Er
         let last_id = id.unwrap_or(stream.extent().last_id);
         let mut group = stream.open_group(args.at(3)).expect("the group was just found");
         (group.last_id, group.entries_read) = (last_id, options.entries_read);
-        ((), Change::of("xgroup-setid", 1))
+        ((), Change::aside("xgroup-setid", 1))
     })?;
     cx.out.ok();
     Ok(())

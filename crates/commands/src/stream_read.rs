@@ -35,21 +35,18 @@ pub(crate) fn xreadgroup(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Erro
     read(cx, args, Caller::Member)
 }
 
-/// Finds the keys of XREAD and XREADGROUP: the first half of what follows STREAMS.
+/// Finds the keys of XREAD and XREADGROUP: the first half of what follows STREAMS. It is found where the command finds it, so that all keys are locked it
+/// may use; calls that the command refuses have keys too, for those who only ask.
 pub(crate) fn keys(args: Args<'_>, positions: &mut Vec<usize>) {
     let mut at = 1;
     while at < args.len() && !args.is(at, "STREAMS") {
         at += match () {
             () if args.is(at, "BLOCK") || args.is(at, "COUNT") => 2,
             () if args.is(at, "GROUP") => 3,
-            () if args.is(at, "NOACK") => 1,
-            () => return,
+            () => 1,
         };
     }
-    let streams = args.from(at + 1).len();
-    if streams.is_multiple_of(2) {
-        positions.extend(at + 1..at + 1 + streams / 2);
-    }
+    positions.extend(at + 1..at + 1 + args.from(at + 1).len() / 2);
 }
 
 /// Which of the two commands it is.
@@ -251,7 +248,7 @@ impl Reading {
             }
             let served = delivered > 0 || matches!(from, From::After(_));
             let changes = delivered + usize::from(entered.is_new);
-            (Some((served, entered.is_new)), Change::silent(changes as u64))
+            (Some((served, entered.is_new)), Change::aside("", changes as u64))
         })?;
         let Some((served, is_new)) = outcome.flatten() else {
             return Err(no_key_or_group(key, &member.group, IN_XREADGROUP));

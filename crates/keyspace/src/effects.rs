@@ -63,22 +63,26 @@ pub struct Event {
 pub struct Change {
     pub(crate) event: &'static str,
     pub(crate) count: u64,
+    /// Whether watchers are told.
+    pub(crate) watched: bool,
 }
 
 impl Change {
     /// Nothing changed: no watcher is told, nothing is logged.
-    pub const NONE: Change = Change { event: "", count: 0 };
-
-    /// `count` things changed, and there is no event for it.
-    #[inline]
-    pub fn silent(count: u64) -> Change {
-        Change { event: "", count }
-    }
+    pub const NONE: Change = Change::of("", 0);
 
     /// `count` things changed under one event name; a count of zero is [`Change::NONE`].
     #[inline]
-    pub fn of(event: &'static str, count: u64) -> Change {
-        Change { event, count }
+    pub const fn of(event: &'static str, count: u64) -> Change {
+        Change { event, count, watched: true }
+    }
+
+    /// `count` things changed that belong to a value without being it, such as who reads it: they are logged and those who wait for the
+    /// key look again, but no watcher is told. An empty name raises
+    /// no event.
+    #[inline]
+    pub const fn aside(event: &'static str, count: u64) -> Change {
+        Change { event, count, watched: false }
     }
 }
 

@@ -292,7 +292,11 @@ impl<'g> View<'g> {
         let (after, emptied) = (value.heap_size(), value.is_empty());
         shard.used = shard.used + after - before;
         if change.count > 0 {
-            changed(shard, db, hash, key, &mut self.effects);
+            if change.watched {
+                changed(shard, db, hash, key, &mut self.effects);
+            } else if !shard.waiters.is_empty() {
+                shard.signal(db, hash, key, &mut self.effects);
+            }
             self.effects.dirty += change.count;
             self.effects.notify(T::CLASS, change.event, db, key);
         }

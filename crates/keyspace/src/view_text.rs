@@ -22,7 +22,7 @@ impl View<'_> {
     /// Changes the bytes of a string in place (APPEND, SETRANGE), creating it if absent; returns what the closure returns. Counts as one change.
     /// The caller raises the event; the key is not created if the closure leaves it empty.
     pub fn edit_text<R>(&mut self, key: &[u8], edit: impl FnOnce(&mut Vec<u8>) -> R) -> Result<R, WrongType> {
-        self.update_text(key, |bytes| (edit(bytes), Change { event: "", count: 1 }))
+        self.update_text(key, |bytes| (edit(bytes), Change::of("", 1)))
     }
 
     /// Changes the bytes of a string in place (SETBIT, PFADD), creating it if absent, and raises the change's event if it has one. The key is not
