@@ -49,9 +49,29 @@ const DIVERGENCES: &[Divergence] = &[
     },
     Divergence { command: "ZRANK", reason: WITHSCORE, accepts: only_withscore },
     Divergence { command: "ZREVRANK", reason: WITHSCORE, accepts: only_withscore },
+    Divergence {
+        command: "XINFO",
+        reason: "7.2 makes a consumer also when there is nothing to give it",
+        accepts: |_, left, right| without_consumers(left) == without_consumers(right),
+    },
 ];
 
 const WITHSCORE: &str = "7.2 has WITHSCORE, so a further argument is a matter of syntax instead of number";
+
+/// What XINFO GROUPS says but for the numbers of consumers, which stand behind their name or in the next line.
+fn without_consumers(reply: &Reply) -> Vec<String> {
+    let printed = reply.print();
+    let mut lines = printed.lines().map(str::to_owned);
+    let mut kept = Vec::new();
+    while let Some(line) = lines.next() {
+        if line.ends_with("\"consumers\"") {
+            lines.next();
+        } else if !line.contains("\"consumers\"") {
+            kept.push(line);
+        }
+    }
+    kept
+}
 
 fn only_withscore(args: &[Vec<u8>], _: &Reply, right: &Reply) -> bool {
     args.len() == 4 && right.print().contains("wrong number of arguments")

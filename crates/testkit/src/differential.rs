@@ -21,6 +21,7 @@ mod families;
 mod generate;
 mod grammar;
 mod shrink;
+mod streams;
 
 pub use compare::Divergence;
 pub use families::Family;

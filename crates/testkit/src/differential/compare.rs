@@ -283,6 +283,7 @@ fn read_entry(target: &mut dyn Target, key: &[u8]) -> Entry {
         "hash" => ask("HGETALL", ""),
         "set" => ask("SMEMBERS", ""),
         "zset" => ask("ZRANGE", "0 -1 WITHSCORES"),
+        "stream" => Reply::Array(vec![ask("XRANGE", "- +"), ask("XINFO STREAM", "")]),
         _ => ask("DUMP", ""),
     };
     match kind.as_str() {

@@ -5,6 +5,7 @@
 //! way that changes data.
 
 use super::compare::Rule;
+use super::streams::STREAMS;
 
 /// A family of commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +24,8 @@ pub enum Family {
     Sets,
     /// Sorted sets.
     SortedSets,
+    /// Streams.
+    Streams,
     /// MULTI, EXEC, WATCH.
     Transactions,
 }
@@ -52,11 +55,11 @@ impl Row {
     }
 }
 
-const fn row(template: &'static str, rule: Rule) -> Row {
+pub(super) const fn row(template: &'static str, rule: Rule) -> Row {
     Row { template, rule, damage: Damage::Any }
 }
 
-const fn intact(template: &'static str, rule: Rule) -> Row {
+pub(super) const fn intact(template: &'static str, rule: Rule) -> Row {
     Row { template, rule, damage: Damage::None }
 }
 
@@ -64,7 +67,7 @@ use Rule::{Encoding, Exact, Floats, Near, Pairs, Scan, ScanPairs, Shape, Unorder
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Strings,
         Self::Bitmaps,
         Self::Keys,
@@ -72,6 +75,7 @@ impl Family {
         Self::Lists,
         Self::Sets,
         Self::SortedSets,
+        Self::Streams,
         Self::Transactions,
     ];
 
@@ -85,6 +89,7 @@ impl Family {
             Self::Lists => "lists",
             Self::Sets => "sets",
             Self::SortedSets => "sortedsets",
+            Self::Streams => "streams",
             Self::Transactions => "transactions",
         }
     }
@@ -98,6 +103,7 @@ impl Family {
             Self::Lists => &["l0", "l1", "l2", "{t}l"],
             Self::Sets => &["t0", "t1", "t2", "{t}t"],
             Self::SortedSets => &["z0", "z1", "z2", "{t}z"],
+            Self::Streams => &["x0", "x1", "x2", "{t}x"],
         }
     }
 
@@ -110,6 +116,7 @@ impl Family {
             Self::Lists => LISTS,
             Self::Sets => SETS,
             Self::SortedSets => SORTED_SETS,
+            Self::Streams => STREAMS,
             Self::Transactions => TRANSACTIONS,
         }
     }
