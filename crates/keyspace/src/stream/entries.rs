@@ -77,9 +77,15 @@ impl Entries {
 
     /// Returns an entry.
     pub(super) fn find(&self, id: StreamId) -> Option<StreamEntry<'_>> {
-        let (base, node) = self.nodes.range(..=id).next_back()?;
-        let head = node.head(*base);
+        let (base, node) = self.node_of(id)?;
+        let head = node.head(base);
         node.find(&head, id).map(|raw| node.entry(&head, &raw))
+    }
+
+    /// Returns the node that holds an entry if any does. After XSETID went back, that can be the first node although it begins later.
+    fn node_of(&self, id: StreamId) -> Option<(StreamId, &Node)> {
+        let found = self.nodes.range(..=id).next_back().or_else(|| self.nodes.first_key_value());
+        found.map(|(base, node)| (*base, node))
     }
 
     pub(super) fn contains(&self, id: StreamId) -> bool {
@@ -89,16 +95,18 @@ impl Entries {
     /// Walks the live entries between two ids, both included.
     pub(super) fn range(&self, ids: RangeInclusive<StreamId>, direction: Direction) -> StreamRange<'_> {
         let (start, end) = (*ids.start(), *ids.end());
-        let first = self.nodes.range(..=start).next_back().map_or(start, |(base, _)| *base);
-        let nodes = if first <= end { self.nodes.range(first..=end) } else { btree_map::Range::default() };
+        let first = self.node_of(start).map_or(start, |(base, _)| base);
+        let nodes = self.nodes.range(first..=end.max(first));
         StreamRange { nodes, start, end, direction, current: None }
     }
 
     /// Removes an entry; tells whether it was there.
     pub(super) fn remove(&mut self, id: StreamId) -> bool {
-        let Some((&base, node)) = self.nodes.range(..=id).next_back() else { return false };
-        // Most removals that find nothing find it here, before anything is copied or moved.
-        node.find(&node.head(base), id).is_some() && self.remove_in_node(base, |other| other == id) > 0
+        let found = self.node_of(id).filter(|(base, node)| node.find(&node.head(*base), id).is_some());
+        let Some((base, _)) = found else { return false };
+        self.remove_in_node(base, |other| other == id);
+        self.remove_if_empty(base);
+        true
     }
 
     /// Returns the first node from an id on: its base, the number of its live entries and the id of its last entry, tombstone or not.
@@ -116,19 +124,21 @@ impl Entries {
         }
     }
 
-    /// Removes the entries of a node that `goes` says, asked in order; returns how many there were.
+    /// Removes the entries of a node that `goes` says, asked in order; returns how many there were. The node stays, also if it has none left.
     pub(super) fn remove_in_node(&mut self, base: StreamId, goes: impl FnMut(StreamId) -> bool) -> usize {
         let Some(node) = self.nodes.get_mut(&base) else { return 0 };
         let before = node.heap_size();
         let removed = node.bury_where(base, goes);
         self.len -= removed;
-        if node.counts().0 == 0 {
-            self.nodes.remove(&base);
-            self.block_bytes -= before;
-        } else {
-            self.block_bytes = self.block_bytes + node.heap_size() - before;
-        }
+        self.block_bytes = self.block_bytes + node.heap_size() - before;
         removed
+    }
+
+    /// Removes a node if it holds nothing but tombstones.
+    pub(super) fn remove_if_empty(&mut self, base: StreamId) {
+        if self.nodes.get(&base).is_some_and(|node| node.counts().0 == 0) {
+            self.remove_node(base);
+        }
     }
 }
 
@@ -191,10 +201,14 @@ impl<'a> Iterator for StreamRange<'a> {
                     raw.id < self.start
                 }
             };
+            // Tombstones need not be in order.
+            if !raw.is_live() {
+                continue;
+            }
             if beyond {
                 *next = None;
                 self.nodes = btree_map::Range::default();
-            } else if raw.is_live() && (self.start..=self.end).contains(&raw.id) {
+            } else if (self.start..=self.end).contains(&raw.id) {
                 return Some(node.entry(head, &raw));
             }
         }

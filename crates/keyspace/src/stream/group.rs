@@ -135,7 +135,10 @@ impl Group {
             return None;
         }
         let consumer = Consumer { name: name.into(), seen_at: now, active_at: None, pending: BTreeSet::new() };
-        let free = self.consumers.iter().position(Option::is_none).unwrap_or(self.consumers.len());
+        // Places are free only where a consumer was removed.
+        let is_full = self.names.len() == self.consumers.len();
+        let free = if is_full { None } else { self.consumers.iter().position(Option::is_none) };
+        let free = free.unwrap_or(self.consumers.len());
         let number = u32::try_from(free).expect("consumers of 160 bytes each do not number billions");
         match self.consumers.get_mut(free) {
             Some(place) => *place = Some(consumer),

@@ -179,12 +179,12 @@ impl Node {
         self.0.prev(entry.at).map(|end| self.raw_ending(head, end))
     }
 
-    /// Returns the live entry with an id.
+    /// Returns the live entry with an id. Tombstones need not be in order: XSETID can go back behind what was deleted.
     pub(super) fn find(&self, head: &Head<'_>, id: StreamId) -> Option<Raw> {
         let mut next = self.front(head);
         while let Some(entry) = next {
-            if entry.id >= id {
-                return (entry.id == id && entry.is_live()).then_some(entry);
+            if entry.is_live() && entry.id >= id {
+                return (entry.id == id).then_some(entry);
             }
             next = self.following(head, &entry);
         }

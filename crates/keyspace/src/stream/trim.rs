@@ -49,6 +49,10 @@ impl Stream {
                 break;
             }
             removed += self.trim_node(node.base, trim);
+            // A node opened for what stands behind its live entries stays, as in Redis: where it ends decides about later trimming.
+            if whole {
+                self.entries.remove_if_empty(node.base);
+            }
             match node.last.next() {
                 Some(next) => from = next,
                 None => break,
