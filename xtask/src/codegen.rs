@@ -16,7 +16,12 @@ struct Generated {
 }
 
 /// All generated files.
-const GENERATED: &[Generated] = &[Generated { path: "crates/http/tests/openapi.json", args: &["openapi"] }];
+#[rustfmt::skip]
+const GENERATED: &[Generated] = &[
+    Generated { path: "crates/http/tests/openapi.json", args: &["openapi"] },
+    Generated { path: "docs/reference/commands.md",     args: &["reference", "commands"] },
+    Generated { path: "docs/reference/settings.md",     args: &["reference", "settings"] },
+];
 
 /// Arguments of `cargo xtask codegen`.
 #[derive(clap::Args)]

@@ -8,6 +8,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod backend;
 mod flags;
 mod openapi;
+mod reference;
 mod serve;
 
 use std::process::ExitCode;
@@ -28,12 +29,18 @@ enum Command {
     Serve(Box<serve::Serve>),
     /// Prints the OpenAPI document of the HTTP API.
     Openapi,
+    /// Prints a reference page as Markdown.
+    Reference {
+        /// Which one.
+        page: reference::Page,
+    },
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Openapi => openapi::print(),
+        Command::Reference { page } => reference::print(page),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
