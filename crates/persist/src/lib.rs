@@ -15,8 +15,11 @@
 //! What a command means is not known here.
 
 mod error;
+#[cfg(test)]
+mod failing;
 mod manifest;
 mod replay;
+mod tail;
 mod writer;
 
 pub use error::Error;

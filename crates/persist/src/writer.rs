@@ -1,11 +1,15 @@
 //! Writing the log: a buffer filled under the store's locks, emptied by a thread.
 //!
 //! Group commit: whatever has gathered while the disk was busy is written and synced at once. Offsets count bytes since the log was opened; `always` means
-//! that a reply waits until the offset of its own change is synced. If the disk refuses, the thread keeps the bytes and tries again every second; meanwhile the
-//! log says that it is failing, so that the store can refuse writes and waiters are told.
+//! that a reply waits until the offset of its own change is synced.
+//!
+//! If the disk refuses, the thread keeps the bytes and tries again every second ([`crate::tail`] says how nothing is written twice or believed
+//! synced that is not). Meanwhile the log says that it is failing: the store refuses writes, and who waits is told. Memory has a bound: when
+//! [`PENDING_MAX`] bytes are not known to be safe, callers wait behind their change, or are told of the failure if there is one; before it comes to that a
+//! sync is brought forward. What goes beyond is one batch of commands per connection, and the removals of keys that expire meanwhile, which nobody
+//! waits for and of which there are no more than keys.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::fs::OpenOptions;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,10 +17,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::tail::{LogFile, Tail};
 use crate::{Error, LogFiles, Manifest};
 
-/// Bytes that may wait for the disk before callers are held back.
+/// Bytes that may wait for the disk before callers are held back, written or not.
 const PENDING_MAX: usize = 64 << 20;
+
+/// Bytes not known to be safe at which a sync does not wait for its second.
+const SYNC_EARLY: usize = PENDING_MAX / 2;
 
 /// Time between attempts while the disk refuses, and between syncs under `everysec`.
 const SECOND: Duration = Duration::from_secs(1);
@@ -52,6 +60,8 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     pending: Vec<u8>,
+    /// Bytes the thread holds because they are not known to be safe.
+    kept: usize,
     policy: SyncPolicy,
     /// Database selected by what was appended last.
     db: Option<usize>,
@@ -68,8 +78,13 @@ impl State {
     fn covers(&self, offset: u64) -> bool {
         match self.policy {
             SyncPolicy::Always => self.synced >= offset,
-            SyncPolicy::EverySecond | SyncPolicy::No => self.pending.len() <= PENDING_MAX,
+            SyncPolicy::EverySecond | SyncPolicy::No => self.written >= offset || self.unsafe_len() <= PENDING_MAX,
         }
+    }
+
+    /// Bytes in memory that are not known to be safe.
+    fn unsafe_len(&self) -> usize {
+        self.pending.len() + self.kept
     }
 }
 
@@ -86,8 +101,20 @@ impl AppendLog {
         if manifest != before {
             manifest.write(files)?;
         }
+        let length = file.metadata().map_err(Error::io(&path))?.len();
+        AppendLog::start(Tail::new(file, length), path, policy, SECOND)
+    }
+
+    /// Starts the thread; while the disk refuses it rests for `pause` between attempts.
+    fn start<F: LogFile>(
+        tail: Tail<F>,
+        path: PathBuf,
+        policy: SyncPolicy,
+        pause: Duration,
+    ) -> Result<AppendLog, Error> {
         let state = State {
             pending: Vec::new(),
+            kept: 0,
             policy,
             db: None,
             appended: 0,
@@ -103,7 +130,8 @@ impl AppendLog {
             progress: Condvar::new(),
             path: path.clone(),
         });
-        let writer = Writer { shared: Arc::clone(&shared), file, last_sync: Instant::now() };
+        let writer =
+            Writer { shared: Arc::clone(&shared), tail, incoming: Vec::new(), last_sync: Instant::now(), pause };
         let thread = std::thread::Builder::new().name("redpoll-log".into()).spawn(move || writer.run());
         let thread = thread.map_err(Error::io(path))?;
         Ok(AppendLog { shared, thread: Mutex::new(Some(thread)) })
@@ -145,14 +173,14 @@ impl AppendLog {
     /// Waits as the policy asks: until `offset` is synced under `always`; otherwise only while too much waits for the disk.
     ///
     /// # Errors
-    /// What the disk said, if it refuses and the policy is `always`.
+    /// What the disk said, if it refuses.
     pub fn wait(&self, offset: u64) -> Result<(), String> {
         let mut state = self.shared.state.lock();
         loop {
             if state.covers(offset) {
                 return Ok(());
             }
-            if let (Some(failure), SyncPolicy::Always) = (&state.failure, state.policy) {
+            if let Some(failure) = &state.failure {
                 return Err(failure.clone());
             }
             self.shared.progress.wait(&mut state);
@@ -182,8 +210,10 @@ impl AppendLog {
 
     /// Changes when the log is forced to disk.
     pub fn set_policy(&self, policy: SyncPolicy) {
-        self.shared.state.lock().policy = policy;
-        self.shared.work.notify_one();
+        let before = std::mem::replace(&mut self.shared.state.lock().policy, policy);
+        if before != policy {
+            self.shared.work.notify_one();
+        }
     }
 
     /// Returns what the disk said last, if it refuses.
@@ -212,24 +242,35 @@ fn select(out: &mut Vec<u8>, db: usize) {
     redpoll_resp::encode_command(&[b"SELECT".as_slice(), db.to_string().as_bytes()], out);
 }
 
-struct Writer {
-    shared: Arc<Shared>,
-    file: File,
-    last_sync: Instant,
+/// What the thread is to do.
+struct Task {
+    sync: bool,
+    /// Nobody but a sync says when bytes are safe, and the policy wants none: they are released when written.
+    release: bool,
+    closing: bool,
 }
 
-impl Writer {
+struct Writer<F> {
+    shared: Arc<Shared>,
+    tail: Tail<F>,
+    /// What was taken over last, on its way to the tail outside the lock.
+    incoming: Vec<u8>,
+    last_sync: Instant,
+    pause: Duration,
+}
+
+impl<F: LogFile> Writer<F> {
     fn run(mut self) {
-        let mut batch = Vec::new();
         loop {
-            let (sync, closing) = self.gather(&mut batch);
-            let result = self.write(&batch, sync);
+            let task = self.gather();
+            self.tail.take(&mut self.incoming);
+            let result = self.carry_out(&task);
             let mut state = self.shared.state.lock();
+            state.kept = self.tail.len();
+            state.written = self.tail.written();
             match result {
                 Ok(()) => {
-                    state.written += batch.len() as u64;
-                    batch.clear();
-                    if sync {
+                    if task.sync {
                         state.synced = state.written;
                     }
                     state.failure = None;
@@ -237,34 +278,34 @@ impl Writer {
                 Err(error) => state.failure = Some(error.to_string()),
             }
             self.shared.progress.notify_all();
-            if closing && (state.failure.is_some() || state.pending.is_empty()) {
+            if task.closing && (state.failure.is_some() || state.pending.is_empty()) {
                 return;
             }
             if state.failure.is_some() {
-                self.shared.work.wait_for(&mut state, SECOND);
+                let next = Instant::now() + self.pause;
+                while !state.closing && !self.shared.work.wait_until(&mut state, next).timed_out() {}
             }
         }
     }
 
-    /// Waits for something to do and takes it over; returns whether it must be synced and whether the end has come.
-    fn gather(&mut self, batch: &mut Vec<u8>) -> (bool, bool) {
+    /// Waits for something to do and takes over what was appended.
+    fn gather(&mut self) -> Task {
         let mut state = self.shared.state.lock();
         loop {
             let unsynced = state.synced < state.appended;
             let due = match state.policy {
                 SyncPolicy::Always => unsynced,
-                SyncPolicy::EverySecond => unsynced && self.last_sync.elapsed() >= SECOND,
+                SyncPolicy::EverySecond => {
+                    unsynced && (self.last_sync.elapsed() >= SECOND || state.unsafe_len() >= SYNC_EARLY)
+                }
                 SyncPolicy::No => false,
             };
-            let sync = due || (unsynced && (state.sync_wanted || state.closing));
-            if sync || state.closing || !state.pending.is_empty() || !batch.is_empty() {
+            let sync = due || self.tail.must_sync() || (unsynced && (state.sync_wanted || state.closing));
+            if sync || state.closing || !state.pending.is_empty() || self.tail.is_behind() {
                 state.sync_wanted = false;
-                if batch.is_empty() {
-                    std::mem::swap(&mut state.pending, batch);
-                } else {
-                    batch.append(&mut state.pending);
-                }
-                return (sync, state.closing);
+                std::mem::swap(&mut state.pending, &mut self.incoming);
+                state.kept += self.incoming.len();
+                return Task { sync, release: state.policy == SyncPolicy::No, closing: state.closing };
             }
             let timeout = if unsynced && state.policy == SyncPolicy::EverySecond {
                 SECOND.saturating_sub(self.last_sync.elapsed()).max(Duration::from_millis(1))
@@ -275,19 +316,17 @@ impl Writer {
         }
     }
 
-    /// Writes the batch and syncs. A write that fails half-way is undone, so that trying again does not leave a torn command in the middle.
-    fn write(&mut self, batch: &[u8], sync: bool) -> std::io::Result<()> {
-        if !batch.is_empty() {
-            let length = self.file.metadata()?.len();
-            if let Err(error) = self.file.write_all(batch) {
-                self.file.set_len(length)?;
-                return Err(error);
-            }
-        }
-        if sync {
-            self.file.sync_data()?;
+    fn carry_out(&mut self, task: &Task) -> std::io::Result<()> {
+        self.tail.write()?;
+        if task.sync {
+            self.tail.sync()?;
             self.last_sync = Instant::now();
+        } else if task.release {
+            self.tail.release();
         }
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! The log on a disk that fails: what is acknowledged is there after the power went, in order and once; who waits is told; memory has a bound.
+
+use redpoll_resp::{Limits, encode_command};
+
+use super::*;
+use crate::failing::{FailingFile, Fault};
+use crate::replay;
+
+/// Time after which a log that has not recovered never will.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Dir(PathBuf);
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+fn log(file: &FailingFile, policy: SyncPolicy) -> AppendLog {
+    AppendLog::start(Tail::new(file.clone(), 0), "model".into(), policy, Duration::from_millis(1)).unwrap()
+}
+
+fn append(log: &AppendLog, text: &str) -> u64 {
+    let mut record = Vec::new();
+    encode_command(&[b"INCR".as_slice(), text.as_bytes()], &mut record);
+    log.append(std::iter::once((0, record.as_slice())))
+}
+
+/// Waits until a condition holds that another thread brings about.
+#[track_caller]
+fn until(condition: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < PATIENCE, "it does not come about");
+        std::thread::yield_now();
+    }
+}
+
+/// Replays what is on the disk after the power went.
+fn stored(name: &str, file: &FailingFile) -> Vec<String> {
+    let dir = std::env::temp_dir().join(format!("redpoll-writer-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("the temporary directory is writable");
+    let dir = Dir(dir);
+    let files = LogFiles::new(&dir.0, "appendonly.aof");
+    let mut manifest = Manifest::default();
+    let path = files.path(manifest.open_increment(&files));
+    manifest.write(&files).unwrap();
+    std::fs::write(path, &file.0.lock().stored).unwrap();
+    let mut seen = Vec::new();
+    let replayed = replay(&files, &Limits::default(), &mut |args| {
+        seen.push(args.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" "));
+        Ok(())
+    });
+    replayed.unwrap();
+    seen
+}
+
+#[test]
+fn what_always_acknowledges_is_stored_once_and_in_order() {
+    const CHANGES: usize = 6;
+    let kinds = [Fault::ShortWrite, Fault::Write, Fault::Sync];
+    for (kind, fault) in kinds.into_iter().enumerate() {
+        for call in 0..CHANGES {
+            let file = FailingFile::default();
+            file.0.lock().faults = vec![fault(call), fault(call + 1), Fault::Truncate(0)];
+            let log = log(&file, SyncPolicy::Always);
+            let mut expected = vec!["SELECT 0".to_owned()];
+            for change in 0..CHANGES {
+                expected.push(format!("INCR {change}"));
+                let offset = append(&log, &change.to_string());
+                until(|| log.wait(offset).is_ok());
+                assert_eq!(stored(&format!("{kind}-{call}"), &file), expected, "{:?}", fault(call));
+            }
+        }
+    }
+}
+
+#[test]
+fn who_waits_is_told_and_the_log_recovers() {
+    let file = FailingFile::default();
+    file.0.lock().refusing = true;
+    let log = log(&file, SyncPolicy::Always);
+    let offset = append(&log, "x");
+    assert_eq!(log.wait(offset), Err("the disk refuses".to_owned()));
+    assert!(log.flush().is_err() && log.failure().is_some() && !log.covers(offset));
+    file.0.lock().refusing = false;
+    until(|| log.failure().is_none());
+    assert_eq!((log.wait(offset), log.offsets()), (Ok(()), (offset, offset)));
+    assert_eq!(stored("told", &file), ["SELECT 0", "INCR x"]);
+}
+
+#[test]
+fn only_a_sync_makes_good_a_sync_that_failed() {
+    let file = FailingFile::default();
+    file.0.lock().faults = (0..5).map(Fault::Sync).collect();
+    let log = log(&file, SyncPolicy::No);
+    append(&log, "x");
+    assert!(log.flush().is_err());
+    // Nobody asks for a sync now, and writing succeeds.
+    until(|| log.failure().is_none());
+    assert_eq!(file.0.lock().syncs, 6);
+}
+
+#[test]
+fn memory_is_bounded_while_the_disk_refuses() {
+    for policy in [SyncPolicy::EverySecond, SyncPolicy::No] {
+        let file = FailingFile::default();
+        file.0.lock().refusing = true;
+        let log = log(&file, policy);
+        let record = vec![b'x'; 1 << 20];
+        let mut appended = 0;
+        let mut offset = 0;
+        while log.covers(offset) {
+            offset = log.append(std::iter::once((0, record.as_slice())));
+            appended += record.len();
+            // The thread takes over what was appended; it counts all the same.
+            until(|| log.shared.state.lock().pending.is_empty() || log.failure().is_some());
+            assert!(appended <= PENDING_MAX + record.len(), "{policy:?}: {appended} bytes wait");
+        }
+        assert!(log.wait(offset).is_err(), "{policy:?}: nobody is held back for ever");
+        assert!(log.covers(0), "{policy:?}: who has changed nothing need not wait");
+        file.0.lock().refusing = false;
+        until(|| log.wait(offset).is_ok());
+        log.flush().unwrap();
+        assert_eq!(file.0.lock().stored.len() as u64, offset);
+        assert_eq!(log.shared.state.lock().unsafe_len(), 0);
+    }
+}
