@@ -24,8 +24,7 @@ use crate::command::{
 use crate::cx::{Cx, Origin};
 use crate::engine::{Engine, Moment};
 use crate::error::{
-    DEBUG_NOT_ALLOWED, Error, NO_AUTH as NOT_LOGGED_IN, NOT_IN_SCRIPT, OUT_OF_MEMORY, UNKNOWN_IN_SCRIPT, log_failing,
-    wrong_arity,
+    DEBUG_NOT_ALLOWED, Error, NO_AUTH as NOT_LOGGED_IN, NOT_IN_SCRIPT, OUT_OF_MEMORY, UNKNOWN_IN_SCRIPT, wrong_arity,
 };
 use crate::journal::Journal;
 use crate::registry::Resolved;
@@ -155,11 +154,12 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>, origin: Orig
     if flags & DENYOOM != 0 && engine.memory_full.load(Ordering::Relaxed) {
         return refuse(OUT_OF_MEMORY);
     }
-    if flags & WRITE != 0
-        && engine.log.get().is_some()
-        && let Some(failure) = &*engine.log_failure.lock()
+    // PING too, so that who watches the server by it sees the state it is in.
+    if engine.log_health.is_failing()
+        && (flags & WRITE != 0 || resolved.name == "ping")
+        && let Some(refusal) = engine.log_health.refusal()
     {
-        return refuse(log_failing(failure));
+        return refuse(refusal);
     }
     if let Some(kind) = engine.turn.busy()
         && !resolved.has(ALLOW_BUSY)
@@ -332,6 +332,8 @@ pub struct ScriptRights {
     pub read_only: bool,
     /// It may use memory although there is none left.
     pub allow_oom: bool,
+    /// It has written already and may finish although the log cannot be written any more, rather than end half-way.
+    pub has_written: bool,
 }
 
 /// Runs a command for a script, under the locks the script holds. The reply, error or not, goes to `out`.
@@ -345,6 +347,12 @@ pub fn call_from_script(cx: &mut Cx<'_, '_>, args: Args<'_>, rights: ScriptRight
             Err(DEBUG_NOT_ALLOWED)
         } else if rights.read_only && resolved.has(WRITE | MAY_REPLICATE) {
             Err(crate::error::WRITE_IN_READ_ONLY_SCRIPT)
+        } else if resolved.has(WRITE)
+            && !rights.has_written
+            && cx.engine.log_health.is_failing()
+            && let Some(refusal) = cx.engine.log_health.refusal()
+        {
+            Err(refusal)
         } else if resolved.has(DENYOOM) && !rights.allow_oom && cx.engine.memory_full.load(Ordering::Relaxed) {
             Err(OUT_OF_MEMORY)
         } else {

@@ -10,7 +10,7 @@ use redpoll_keyspace::{Effects, EventClasses, Keyspace, Millis, Stamping};
 use crate::blocking::Blocking;
 use crate::client::{Arrival, Clients};
 use crate::cx::Cx;
-use crate::error::Error;
+use crate::error::{Error, log_failing};
 use crate::exchange::Exchange;
 use crate::journal::Journal;
 use crate::monitor::Monitors;
@@ -252,9 +252,37 @@ pub struct Engine {
     pub memory_full: AtomicBool,
     /// Heap bytes of the data set, as last measured.
     pub memory_used: AtomicU64,
-    /// What the disk said, while the log cannot be written: commands that write are refused.
-    pub log_failure: Mutex<Option<String>>,
+    /// Whether the log can be written.
+    pub log_health: LogHealth,
     random: AtomicU64,
+}
+
+/// Whether the log can be written, and what the disk said if not: commands that write are refused then. Asking costs one relaxed load.
+#[derive(Debug, Default)]
+pub struct LogHealth {
+    failing: AtomicBool,
+    reason: Mutex<Option<String>>,
+}
+
+impl LogHealth {
+    /// Takes over what the disk said last, nothing if it is well; returns what was known before.
+    pub fn note(&self, failure: Option<String>) -> Option<String> {
+        let mut reason = self.reason.lock();
+        self.failing.store(failure.is_some(), Ordering::Relaxed);
+        std::mem::replace(&mut *reason, failure)
+    }
+
+    /// Tells whether the disk refuses.
+    #[inline]
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Returns the refusal of a command that writes; none if the disk has recovered.
+    #[cold]
+    pub fn refusal(&self) -> Option<Error> {
+        self.reason.lock().as_deref().map(log_failing)
+    }
 }
 
 impl Engine {
@@ -284,7 +312,7 @@ impl Engine {
             debug: DebugSwitches::default(),
             memory_full: AtomicBool::new(false),
             memory_used: AtomicU64::new(0),
-            log_failure: Mutex::default(),
+            log_health: LogHealth::default(),
             random: AtomicU64::new(seed),
         };
         *engine.replication_id.write() = engine.random_id();

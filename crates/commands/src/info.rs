@@ -137,7 +137,7 @@ fn persistence(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.add("rdb_bgsave_in_progress", 0);
     lines.add("aof_enabled", u8::from(cx.engine.log.get().is_some()));
     lines.add("aof_rewrite_in_progress", 0);
-    let failing = cx.engine.log_failure.lock().is_some();
+    let failing = cx.engine.log_health.is_failing();
     lines.add("aof_last_write_status", if failing { "err" } else { "ok" });
 }
 

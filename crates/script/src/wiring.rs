@@ -151,6 +151,12 @@ impl Scripts {
         name: &'r [u8],
     ) -> Result<Caller<'r, 'x, 'a, 'g>, Error> {
         if flags.declared {
+            if !flags.no_writes
+                && cx.engine.log_health.is_failing()
+                && let Some(refusal) = cx.engine.log_health.refusal()
+            {
+                return Err(refusal);
+            }
             if call.read_only && !flags.no_writes {
                 return Err(Error::Text("ERR Can not execute a script with write flag using *_ro command."));
             }
@@ -158,7 +164,8 @@ impl Scripts {
                 return Err(OUT_OF_MEMORY);
             }
         }
-        let rights = ScriptRights { read_only: call.read_only || flags.no_writes, allow_oom: flags.allow_oom };
+        let read_only = call.read_only || flags.no_writes;
+        let rights = ScriptRights { read_only, allow_oom: flags.allow_oom, has_written: false };
         self.run.kind.store(kind as u8, Ordering::Release);
         let started = cx.engine.clock.ticks();
         Ok(Caller { run: &self.run, call, kind, name, rights, started, spare: Vec::new(), cx })
@@ -359,6 +366,7 @@ impl Host for Caller<'_, '_, '_, '_> {
         call_from_script(self.cx, Args(args), self.rights, &mut out);
         if self.cx.db.effects.dirty != dirty {
             self.run.wrote.store(true, Ordering::Release);
+            self.rights.has_written = true;
         }
         reply.extend_from_slice(out.as_slice());
         self.spare = out.take();

@@ -77,7 +77,7 @@ impl Drop for Housekeeper {
 
 /// Lets writes be refused while the log cannot be written, and says in the program's log when that begins and ends.
 fn note_failure(engine: &Engine, failure: Option<String>) {
-    let before = std::mem::replace(&mut *engine.log_failure.lock(), failure.clone());
+    let before = engine.log_health.note(failure.clone());
     match (before, failure) {
         (None, Some(reason)) => tracing::error!(%reason, "the log cannot be written: changes are refused"),
         (Some(_), None) => tracing::info!("the log can be written again"),
