@@ -13,7 +13,6 @@ use crate::bitfield::{bitfield, bitfield_ro};
 use crate::command::{Command, DENYOOM, FAST, Family, Keys, READONLY, WRITE, cmd};
 use crate::cx::Cx;
 use crate::error::{BIT_ARGUMENT, BIT_OFFSET, BIT_VALUE, BITOP_NOT_SINGLE, Error, SYNTAX, bitop_needs_two};
-use crate::settings::Setting;
 
 /// The operation stands before the keys.
 const AFTER_OPERATION: Keys = Keys::Range { first: 2, last: -1, step: 1 };
@@ -130,7 +129,7 @@ fn setbit(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// Reads the offset of a bit. With a width it may be `#n`, the n-th field of so many bits.
 pub(crate) fn bit_offset(cx: &Cx<'_, '_>, arg: &[u8], width: Option<u32>) -> Result<u64, Error> {
-    let max_bytes = cx.engine.settings.size(Setting::ProtoMaxBulkLen) as u64;
+    let max_bytes = crate::string::longest(cx) as u64;
     let offset = match (width, arg.strip_prefix(b"#")) {
         (Some(width), Some(index)) => decimal::parse_i64(index).and_then(|index| index.checked_mul(i64::from(width))),
         _ => decimal::parse_i64(arg),

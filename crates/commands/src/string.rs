@@ -5,13 +5,16 @@ use redpoll_structures::decimal;
 
 use crate::args::{Args, int};
 use crate::command::{Command, DENYOOM, FAST, Family, READONLY, WRITE, cmd};
-use crate::cx::Cx;
+use crate::cx::{Cx, Origin};
 use crate::error::{
     Error, NAN_OR_INFINITY, NOT_A_FLOAT, NOT_AN_INTEGER, OFFSET, OVERFLOW, STRING_TOO_LONG, SYNTAX, wrong_arity,
 };
 use crate::expiry::{ExpiryOption, journal_deadline};
 use crate::settings::Setting;
 use crate::string_condition::Condition;
+
+/// Longest string a log may make, bytes: beyond what any memory holds, so that a damaged offset cannot overflow.
+const LOGGED_MAX: usize = 1 << 40;
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
@@ -417,7 +420,11 @@ fn set_pairs(cx: &mut Cx<'_, '_>, args: Args<'_>, command: &str) -> Result<(), E
     Ok(())
 }
 
+/// The longest string that may be made. What the log says was allowed when it was written, whatever the settings say now.
+pub(crate) fn longest(cx: &Cx<'_, '_>) -> usize {
+    if cx.origin == Origin::Replay { LOGGED_MAX } else { cx.engine.settings.size(Setting::ProtoMaxBulkLen) }
+}
+
 fn check_length(cx: &Cx<'_, '_>, old: usize, added: usize) -> Result<(), Error> {
-    let max = cx.engine.settings.size(Setting::ProtoMaxBulkLen);
-    if old.checked_add(added).is_none_or(|len| len > max) { Err(STRING_TOO_LONG) } else { Ok(()) }
+    if old.checked_add(added).is_none_or(|len| len > longest(cx)) { Err(STRING_TOO_LONG) } else { Ok(()) }
 }

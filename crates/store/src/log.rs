@@ -21,6 +21,11 @@ use crate::Error;
 /// Name of the file in the data directory that says by its lock that somebody uses the directory.
 const LOCK_FILE: &str = "redpoll.lock";
 
+/// What is read back: everything the parser can hold, whatever the settings say now. They may have said something else when it was written.
+fn readable() -> Limits {
+    Limits { max_bulk_len: usize::MAX, max_request_len: usize::MAX, ..Limits::default() }
+}
+
 /// The open log of a store.
 #[derive(Debug)]
 pub(crate) struct StoreLog {
@@ -48,7 +53,7 @@ impl StoreLog {
     fn reload(&self, cx: &mut Cx<'_, '_>) -> Result<(), CommandError> {
         let refuse = |error: redpoll_persist::Error| CommandError::from(format!("ERR loading the log failed: {error}"));
         self.log.flush().map_err(refuse)?;
-        reload::reload(cx, |apply| replay(&self.files, &Limits::default(), apply).map(drop).map_err(refuse))
+        reload::reload(cx, |apply| replay(&self.files, &readable(), apply).map(drop).map_err(refuse))
     }
 
     /// Waits as `appendfsync` asks; the error is what a client is told.
@@ -117,7 +122,7 @@ fn replay_into(engine: &Engine, files: &LogFiles) -> Result<(), Error> {
     let mut session = engine.session(Arrival::embedded());
     session.authenticated = true;
     let mut out = Writer::new(Protocol::Resp2);
-    let replayed = replay(files, &Limits::default(), &mut |args| {
+    let replayed = replay(files, &readable(), &mut |args| {
         out.clear();
         match dispatch::replay(engine, &mut session, Args(args), &mut out) {
             Outcome::Done if out.as_slice().starts_with(b"-") => {
