@@ -6,6 +6,7 @@
 use crate::args::Args;
 use crate::cx::Cx;
 use crate::error::Error;
+use crate::key_spec::{KeyFlags, KeySpec, Uses};
 
 /// What runs a command: reads its arguments, works through the context, writes one reply or returns an error having changed nothing.
 pub type Handler = fn(&mut Cx<'_, '_>, Args<'_>) -> Result<(), Error>;
@@ -121,6 +122,8 @@ pub struct Command {
     pub summary: &'static str,
     /// Where its keys stand.
     pub keys: Keys,
+    /// What it does with them.
+    pub uses: Uses,
     /// Its arity, where the syntax line does not tell; 0 if it does.
     pub arity: i32,
     /// Its subcommands, if it is a container.
@@ -146,6 +149,7 @@ pub const fn cmd(
         complexity,
         summary,
         keys: Keys::FromSyntax,
+        uses: Uses::FromFlags,
         arity: 0,
         subcommands: &[],
         categories: &[],
@@ -156,6 +160,24 @@ impl Command {
     /// Says where the keys stand.
     pub const fn keys(mut self, keys: Keys) -> Command {
         self.keys = keys;
+        self
+    }
+
+    /// Says what the command does with its keys: with all, or with the first and with the others.
+    pub const fn uses(mut self, flags: &'static [KeyFlags]) -> Command {
+        self.uses = Uses::Each(flags);
+        self
+    }
+
+    /// Says what the command does with its key at most, and how to tell for a call.
+    pub const fn varies(mut self, most: KeyFlags, of_call: fn(Args<'_>) -> KeyFlags) -> Command {
+        self.uses = Uses::Varying(most, of_call);
+        self
+    }
+
+    /// Says in full where the keys of the command are and what it does with them.
+    pub const fn specs(mut self, specs: &'static [KeySpec]) -> Command {
+        self.uses = Uses::Specs(specs);
         self
     }
 

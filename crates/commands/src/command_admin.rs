@@ -8,6 +8,7 @@ use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::error::{Error, SYNTAX};
 use crate::help;
+use crate::key_spec::{self, Begin, Find, KeyFlags, KeySpec};
 use crate::registry::Resolved;
 
 /// Asking for the table is part of setting up a connection.
@@ -19,6 +20,7 @@ const COMMANDS: &[Command] = &[
         cmd("COMMAND COUNT", count, LOADING | STALE, "2.8.13", "O(1)", "Returns a count of commands.").categories(CATEGORIES),
         cmd("COMMAND DOCS [command-name [command-name ...]]", docs, LOADING | STALE, "7.0.0", "O(N) where N is the number of commands to look up", "Returns documentary information about one, multiple or all commands.").categories(CATEGORIES),
         cmd("COMMAND GETKEYS command [arg [arg ...]]", getkeys, LOADING | STALE, "2.8.13", "O(N) where N is the number of arguments to the command", "Extracts the key names from an arbitrary command.").categories(CATEGORIES),
+        cmd("COMMAND GETKEYSANDFLAGS command [arg [arg ...]]", getkeysandflags, LOADING | STALE, "7.0.0", "O(N) where N is the number of arguments to the command", "Extracts the key names and access flags for an arbitrary command.").categories(CATEGORIES),
         cmd("COMMAND HELP", help, LOADING | STALE, "5.0.0", "O(1)", "Returns helpful text about the different subcommands.").categories(CATEGORIES),
         cmd("COMMAND INFO [command-name [command-name ...]]", info, LOADING | STALE, "2.8.13", "O(N) where N is the number of commands to look up", "Returns information about one, multiple or all commands.").categories(CATEGORIES),
         cmd("COMMAND LIST [FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]", list, LOADING | STALE, "7.0.0", "O(N) where N is the total number of Redis commands", "Returns a list of command names.").categories(CATEGORIES),
@@ -45,6 +47,8 @@ const HELP: &[&str] = &[
     "    commands are returned.",
     "GETKEYS <full-command>",
     "    Return the keys from a full Redis command.",
+    "GETKEYSANDFLAGS <full-command>",
+    "    Return the keys and the access flags from a full Redis command.",
 ];
 
 /// COMMAND
@@ -75,7 +79,28 @@ fn docs(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 /// COMMAND GETKEYS command [arg [arg ...]]
 fn getkeys(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let call = Args(args.from(2));
-    let resolved = cx.engine.registry.resolve(call).map_err(|_| Error::Text("ERR Invalid command specified"))?;
+    let (_, positions) = keys_of(cx.engine, call)?;
+    cx.out.array(positions.len());
+    positions.into_iter().for_each(|at| cx.out.bulk(call.at(at)));
+    Ok(())
+}
+
+/// COMMAND GETKEYSANDFLAGS command [arg [arg ...]]
+fn getkeysandflags(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    let call = Args(args.from(2));
+    let (resolved, positions) = keys_of(cx.engine, call)?;
+    cx.out.array(positions.len());
+    for at in positions {
+        cx.out.array(2);
+        cx.out.bulk(call.at(at));
+        describe_key_flags(cx, key_spec::flags_at(resolved, call, at));
+    }
+    Ok(())
+}
+
+/// Finds the command of a call and the argument numbers of its keys.
+fn keys_of<'e>(engine: &'e Engine, call: Args<'_>) -> Result<(&'e Resolved, Vec<usize>), Error> {
+    let resolved = engine.registry.resolve(call).map_err(|_| Error::Text("ERR Invalid command specified"))?;
     if matches!(resolved.keys, Keys::None) {
         return Err(Error::Text("ERR The command has no key arguments"));
     }
@@ -84,12 +109,12 @@ fn getkeys(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     }
     let mut positions = Vec::new();
     resolved.key_positions(call, &mut positions);
-    if positions.is_empty() {
+    // Scripts may go without keys.
+    let none_declared = resolved.group == "scripting" && call.int(2) == Ok(0);
+    if positions.is_empty() && !none_declared {
         return Err(Error::Text("ERR Invalid arguments specified for command"));
     }
-    cx.out.array(positions.len());
-    positions.into_iter().for_each(|at| cx.out.bulk(call.at(at)));
-    Ok(())
+    Ok((resolved, positions))
 }
 
 /// COMMAND HELP
@@ -167,12 +192,67 @@ fn describe(cx: &mut Cx<'_, '_>, resolved: &Resolved) {
     cx.out.int(step);
     cx.out.set(categories.len());
     categories.into_iter().for_each(|category| cx.out.simple(&format!("@{category}")));
-    cx.out.array(0);
-    cx.out.array(0);
-    cx.out.array(resolved.subcommands.len());
+    cx.out.set(0);
+    let specs = key_spec::specs(resolved);
+    cx.out.set(specs.len());
+    specs.iter().for_each(|spec| describe_key_spec(cx, spec));
+    cx.out.set(resolved.subcommands.len());
     for id in &resolved.subcommands {
         describe(cx, &cx.engine.registry.all()[*id]);
     }
+}
+
+/// Writes a key specification: three maps in one.
+fn describe_key_spec(cx: &mut Cx<'_, '_>, spec: &KeySpec) {
+    cx.out.map(3);
+    cx.out.bulk(b"flags");
+    describe_key_flags(cx, spec.flags);
+    cx.out.bulk(b"begin_search");
+    match spec.begin {
+        Begin::Index(index) => describe_search(cx, "index", &[("index", index as i64)]),
+        Begin::Keyword(word, from) => {
+            open_search(cx, "keyword", 2);
+            cx.out.bulk(b"keyword");
+            cx.out.bulk(word.as_bytes());
+            cx.out.bulk(b"startfrom");
+            cx.out.int(from as i64);
+        }
+        Begin::Unknown => describe_search(cx, "unknown", &[]),
+    }
+    cx.out.bulk(b"find_keys");
+    match spec.find {
+        Find::Range { last, step, limit } => {
+            let facts = [("lastkey", last as i64), ("keystep", step as i64), ("limit", limit as i64)];
+            describe_search(cx, "range", &facts);
+        }
+        Find::Counted { step } => {
+            describe_search(cx, "keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", step as i64)]);
+        }
+        Find::Unknown => describe_search(cx, "unknown", &[]),
+    }
+}
+
+fn describe_search(cx: &mut Cx<'_, '_>, kind: &str, facts: &[(&str, i64)]) {
+    open_search(cx, kind, facts.len());
+    for (name, value) in facts {
+        cx.out.bulk(name.as_bytes());
+        cx.out.int(*value);
+    }
+}
+
+/// Writes one half of a key specification up to its facts.
+fn open_search(cx: &mut Cx<'_, '_>, kind: &str, facts: usize) {
+    cx.out.map(2);
+    cx.out.bulk(b"type");
+    cx.out.bulk(kind.as_bytes());
+    cx.out.bulk(b"spec");
+    cx.out.map(facts);
+}
+
+fn describe_key_flags(cx: &mut Cx<'_, '_>, flags: KeyFlags) {
+    let names: Vec<&str> = key_spec::names(flags).collect();
+    cx.out.set(names.len());
+    names.into_iter().for_each(|name| cx.out.simple(name));
 }
 
 /// First key, last key and step as COMMAND INFO counts them; zeros if there is no fixed range.

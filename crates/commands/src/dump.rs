@@ -11,11 +11,12 @@ use crate::args::Args;
 use crate::command::{Command, DENYOOM, Family, READONLY, WRITE, cmd};
 use crate::cx::Cx;
 use crate::error::{BAD_FREQUENCY, BAD_IDLE_TIME, BAD_PAYLOAD, BAD_TTL, BUSY_KEY, Error, PAYLOAD_FOOTER, SYNTAX};
+use crate::key_spec::{OW, UPDATE};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
     cmd("DUMP key", dump, READONLY, "2.6.0", "O(1) to access the key and additional O(N*M) to serialize it, where N is the number of Redis objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1).", "Returns a serialized representation of the value stored at a key."),
-    cmd("RESTORE key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]", restore, WRITE | DENYOOM, "2.6.0", "O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the number of Redis objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the complexity is O(N*M*log(N)) because inserting values into sorted sets is O(log(N)).", "Creates a key from the serialized representation of a value.").categories(&["dangerous"]),
+    cmd("RESTORE key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]", restore, WRITE | DENYOOM, "2.6.0", "O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the number of Redis objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the complexity is O(N*M*log(N)) because inserting values into sorted sets is O(log(N)).", "Creates a key from the serialized representation of a value.").categories(&["dangerous"]).uses(&[OW | UPDATE]),
 ];
 
 /// Values as bytes.

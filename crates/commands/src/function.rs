@@ -16,6 +16,7 @@ use crate::command::{
 use crate::cx::{Cx, Origin};
 use crate::engine::{Existing, Library, Loading, RestorePolicy, ScriptName, Scripting};
 use crate::error::Error;
+use crate::key_spec::{ACCESS, RW, UPDATE};
 use crate::scripting::{Rights, run, scripting};
 use crate::turn::ScriptKind;
 use crate::{function_payload, help};
@@ -27,7 +28,7 @@ const KEYS: Keys = Keys::Counted { destination: 0, count: 2 };
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    cmd("FCALL function numkeys [key [key ...]] [arg [arg ...]]", fcall, CALLS, "7.0.0", "Depends on the function that is executed.", "Invokes a function.").keys(KEYS),
+    cmd("FCALL function numkeys [key [key ...]] [arg [arg ...]]", fcall, CALLS, "7.0.0", "Depends on the function that is executed.", "Invokes a function.").keys(KEYS).uses(&[RW | ACCESS | UPDATE]),
     cmd("FCALL_RO function numkeys [key [key ...]] [arg [arg ...]]", fcall_ro, CALLS_READ_ONLY, "7.0.0", "Depends on the function that is executed.", "Invokes a read-only function.").keys(KEYS),
     cmd("FUNCTION", container, 0, "7.0.0", "Depends on subcommand.", "A container for function commands.").subcommands(&[
         cmd("FUNCTION DELETE library-name", delete, CHANGES, "7.0.0", "O(1)", "Deletes a library and its functions."),

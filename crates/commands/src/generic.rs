@@ -9,22 +9,23 @@ use crate::blocking::{Empty, Request, Served, Timeout};
 use crate::command::{Command, DENYOOM, FAST, Family, NOSCRIPT, READONLY, WHOLE, WRITE, cmd};
 use crate::cx::Cx;
 use crate::error::{DB_INDEX, Error, NO_SUCH_KEY, OUT_OF_INT_RANGE, SAME_OBJECT, SYNTAX};
+use crate::key_spec::{ACCESS, DELETE, INSERT, OW, RM, RO, RW, UPDATE};
 use crate::scan::{self, ScanOptions, Scanned};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    cmd("COPY source destination [DB destination-db] [REPLACE]", copy, WRITE | DENYOOM, "6.2.0", "O(N) worst case for collections, where N is the number of nested items. O(1) for string values.", "Copies the value of a key to a new key."),
-    cmd("DEL key [key ...]", del, WRITE, "1.0.0", "O(N) where N is the number of keys that will be removed. When a key to remove holds a value other than a string, the individual complexity for this key is O(M) where M is the number of elements in the list, set, sorted set or hash. Removing a single key that holds a string value is O(1).", "Deletes one or more keys."),
-    cmd("EXISTS key [key ...]", exists, READONLY | FAST, "1.0.0", "O(N) where N is the number of keys to check.", "Determines whether one or more keys exist."),
+    cmd("COPY source destination [DB destination-db] [REPLACE]", copy, WRITE | DENYOOM, "6.2.0", "O(N) worst case for collections, where N is the number of nested items. O(1) for string values.", "Copies the value of a key to a new key.").uses(&[RO | ACCESS, OW | UPDATE]),
+    cmd("DEL key [key ...]", del, WRITE, "1.0.0", "O(N) where N is the number of keys that will be removed. When a key to remove holds a value other than a string, the individual complexity for this key is O(M) where M is the number of elements in the list, set, sorted set or hash. Removing a single key that holds a string value is O(1).", "Deletes one or more keys.").uses(&[RM | DELETE]),
+    cmd("EXISTS key [key ...]", exists, READONLY | FAST, "1.0.0", "O(N) where N is the number of keys to check.", "Determines whether one or more keys exist.").uses(&[RO]),
     cmd("KEYS pattern", keys, READONLY | WHOLE, "1.0.0", "O(N) with N being the number of keys in the database, under the assumption that the key names in the database and the given pattern have limited length.", "Returns all key names that match a pattern.").categories(&["dangerous"]),
-    cmd("MOVE key db", move_key, WRITE | FAST, "1.0.0", "O(1)", "Moves a key to another database."),
+    cmd("MOVE key db", move_key, WRITE | FAST, "1.0.0", "O(1)", "Moves a key to another database.").uses(&[RW | ACCESS | UPDATE]),
     cmd("RANDOMKEY", randomkey, READONLY | WHOLE, "1.0.0", "O(1)", "Returns a random key name from the database."),
-    cmd("RENAME key newkey", rename, WRITE, "1.0.0", "O(1)", "Renames a key and overwrites the destination."),
-    cmd("RENAMENX key newkey", renamenx, WRITE | FAST, "1.0.0", "O(1)", "Renames a key only when the target key name doesn't exist."),
+    cmd("RENAME key newkey", rename, WRITE, "1.0.0", "O(1)", "Renames a key and overwrites the destination.").uses(&[RW | ACCESS | DELETE, OW | UPDATE]),
+    cmd("RENAMENX key newkey", renamenx, WRITE | FAST, "1.0.0", "O(1)", "Renames a key only when the target key name doesn't exist.").uses(&[RW | ACCESS | DELETE, OW | INSERT]),
     cmd("SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]", scan_keys, READONLY | WHOLE, "2.8.0", "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return back to 0. N is the number of elements inside the collection.", "Iterates over the key names in the database."),
-    cmd("TOUCH key [key ...]", touch, READONLY | FAST, "3.2.1", "O(N) where N is the number of keys that will be touched.", "Returns the number of existing keys out of those specified after updating the time they were last accessed."),
-    cmd("TYPE key", type_of, READONLY | FAST, "1.0.0", "O(1)", "Determines the type of value stored at a key."),
-    cmd("UNLINK key [key ...]", del, WRITE | FAST, "4.0.0", "O(1) for each key removed regardless of its size. Then the command does O(N) work in a different thread in order to reclaim memory, where N is the number of allocations the deleted objects where composed of.", "Asynchronously deletes one or more keys."),
+    cmd("TOUCH key [key ...]", touch, READONLY | FAST, "3.2.1", "O(N) where N is the number of keys that will be touched.", "Returns the number of existing keys out of those specified after updating the time they were last accessed.").uses(&[RO]),
+    cmd("TYPE key", type_of, READONLY | FAST, "1.0.0", "O(1)", "Determines the type of value stored at a key.").uses(&[RO]),
+    cmd("UNLINK key [key ...]", del, WRITE | FAST, "4.0.0", "O(1) for each key removed regardless of its size. Then the command does O(N) work in a different thread in order to reclaim memory, where N is the number of allocations the deleted objects where composed of.", "Asynchronously deletes one or more keys.").uses(&[RM | DELETE]),
     cmd("WAIT numreplicas timeout", wait, NOSCRIPT, "3.0.0", "O(1)", "Blocks until the asynchronous replication of all preceding write commands sent by the connection is completed.").categories(&["connection"]),
 ];
 

@@ -12,26 +12,27 @@ use crate::error::{
     Error, HASH_NOT_A_FLOAT, HASH_NOT_AN_INTEGER, INFINITE_INCREMENT, NAN_OR_INFINITY, NOT_A_FLOAT, OUT_OF_LONG_RANGE,
     OVERFLOW, SYNTAX, VALUE_OUT_OF_RANGE, wrong_arity,
 };
+use crate::key_spec::{ACCESS, DELETE, INSERT, RO, RW, UPDATE};
 use crate::reply;
 use crate::scan::{self, ScanOptions, Scanned};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    cmd("HDEL key field [field ...]", hdel, WRITE | FAST, "2.0.0", "O(N) where N is the number of fields to be removed.", "Deletes one or more fields and their values from a hash. Deletes the hash if no fields remain."),
-    cmd("HEXISTS key field", hexists, READONLY | FAST, "2.0.0", "O(1)", "Determines whether a field exists in a hash."),
+    cmd("HDEL key field [field ...]", hdel, WRITE | FAST, "2.0.0", "O(N) where N is the number of fields to be removed.", "Deletes one or more fields and their values from a hash. Deletes the hash if no fields remain.").uses(&[RW | DELETE]),
+    cmd("HEXISTS key field", hexists, READONLY | FAST, "2.0.0", "O(1)", "Determines whether a field exists in a hash.").uses(&[RO]),
     cmd("HGET key field", hget, READONLY | FAST, "2.0.0", "O(1)", "Returns the value of a field in a hash."),
     cmd("HGETALL key", hgetall, READONLY, "2.0.0", "O(N) where N is the size of the hash.", "Returns all fields and values in a hash."),
-    cmd("HINCRBY key field increment", hincrby, WRITE | DENYOOM | FAST, "2.0.0", "O(1)", "Increments the integer value of a field in a hash by a number. Uses 0 as initial value if the field doesn't exist."),
-    cmd("HINCRBYFLOAT key field increment", hincrbyfloat, WRITE | DENYOOM | FAST, "2.6.0", "O(1)", "Increments the floating point value of a field by a number. Uses 0 as initial value if the field doesn't exist."),
+    cmd("HINCRBY key field increment", hincrby, WRITE | DENYOOM | FAST, "2.0.0", "O(1)", "Increments the integer value of a field in a hash by a number. Uses 0 as initial value if the field doesn't exist.").uses(&[RW | ACCESS | UPDATE]),
+    cmd("HINCRBYFLOAT key field increment", hincrbyfloat, WRITE | DENYOOM | FAST, "2.6.0", "O(1)", "Increments the floating point value of a field by a number. Uses 0 as initial value if the field doesn't exist.").uses(&[RW | ACCESS | UPDATE]),
     cmd("HKEYS key", hkeys, READONLY, "2.0.0", "O(N) where N is the size of the hash.", "Returns all fields in a hash."),
-    cmd("HLEN key", hlen, READONLY | FAST, "2.0.0", "O(1)", "Returns the number of fields in a hash."),
+    cmd("HLEN key", hlen, READONLY | FAST, "2.0.0", "O(1)", "Returns the number of fields in a hash.").uses(&[RO]),
     cmd("HMGET key field [field ...]", hmget, READONLY | FAST, "2.0.0", "O(N) where N is the number of fields being requested.", "Returns the values of all fields in a hash."),
     cmd("HMSET key field value [field value ...]", hmset, WRITE | DENYOOM | FAST, "2.0.0", "O(N) where N is the number of fields being set.", "Sets the values of multiple fields."),
     cmd("HRANDFIELD key [count [WITHVALUES]]", hrandfield, READONLY, "6.2.0", "O(N) where N is the number of fields returned", "Returns one or more random fields from a hash."),
     cmd("HSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]", hscan, READONLY, "2.8.0", "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return back to 0. N is the number of elements inside the collection.", "Iterates over fields and values of a hash."),
     cmd("HSET key field value [field value ...]", hset, WRITE | DENYOOM | FAST, "2.0.0", "O(1) for each field/value pair added, so O(N) to add N field/value pairs when the command is called with multiple field/value pairs.", "Creates or modifies the value of a field in a hash."),
-    cmd("HSETNX key field value", hsetnx, WRITE | DENYOOM | FAST, "2.0.0", "O(1)", "Sets the value of a field in a hash only when the field doesn't exist."),
-    cmd("HSTRLEN key field", hstrlen, READONLY | FAST, "3.2.0", "O(1)", "Returns the length of the value of a field."),
+    cmd("HSETNX key field value", hsetnx, WRITE | DENYOOM | FAST, "2.0.0", "O(1)", "Sets the value of a field in a hash only when the field doesn't exist.").uses(&[RW | INSERT]),
+    cmd("HSTRLEN key field", hstrlen, READONLY | FAST, "3.2.0", "O(1)", "Returns the length of the value of a field.").uses(&[RO]),
     cmd("HVALS key", hvals, READONLY, "2.0.0", "O(N) where N is the size of the hash.", "Returns all values in a hash."),
 ];
 

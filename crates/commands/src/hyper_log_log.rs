@@ -10,6 +10,7 @@ use crate::args::Args;
 use crate::command::{ADMIN, Command, DENYOOM, FAST, Family, Keys, MAY_REPLICATE, READONLY, WRITE, cmd};
 use crate::cx::Cx;
 use crate::error::{Error, HLL_CORRUPT, HLL_MISSING, HLL_NOT_SPARSE, NOT_A_HLL, unknown_pfdebug_subcommand};
+use crate::key_spec::{ACCESS, INSERT, RO, RW};
 use crate::settings::Setting;
 
 const ALL: Keys = Keys::Range { first: 1, last: -1, step: 1 };
@@ -17,10 +18,10 @@ const SECOND: Keys = Keys::Range { first: 2, last: 2, step: 1 };
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    cmd("PFADD key [element [element ...]]", pfadd, WRITE | DENYOOM | FAST, "2.8.9", "O(1) to add every element.", "Adds elements to a HyperLogLog key. Creates the key if it doesn't exist."),
-    cmd("PFCOUNT key [key ...]", pfcount, READONLY | MAY_REPLICATE, "2.8.9", "O(1) with a very small average constant time when called with a single key. O(N) with N being the number of keys, and much bigger constant times, when called with multiple keys.", "Returns the approximated cardinality of the set(s) observed by the HyperLogLog key(s)."),
-    cmd("PFDEBUG subcommand key", pfdebug, WRITE | DENYOOM | ADMIN, "2.8.9", "N/A", "Internal commands for debugging HyperLogLog values.").keys(SECOND),
-    cmd("PFMERGE destkey [sourcekey [sourcekey ...]]", pfmerge, WRITE | DENYOOM, "2.8.9", "O(N) to merge N HyperLogLogs, but with high constant times.", "Merges one or more HyperLogLog values into a single key.").keys(ALL),
+    cmd("PFADD key [element [element ...]]", pfadd, WRITE | DENYOOM | FAST, "2.8.9", "O(1) to add every element.", "Adds elements to a HyperLogLog key. Creates the key if it doesn't exist.").uses(&[RW | INSERT]),
+    cmd("PFCOUNT key [key ...]", pfcount, READONLY | MAY_REPLICATE, "2.8.9", "O(1) with a very small average constant time when called with a single key. O(N) with N being the number of keys, and much bigger constant times, when called with multiple keys.", "Returns the approximated cardinality of the set(s) observed by the HyperLogLog key(s).").uses(&[RW | ACCESS]),
+    cmd("PFDEBUG subcommand key", pfdebug, WRITE | DENYOOM | ADMIN, "2.8.9", "N/A", "Internal commands for debugging HyperLogLog values.").keys(SECOND).uses(&[RW | ACCESS]),
+    cmd("PFMERGE destkey [sourcekey [sourcekey ...]]", pfmerge, WRITE | DENYOOM, "2.8.9", "O(N) to merge N HyperLogLogs, but with high constant times.", "Merges one or more HyperLogLog values into a single key.").keys(ALL).uses(&[RW | ACCESS | INSERT, RO | ACCESS]),
     cmd("PFSELFTEST", pfselftest, ADMIN, "2.8.9", "N/A", "An internal command for testing HyperLogLog values."),
 ];
 

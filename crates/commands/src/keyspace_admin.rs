@@ -10,6 +10,7 @@ use crate::command::{Command, EXCLUSIVE, FAST, Family, LOADING, READONLY, STALE,
 use crate::cx::Cx;
 use crate::error::{DB_INDEX, Error, FIRST_DB_INDEX, SECOND_DB_INDEX, SYNTAX};
 use crate::help;
+use crate::key_spec::RO;
 use crate::settings::Setting;
 
 #[rustfmt::skip]
@@ -29,7 +30,7 @@ const MEMORY: &[Command] = &[
     cmd("MEMORY MALLOC-STATS", memory_malloc_stats, 0, "4.0.0", "Depends on how much memory is allocated, could be slow", "Returns the allocator statistics."),
     cmd("MEMORY PURGE", memory_purge, 0, "4.0.0", "Depends on how much memory is allocated, could be slow", "Asks the allocator to release memory."),
     cmd("MEMORY STATS", memory_stats, WHOLE, "4.0.0", "O(1)", "Returns details about memory usage."),
-    cmd("MEMORY USAGE key [SAMPLES count]", memory_usage, READONLY, "4.0.0", "O(N) where N is the number of samples.", "Estimates the memory usage of a key."),
+    cmd("MEMORY USAGE key [SAMPLES count]", memory_usage, READONLY, "4.0.0", "O(N) where N is the number of samples.", "Estimates the memory usage of a key.").uses(&[RO]),
 ];
 
 /// The data set as a whole.

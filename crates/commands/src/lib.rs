@@ -17,6 +17,7 @@ pub mod exchange;
 mod expiry;
 pub mod info;
 pub mod journal;
+pub mod key_spec;
 pub mod monitor;
 mod names;
 mod notifications;

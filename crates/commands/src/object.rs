@@ -9,6 +9,7 @@ use crate::command::{Command, Family, LOADING, READONLY, STALE, cmd, container};
 use crate::cx::Cx;
 use crate::error::{Error, FREQUENCY_NOT_TRACKED, IDLE_TIME_NOT_TRACKED};
 use crate::help;
+use crate::key_spec::RO;
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
@@ -17,11 +18,11 @@ const COMMANDS: &[Command] = &[
 
 #[rustfmt::skip]
 const SUBCOMMANDS: &[Command] = &[
-    cmd("OBJECT ENCODING key", object_encoding, READONLY, "2.2.3", "O(1)", "Returns the internal encoding of a Redis object."),
-    cmd("OBJECT FREQ key", object_freq, READONLY, "4.0.0", "O(1)", "Returns the logarithmic access frequency counter of a Redis object."),
+    cmd("OBJECT ENCODING key", object_encoding, READONLY, "2.2.3", "O(1)", "Returns the internal encoding of a Redis object.").uses(&[RO]),
+    cmd("OBJECT FREQ key", object_freq, READONLY, "4.0.0", "O(1)", "Returns the logarithmic access frequency counter of a Redis object.").uses(&[RO]),
     cmd("OBJECT HELP", object_help, LOADING | STALE, "6.2.0", "O(1)", "Returns helpful text about the different subcommands."),
-    cmd("OBJECT IDLETIME key", object_idletime, READONLY, "2.2.3", "O(1)", "Returns the time since the last access to a Redis object."),
-    cmd("OBJECT REFCOUNT key", object_refcount, READONLY, "2.2.3", "O(1)", "Returns the reference count of a value of a key."),
+    cmd("OBJECT IDLETIME key", object_idletime, READONLY, "2.2.3", "O(1)", "Returns the time since the last access to a Redis object.").uses(&[RO]),
+    cmd("OBJECT REFCOUNT key", object_refcount, READONLY, "2.2.3", "O(1)", "Returns the reference count of a value of a key.").uses(&[RO]),
 ];
 
 /// What can be learned about values.

@@ -11,6 +11,7 @@ use crate::command::{
 use crate::cx::Cx;
 use crate::engine::{ScriptCall, ScriptName, Scripting};
 use crate::error::Error;
+use crate::key_spec::{ACCESS, RW, UPDATE};
 use crate::turn::ScriptKind;
 use crate::{help, monitor};
 
@@ -20,8 +21,8 @@ const KEYS: Keys = Keys::Counted { destination: 0, count: 2 };
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    cmd("EVAL script numkeys [key [key ...]] [arg [arg ...]]", eval, RUNS, "2.6.0", "Depends on the script that is executed.", "Executes a server-side Lua script.").keys(KEYS),
-    cmd("EVALSHA sha1 numkeys [key [key ...]] [arg [arg ...]]", evalsha, RUNS, "2.6.0", "Depends on the script that is executed.", "Executes a server-side Lua script by SHA1 digest.").keys(KEYS),
+    cmd("EVAL script numkeys [key [key ...]] [arg [arg ...]]", eval, RUNS, "2.6.0", "Depends on the script that is executed.", "Executes a server-side Lua script.").keys(KEYS).uses(&[RW | ACCESS | UPDATE]),
+    cmd("EVALSHA sha1 numkeys [key [key ...]] [arg [arg ...]]", evalsha, RUNS, "2.6.0", "Depends on the script that is executed.", "Executes a server-side Lua script by SHA1 digest.").keys(KEYS).uses(&[RW | ACCESS | UPDATE]),
     cmd("EVALSHA_RO sha1 numkeys [key [key ...]] [arg [arg ...]]", evalsha_ro, RUNS_READ_ONLY, "7.0.0", "Depends on the script that is executed.", "Executes a read-only server-side Lua script by SHA1 digest.").keys(KEYS),
     cmd("EVAL_RO script numkeys [key [key ...]] [arg [arg ...]]", eval_ro, RUNS_READ_ONLY, "7.0.0", "Depends on the script that is executed.", "Executes a read-only server-side Lua script.").keys(KEYS),
     cmd("SCRIPT", container, 0, "2.6.0", "Depends on subcommand.", "A container for Lua scripts management commands.").subcommands(&[

@@ -10,29 +10,30 @@ use crate::args::Args;
 use crate::command::{Command, DENYOOM, FAST, Family, READONLY, WRITE, cmd};
 use crate::cx::Cx;
 use crate::error::{Error, NOT_POSITIVE, OUT_OF_LONG_RANGE, SYNTAX, VALUE_OUT_OF_RANGE, WRONG_TYPE};
+use crate::key_spec::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE};
 use crate::scan::{ScanOptions, Scanned};
 use crate::set_algebra::{sdiff, sdiffstore, sinter, sintercard, sinterstore, sunion, sunionstore};
 use crate::{reply, scan};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    cmd("SADD key member [member ...]", sadd, WRITE | DENYOOM | FAST, "1.0.0", "O(1) for each element added, so O(N) to add N elements when the command is called with multiple arguments.", "Adds one or more members to a set. Creates the key if it doesn't exist."),
-    cmd("SCARD key", scard, READONLY | FAST, "1.0.0", "O(1)", "Returns the number of members in a set."),
+    cmd("SADD key member [member ...]", sadd, WRITE | DENYOOM | FAST, "1.0.0", "O(1) for each element added, so O(N) to add N elements when the command is called with multiple arguments.", "Adds one or more members to a set. Creates the key if it doesn't exist.").uses(&[RW | INSERT]),
+    cmd("SCARD key", scard, READONLY | FAST, "1.0.0", "O(1)", "Returns the number of members in a set.").uses(&[RO]),
     cmd("SDIFF key [key ...]", sdiff, READONLY, "1.0.0", "O(N) where N is the total number of elements in all given sets.", "Returns the difference of multiple sets."),
-    cmd("SDIFFSTORE destination key [key ...]", sdiffstore, WRITE | DENYOOM, "1.0.0", "O(N) where N is the total number of elements in all given sets.", "Stores the difference of multiple sets in a key."),
+    cmd("SDIFFSTORE destination key [key ...]", sdiffstore, WRITE | DENYOOM, "1.0.0", "O(N) where N is the total number of elements in all given sets.", "Stores the difference of multiple sets in a key.").uses(&[OW | UPDATE, RO | ACCESS]),
     cmd("SINTER key [key ...]", sinter, READONLY, "1.0.0", "O(N*M) worst case where N is the cardinality of the smallest set and M is the number of sets.", "Returns the intersect of multiple sets."),
     cmd("SINTERCARD numkeys key [key ...] [LIMIT limit]", sintercard, READONLY, "7.0.0", "O(N*M) worst case where N is the cardinality of the smallest set and M is the number of sets.", "Returns the number of members of the intersect of multiple sets."),
-    cmd("SINTERSTORE destination key [key ...]", sinterstore, WRITE | DENYOOM, "1.0.0", "O(N*M) worst case where N is the cardinality of the smallest set and M is the number of sets.", "Stores the intersect of multiple sets in a key."),
-    cmd("SISMEMBER key member", sismember, READONLY | FAST, "1.0.0", "O(1)", "Determines whether a member belongs to a set."),
+    cmd("SINTERSTORE destination key [key ...]", sinterstore, WRITE | DENYOOM, "1.0.0", "O(N*M) worst case where N is the cardinality of the smallest set and M is the number of sets.", "Stores the intersect of multiple sets in a key.").uses(&[RW | UPDATE, RO | ACCESS]),
+    cmd("SISMEMBER key member", sismember, READONLY | FAST, "1.0.0", "O(1)", "Determines whether a member belongs to a set.").uses(&[RO]),
     cmd("SMEMBERS key", smembers, READONLY, "1.0.0", "O(N) where N is the set cardinality.", "Returns all members of a set."),
     cmd("SMISMEMBER key member [member ...]", smismember, READONLY | FAST, "6.2.0", "O(N) where N is the number of elements being checked for membership", "Determines whether multiple members belong to a set."),
-    cmd("SMOVE source destination member", smove, WRITE | FAST, "1.0.0", "O(1)", "Moves a member from one set to another."),
-    cmd("SPOP key [count]", spop, WRITE | FAST, "1.0.0", "Without the count argument O(1), otherwise O(N) where N is the value of the passed count.", "Returns one or more random members from a set after removing them. Deletes the set if the last member was popped."),
+    cmd("SMOVE source destination member", smove, WRITE | FAST, "1.0.0", "O(1)", "Moves a member from one set to another.").uses(&[RW | ACCESS | DELETE, RW | INSERT]),
+    cmd("SPOP key [count]", spop, WRITE | FAST, "1.0.0", "Without the count argument O(1), otherwise O(N) where N is the value of the passed count.", "Returns one or more random members from a set after removing them. Deletes the set if the last member was popped.").uses(&[RW | ACCESS | DELETE]),
     cmd("SRANDMEMBER key [count]", srandmember, READONLY, "1.0.0", "Without the count argument O(1), otherwise O(N) where N is the absolute value of the passed count.", "Get one or multiple random members from a set"),
-    cmd("SREM key member [member ...]", srem, WRITE | FAST, "1.0.0", "O(N) where N is the number of members to be removed.", "Removes one or more members from a set. Deletes the set if the last member was removed."),
+    cmd("SREM key member [member ...]", srem, WRITE | FAST, "1.0.0", "O(N) where N is the number of members to be removed.", "Removes one or more members from a set. Deletes the set if the last member was removed.").uses(&[RW | DELETE]),
     cmd("SSCAN key cursor [MATCH pattern] [COUNT count]", sscan, READONLY, "2.8.0", "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return back to 0. N is the number of elements inside the collection.", "Iterates over members of a set."),
     cmd("SUNION key [key ...]", sunion, READONLY, "1.0.0", "O(N) where N is the total number of elements in all given sets.", "Returns the union of multiple sets."),
-    cmd("SUNIONSTORE destination key [key ...]", sunionstore, WRITE | DENYOOM, "1.0.0", "O(N) where N is the total number of elements in all given sets.", "Stores the union of multiple sets in a key."),
+    cmd("SUNIONSTORE destination key [key ...]", sunionstore, WRITE | DENYOOM, "1.0.0", "O(N) where N is the total number of elements in all given sets.", "Stores the union of multiple sets in a key.").uses(&[OW | UPDATE, RO | ACCESS]),
 ];
 
 /// Sets.

@@ -15,11 +15,12 @@ use crate::args::Args;
 use crate::command::{Command, DENYOOM, Family, Keys, READONLY, WRITE, cmd};
 use crate::cx::{Cx, Origin};
 use crate::error::{Error, SORT_NOT_NUMBERS, SYNTAX, WRONG_TYPE};
+use crate::key_spec::{ACCESS, KeySpec, OW, RO, UPDATE};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    cmd("SORT key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA] [STORE destination]", sort, WRITE | DENYOOM, "1.0.0", "O(N+M*log(M)) where N is the number of elements in the list or set to sort, and M the number of returned elements. When the elements are not sorted, complexity is O(N).", "Sorts the elements in a list, a set, or a sorted set, optionally storing the result.").keys(Keys::First { further: destination, unbound: has_pattern }).categories(CATEGORIES),
-    cmd("SORT_RO key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA]", sort_ro, READONLY, "7.0.0", "O(N+M*log(M)) where N is the number of elements in the list or set to sort, and M the number of returned elements. When the elements are not sorted, complexity is O(N).", "Returns the sorted elements of a list, a set, or a sorted set.").keys(Keys::First { further: |_, _| {}, unbound: has_pattern }).categories(CATEGORIES),
+    cmd("SORT key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA] [STORE destination]", sort, WRITE | DENYOOM, "1.0.0", "O(N+M*log(M)) where N is the number of elements in the list or set to sort, and M the number of returned elements. When the elements are not sorted, complexity is O(N).", "Sorts the elements in a list, a set, or a sorted set, optionally storing the result.").keys(Keys::First { further: destination, unbound: has_pattern }).categories(CATEGORIES).specs(&[KeySpec::at(1, RO | ACCESS), KeySpec::unknown(RO | ACCESS), KeySpec::unknown(OW | UPDATE)]),
+    cmd("SORT_RO key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA]", sort_ro, READONLY, "7.0.0", "O(N+M*log(M)) where N is the number of elements in the list or set to sort, and M the number of returned elements. When the elements are not sorted, complexity is O(N).", "Returns the sorted elements of a list, a set, or a sorted set.").keys(Keys::First { further: |_, _| {}, unbound: has_pattern }).categories(CATEGORIES).specs(&[KeySpec::at(1, RO | ACCESS), KeySpec::unknown(RO | ACCESS)]),
 ];
 
 /// What SORT sorts.

@@ -10,6 +10,7 @@ use crate::error::{
     Error, NAN_OR_INFINITY, NOT_A_FLOAT, NOT_AN_INTEGER, OFFSET, OVERFLOW, STRING_TOO_LONG, SYNTAX, wrong_arity,
 };
 use crate::expiry::{ExpiryOption, journal_deadline};
+use crate::key_spec::{ACCESS, DELETE, INSERT, KeyFlags, OW, RO, RW, UPDATE};
 use crate::settings::Setting;
 use crate::string_condition::Condition;
 
@@ -18,26 +19,26 @@ const LOGGED_MAX: usize = 1 << 40;
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    cmd("APPEND key value", append, WRITE | DENYOOM | FAST, "2.0.0", "O(1). The amortized time complexity is O(1) assuming the appended value is small and the already present value is of any size, since the dynamic string library used by Redis will double the free space available on every reallocation.", "Appends a string to the value of a key. Creates the key if it doesn't exist."),
-    cmd("DECR key", decr, WRITE | DENYOOM | FAST, "1.0.0", "O(1)", "Decrements the integer value of a key by one. Uses 0 as initial value if the key doesn't exist."),
-    cmd("DECRBY key decrement", decrby, WRITE | DENYOOM | FAST, "1.0.0", "O(1)", "Decrements a number from the integer value of a key. Uses 0 as initial value if the key doesn't exist."),
+    cmd("APPEND key value", append, WRITE | DENYOOM | FAST, "2.0.0", "O(1). The amortized time complexity is O(1) assuming the appended value is small and the already present value is of any size, since the dynamic string library used by Redis will double the free space available on every reallocation.", "Appends a string to the value of a key. Creates the key if it doesn't exist.").uses(&[RW | INSERT]),
+    cmd("DECR key", decr, WRITE | DENYOOM | FAST, "1.0.0", "O(1)", "Decrements the integer value of a key by one. Uses 0 as initial value if the key doesn't exist.").uses(&[RW | ACCESS | UPDATE]),
+    cmd("DECRBY key decrement", decrby, WRITE | DENYOOM | FAST, "1.0.0", "O(1)", "Decrements a number from the integer value of a key. Uses 0 as initial value if the key doesn't exist.").uses(&[RW | ACCESS | UPDATE]),
     cmd("GET key", get, READONLY | FAST, "1.0.0", "O(1)", "Returns the string value of a key."),
-    cmd("GETDEL key", getdel, WRITE | FAST, "6.2.0", "O(1)", "Returns the string value of a key after deleting the key."),
-    cmd("GETEX key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]", getex, WRITE | FAST, "6.2.0", "O(1)", "Returns the string value of a key after setting its expiration time."),
+    cmd("GETDEL key", getdel, WRITE | FAST, "6.2.0", "O(1)", "Returns the string value of a key after deleting the key.").uses(&[RW | ACCESS | DELETE]),
+    cmd("GETEX key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]", getex, WRITE | FAST, "6.2.0", "O(1)", "Returns the string value of a key after setting its expiration time.").uses(&[RW | ACCESS | UPDATE]),
     cmd("GETRANGE key start end", getrange, READONLY, "2.4.0", "O(N) where N is the length of the returned string. The complexity is ultimately determined by the returned length, but because creating a substring from an existing string is very cheap, it can be considered O(1) for small strings.", "Returns a substring of the string stored at a key."),
-    cmd("GETSET key value", getset, WRITE | DENYOOM | FAST, "1.0.0", "O(1)", "Returns the previous string value of a key after setting it to a new value."),
-    cmd("INCR key", incr, WRITE | DENYOOM | FAST, "1.0.0", "O(1)", "Increments the integer value of a key by one. Uses 0 as initial value if the key doesn't exist."),
-    cmd("INCRBY key increment", incrby, WRITE | DENYOOM | FAST, "1.0.0", "O(1)", "Increments the integer value of a key by a number. Uses 0 as initial value if the key doesn't exist."),
-    cmd("INCRBYFLOAT key increment", incrbyfloat, WRITE | DENYOOM | FAST, "2.6.0", "O(1)", "Increment the floating point value of a key by a number. Uses 0 as initial value if the key doesn't exist."),
+    cmd("GETSET key value", getset, WRITE | DENYOOM | FAST, "1.0.0", "O(1)", "Returns the previous string value of a key after setting it to a new value.").uses(&[RW | ACCESS | UPDATE]),
+    cmd("INCR key", incr, WRITE | DENYOOM | FAST, "1.0.0", "O(1)", "Increments the integer value of a key by one. Uses 0 as initial value if the key doesn't exist.").uses(&[RW | ACCESS | UPDATE]),
+    cmd("INCRBY key increment", incrby, WRITE | DENYOOM | FAST, "1.0.0", "O(1)", "Increments the integer value of a key by a number. Uses 0 as initial value if the key doesn't exist.").uses(&[RW | ACCESS | UPDATE]),
+    cmd("INCRBYFLOAT key increment", incrbyfloat, WRITE | DENYOOM | FAST, "2.6.0", "O(1)", "Increment the floating point value of a key by a number. Uses 0 as initial value if the key doesn't exist.").uses(&[RW | ACCESS | UPDATE]),
     cmd("MGET key [key ...]", mget, READONLY | FAST, "1.0.0", "O(N) where N is the number of keys to retrieve.", "Atomically returns the string values of one or more keys."),
-    cmd("MSET key value [key value ...]", mset, WRITE | DENYOOM, "1.0.1", "O(N) where N is the number of keys to set.", "Atomically creates or modifies the string values of one or more keys."),
-    cmd("MSETNX key value [key value ...]", msetnx, WRITE | DENYOOM, "1.0.1", "O(N) where N is the number of keys to set.", "Atomically modifies the string values of one or more keys only when all keys don't exist."),
-    cmd("PSETEX key milliseconds value", psetex, WRITE | DENYOOM, "2.6.0", "O(1)", "Sets both string value and expiration time in milliseconds of a key. The key is created if it doesn't exist."),
-    cmd("SET key value [NX | XX | IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | IFDNE ifdne-digest] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]", set, WRITE | DENYOOM, "1.0.0", "O(1)", "Sets the string value of a key, ignoring its type. The key is created if it doesn't exist."),
-    cmd("SETEX key seconds value", setex, WRITE | DENYOOM, "2.0.0", "O(1)", "Sets the string value and expiration time of a key. Creates the key if it doesn't exist."),
-    cmd("SETNX key value", setnx, WRITE | DENYOOM | FAST, "1.0.0", "O(1)", "Set the string value of a key only when the key doesn't exist."),
+    cmd("MSET key value [key value ...]", mset, WRITE | DENYOOM, "1.0.1", "O(N) where N is the number of keys to set.", "Atomically creates or modifies the string values of one or more keys.").uses(&[OW | UPDATE]),
+    cmd("MSETNX key value [key value ...]", msetnx, WRITE | DENYOOM, "1.0.1", "O(N) where N is the number of keys to set.", "Atomically modifies the string values of one or more keys only when all keys don't exist.").uses(&[OW | INSERT]),
+    cmd("PSETEX key milliseconds value", psetex, WRITE | DENYOOM, "2.6.0", "O(1)", "Sets both string value and expiration time in milliseconds of a key. The key is created if it doesn't exist.").uses(&[OW | UPDATE]),
+    cmd("SET key value [NX | XX | IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | IFDNE ifdne-digest] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]", set, WRITE | DENYOOM, "1.0.0", "O(1)", "Sets the string value of a key, ignoring its type. The key is created if it doesn't exist.").varies(RW | ACCESS | UPDATE, set_uses),
+    cmd("SETEX key seconds value", setex, WRITE | DENYOOM, "2.0.0", "O(1)", "Sets the string value and expiration time of a key. Creates the key if it doesn't exist.").uses(&[OW | UPDATE]),
+    cmd("SETNX key value", setnx, WRITE | DENYOOM | FAST, "1.0.0", "O(1)", "Set the string value of a key only when the key doesn't exist.").uses(&[OW | INSERT]),
     cmd("SETRANGE key offset value", setrange, WRITE | DENYOOM, "2.2.0", "O(1), not counting the time taken to copy the new string in place. Usually, this string is very small so the amortized complexity is O(1). Otherwise, complexity is O(M) with M being the length of the value argument.", "Overwrites a part of a string value with another by an offset. Creates the key if it doesn't exist."),
-    cmd("STRLEN key", strlen, READONLY | FAST, "2.2.0", "O(1)", "Returns the length of a string value."),
+    cmd("STRLEN key", strlen, READONLY | FAST, "2.2.0", "O(1)", "Returns the length of a string value.").uses(&[RO]),
     cmd("SUBSTR key start end", getrange, READONLY, "1.0.0", "O(N) where N is the length of the returned string. The complexity is ultimately determined by the returned length, but because creating a substring from an existing string is very cheap, it can be considered O(1) for small strings.", "Returns a substring from a string value."),
 ];
 
@@ -227,6 +228,13 @@ fn msetnx(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 /// PSETEX key milliseconds value
 fn psetex(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     set_with_expiry(cx, args, ExpiryOption::Px, "psetex")
+}
+
+/// SET overwrites whatever there was, unless it gives it back or compares it.
+fn set_uses(args: Args<'_>) -> KeyFlags {
+    let uses_old = ["GET", "IFEQ", "IFNE", "IFDEQ", "IFDNE"];
+    let asks = (3..args.len()).any(|at| uses_old.iter().any(|word| args.is(at, word)));
+    if asks { RW | ACCESS | UPDATE } else { OW | UPDATE }
 }
 
 /// SET key value [NX | XX | IFEQ … | IFNE … | IFDEQ … | IFDNE …] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]

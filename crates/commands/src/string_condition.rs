@@ -12,13 +12,14 @@ use crate::command::{Command, DENYOOM, FAST, Family, Keys, READONLY, WRITE, cmd}
 use crate::cx::Cx;
 use crate::error::{DELEX_CONDITION, DELEX_TYPE, DIGEST_TEXT, Error, NUMKEYS_INVALID, SYNTAX, wrong_arity};
 use crate::expiry::ExpiryOption;
+use crate::key_spec::{DELETE, KeySpec, OW, RW, UPDATE};
 use crate::string::set_until;
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    cmd("DELEX key [IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | IFDNE ifdne-digest]", delex, WRITE | FAST, "8.4.0", "O(1) for IFEQ/IFNE, O(N) for IFDEQ/IFDNE where N is the length of the string value.", "Conditionally removes the specified key based on value or digest comparison."),
+    cmd("DELEX key [IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | IFDNE ifdne-digest]", delex, WRITE | FAST, "8.4.0", "O(1) for IFEQ/IFNE, O(N) for IFDEQ/IFDNE where N is the length of the string value.", "Conditionally removes the specified key based on value or digest comparison.").uses(&[RW | DELETE]),
     cmd("DIGEST key", digest, READONLY | FAST, "8.4.0", "O(N) where N is the length of the string value.", "Returns the XXH3 hash of a string value."),
-    cmd("MSETEX numkeys key value [key value ...] [NX | XX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]", msetex, WRITE | DENYOOM, "8.4.0", "O(N) where N is the number of keys to set.", "Atomically sets multiple string keys with a shared expiration in a single operation.").keys(Keys::Custom(pair_keys)).arity(-4),
+    cmd("MSETEX numkeys key value [key value ...] [NX | XX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]", msetex, WRITE | DENYOOM, "8.4.0", "O(N) where N is the number of keys to set.", "Atomically sets multiple string keys with a shared expiration in a single operation.").keys(Keys::Custom(pair_keys)).arity(-4).specs(&[KeySpec::counted(1, 2, OW | UPDATE)]),
 ];
 
 /// Strings under conditions.

@@ -12,10 +12,11 @@ use crate::command::{Command, DENYOOM, FAST, Family, WRITE, cmd};
 use crate::cx::Cx;
 use crate::error::{Error, INCREX_BOUNDS, INCREX_ENX, INFINITE_INCREMENT, NOT_A_FLOAT, NOT_AN_INTEGER, SYNTAX};
 use crate::expiry::ExpiryOption;
+use crate::key_spec::{ACCESS, RW, UPDATE};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
-    cmd("INCREX key [BYFLOAT increment | BYINT increment] [LBOUND lowerbound] [UBOUND upperbound] [SATURATE] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST] [ENX]", increx, WRITE | DENYOOM | FAST, "8.8.0", "O(1)", "Increments the numeric value of a key by a number and sets its expiration time. Uses 0 as initial value if the key doesn't exist."),
+    cmd("INCREX key [BYFLOAT increment | BYINT increment] [LBOUND lowerbound] [UBOUND upperbound] [SATURATE] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST] [ENX]", increx, WRITE | DENYOOM | FAST, "8.8.0", "O(1)", "Increments the numeric value of a key by a number and sets its expiration time. Uses 0 as initial value if the key doesn't exist.").uses(&[RW | ACCESS | UPDATE]),
 ];
 
 /// Counters.

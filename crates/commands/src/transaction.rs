@@ -20,6 +20,7 @@ use crate::engine::Engine;
 use crate::error::{
     DISCARD_WITHOUT_MULTI, EXEC_ABORT, EXEC_WITHOUT_MULTI, Error, NESTED_MULTI, WATCH_IN_MULTI, exec_refused,
 };
+use crate::key_spec::RO;
 use crate::registry::Resolved;
 use crate::session::{Queued, Session, Transaction, Watching};
 
@@ -32,7 +33,7 @@ const COMMANDS: &[Command] = &[
     cmd("EXEC", exec, NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG | NOT_QUEUED | TRANSACTION, "1.2.0", "Depends on commands in the transaction", "Executes all commands in a transaction."),
     cmd("MULTI", multi, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | NOT_QUEUED, "1.2.0", "O(1)", "Starts a transaction."),
     cmd("UNWATCH", unwatch, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | TRANSACTION, "2.2.0", "O(1)", "Forgets about watched keys of a transaction."),
-    cmd("WATCH key [key ...]", watch, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | NOT_QUEUED, "2.2.0", "O(1) for every key.", "Monitors changes to keys to determine the execution of a transaction."),
+    cmd("WATCH key [key ...]", watch, NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | NOT_QUEUED, "2.2.0", "O(1) for every key.", "Monitors changes to keys to determine the execution of a transaction.").uses(&[RO]),
 ];
 
 /// Transactions.

@@ -1,6 +1,6 @@
 //! The command table, held against a real redis-server: what COMMAND INFO and COMMAND DOCS say about every command we have must be what Redis says.
 //!
-//! Compared are arity, flags, key positions and ACL categories, the group and the version that brought the command. Where we differ on purpose, or the
+//! Compared are arity, flags, key positions, key specifications and ACL categories, the group and the version that brought the command. Where we differ on purpose, or the
 //! installed server is older than the version we follow, the difference stands in [`DIVERGENCES`] with its reason. The list is exact: a row that no longer
 //! applies fails the test too. Summaries and complexities are prose and not compared.
 
@@ -28,9 +28,13 @@ const DIVERGENCES: &[Divergence] = &[
     differs("client|pause", "since", "documented as 3.0.0 since 7.2; 2.9.50 was the preview of it"),
     differs("client|setinfo", "name", "new in 7.2"),
     differs("command|getkeys", "arity", "7.2 takes a command without arguments"),
+    differs("command|getkeysandflags", "arity", "7.2 takes a command without arguments"),
     differs("spublish", "keys", "shard channels are no keys, and there are no slots to find"),
+    differs("spublish", "key specifications", "shard channels are no keys, and there are no slots to find"),
     differs("ssubscribe", "keys", "shard channels are no keys, and there are no slots to find"),
+    differs("ssubscribe", "key specifications", "shard channels are no keys, and there are no slots to find"),
     differs("sunsubscribe", "keys", "shard channels are no keys, and there are no slots to find"),
+    differs("sunsubscribe", "key specifications", "shard channels are no keys, and there are no slots to find"),
     differs("xackdel", "name", "new in Redis 8.2"),
     differs("xdelex", "name", "new in Redis 8.2"),
     differs("delex", "name", "new in 8.4"),
@@ -88,6 +92,7 @@ fn facts(target: &mut dyn Target, name: &str) -> Facts {
         ("flags", words(&rows[2])),
         ("keys", [&rows[3], &rows[4], &rows[5]].map(words).join(" ")),
         ("categories", words(&rows[6])),
+        ("key specifications", key_specs(&rows[8])),
         ("group", doc("group")),
         ("since", doc("since")),
     ]))
@@ -104,6 +109,24 @@ fn words(reply: &Reply) -> String {
             words.join(" ")
         }
         other => String::from_utf8_lossy(other.as_bytes().unwrap_or_default()).into_owned(),
+    }
+}
+
+/// Key specifications as words, each in its order; notes on them are prose and not compared.
+fn key_specs(reply: &Reply) -> String {
+    let specs = reply.as_slice().expect("key specifications are a list").iter().map(|spec| {
+        let fields = spec.as_slice().expect("a key specification is a list of names and values").chunks_exact(2);
+        let compared = fields.filter(|field| field[0].as_bytes() != Some(b"notes"));
+        compared.flatten().map(in_order).collect::<Vec<_>>().join(" ")
+    });
+    specs.collect::<Vec<_>>().join("; ")
+}
+
+/// A reply as words in its order.
+fn in_order(reply: &Reply) -> String {
+    match reply.as_slice() {
+        Some(items) => items.iter().map(in_order).collect::<Vec<_>>().join(" "),
+        None => words(reply),
     }
 }
 
