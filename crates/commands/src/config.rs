@@ -80,7 +80,9 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     for pair in args.from(2).chunks_exact(2) {
         let name = String::from_utf8_lossy(pair[0]).into_owned();
         let row = settings::find(&name).ok_or_else(|| {
-            Error::of(&[b"ERR Unknown option or number of arguments for CONFIG SET - '", pair[0], b"'"])
+            // redis-server repeats it as a C string.
+            let shown = pair[0].split(|&byte| byte == 0).next().unwrap_or_default();
+            Error::of(&[b"ERR Unknown option or number of arguments for CONFIG SET - '", shown, b"'"])
         })?;
         let refuse = |reason: &str| {
             Error::from(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"))

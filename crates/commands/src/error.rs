@@ -463,7 +463,9 @@ pub fn exec_refused(reason: &Error) -> Error {
 /// An option that EXPIRE does not know.
 pub fn unsupported_option(option: &[u8]) -> Error {
     let shown = option.split(|byte| *byte == 0).next().unwrap_or_default();
-    Error::of(&[b"ERR Unsupported option ", shown])
+    // The end of the text is cut off before other ends of lines become blanks.
+    let end = shown.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
+    Error::of(&[b"ERR Unsupported option ", &shown[..end]])
 }
 
 /// The log cannot be written.

@@ -10,7 +10,7 @@ use crate::command::{
 };
 use crate::cx::Cx;
 use crate::engine::{ScriptCall, ScriptName, Scripting};
-use crate::error::Error;
+use crate::error::{Error, NO_SCRIPT};
 use crate::key_spec::{ACCESS, RW, UPDATE};
 use crate::turn::ScriptKind;
 use crate::{help, monitor};
@@ -47,6 +47,9 @@ const HELP: &[&str] = &[
     "LOAD <script>",
     "    Load a script into the scripts cache without executing it.",
 ];
+
+/// Digits of a script's sum; nothing else is looked up, not even when the number of keys is wrong as well.
+const SHA_LEN: usize = 40;
 
 /// EVAL script numkeys [key [key ...]] [arg [arg ...]]
 fn eval(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
@@ -118,6 +121,11 @@ pub(crate) enum Rights {
 
 /// Runs a script or function with the keys and arguments of its call.
 pub(crate) fn run(cx: &mut Cx<'_, '_>, args: Args<'_>, script: ScriptName<'_>, rights: Rights) -> Result<(), Error> {
+    if let ScriptName::Sha(sha) = script
+        && sha.len() != SHA_LEN
+    {
+        return Err(NO_SCRIPT);
+    }
     let count = match script {
         ScriptName::Function(_) => args.int(2).map_err(|_| Error::Text("ERR Bad number of keys provided"))?,
         _ => args.int(2)?,

@@ -22,8 +22,13 @@ pub enum SettingKind {
         /// Greatest.
         max: i64,
     },
-    /// Bytes, with units `kb`, `mb`, `gb` (1024-based) and `k`, `m`, `g` (1000-based).
-    Memory,
+    /// Bytes within bounds, with units `kb`, `mb`, `gb` (1024-based) and `k`, `m`, `g` (1000-based).
+    Memory {
+        /// Least.
+        min: i64,
+        /// Greatest.
+        max: i64,
+    },
     /// `yes` or `no`.
     Bool,
     /// One of these words.
@@ -83,6 +88,9 @@ const fn int(min: i64, max: i64) -> SettingKind {
 }
 
 const SIZE: SettingKind = int(0, i64::MAX);
+const MEMORY: SettingKind = SettingKind::Memory { min: 0, max: i64::MAX };
+/// Keys and strings are never longer than 512 MB, so nobody can ask for longer ones.
+const STRING: SettingKind = SettingKind::Memory { min: 1 << 20, max: 512 << 20 };
 const POLICIES: SettingKind = SettingKind::Choice(&[
     "volatile-lru",
     "volatile-lfu",
@@ -97,12 +105,12 @@ const POLICIES: SettingKind = SettingKind::Choice(&[
 #[rustfmt::skip]
 settings! {
     Databases "databases" int(1, 16_384), "16", AtStart, "Number of databases.";
-    Maxmemory "maxmemory" SettingKind::Memory, "0", Always, "Bytes of data above which writes that need memory are refused; 0 for no limit.";
+    Maxmemory "maxmemory" MEMORY, "0", Always, "Bytes of data above which writes that need memory are refused; 0 for no limit.";
     MaxmemoryPolicy "maxmemory-policy" POLICIES, "noeviction", Always, "What to do when memory is full; also decides how accesses are stamped.";
     Maxclients "maxclients" int(1, 1_000_000), "10000", Always, "Connections beyond this number are refused.";
     Timeout "timeout" int(0, i32::MAX as i64), "0", Always, "Seconds after which an idle connection is closed; 0 for never.";
-    ProtoMaxBulkLen "proto-max-bulk-len" SettingKind::Memory, "512mb", Always, "Longest string a client can send or make.";
-    ClientQueryBufferLimit "client-query-buffer-limit" SettingKind::Memory, "1gb", Always, "Most bytes a client can have sent without a complete command.";
+    ProtoMaxBulkLen "proto-max-bulk-len" STRING, "512mb", Always, "Longest string a client can send or make, at most 512mb.";
+    ClientQueryBufferLimit "client-query-buffer-limit" MEMORY, "1gb", Always, "Most bytes a client can have sent without a complete command.";
     ClientOutputBufferLimit "client-output-buffer-limit" SettingKind::OutputLimits, output_limit::DEFAULT, Always, "What may wait to be sent to clients of a kind: bytes at once, bytes for long, and how many seconds long is.";
     Requirepass "requirepass" SettingKind::Text, "", Always, "Password of the default user; empty for none.";
     LfuLogFactor "lfu-log-factor" int(0, i32::MAX as i64), "10", Always, "How slowly the access counter of LFU policies grows.";
@@ -110,18 +118,18 @@ settings! {
     ListMaxListpackSize "list-max-listpack-size" int(i32::MIN as i64, i32::MAX as i64), "-2", Always, "Entries of a list's packed block if positive; -1 to -5 for 4 to 64 KiB.";
     ListCompressDepth "list-compress-depth" int(0, i32::MAX as i64), "0", NoEffect, "Chunks at either end of a list that are not compressed; no chunk is.";
     HashMaxListpackEntries "hash-max-listpack-entries" SIZE, "512", Always, "Fields up to which a hash stays packed.";
-    HashMaxListpackValue "hash-max-listpack-value" SIZE, "64", Always, "Bytes of a field or value up to which a hash stays packed.";
+    HashMaxListpackValue "hash-max-listpack-value" MEMORY, "64", Always, "Bytes of a field or value up to which a hash stays packed.";
     SetMaxIntsetEntries "set-max-intset-entries" SIZE, "512", Always, "Members up to which a set of integers stays an array.";
     SetMaxListpackEntries "set-max-listpack-entries" SIZE, "128", Always, "Members up to which a set stays packed.";
-    SetMaxListpackValue "set-max-listpack-value" SIZE, "64", Always, "Bytes of a member up to which a set stays packed.";
+    SetMaxListpackValue "set-max-listpack-value" MEMORY, "64", Always, "Bytes of a member up to which a set stays packed.";
     ZsetMaxListpackEntries "zset-max-listpack-entries" SIZE, "128", Always, "Members up to which a sorted set stays packed.";
-    ZsetMaxListpackValue "zset-max-listpack-value" SIZE, "64", Always, "Bytes of a member up to which a sorted set stays packed.";
-    StreamNodeMaxBytes "stream-node-max-bytes" SettingKind::Memory, "4096", Always, "Bytes up to which a node of a stream takes another entry; 0 for no limit.";
+    ZsetMaxListpackValue "zset-max-listpack-value" MEMORY, "64", Always, "Bytes of a member up to which a sorted set stays packed.";
+    StreamNodeMaxBytes "stream-node-max-bytes" MEMORY, "4096", Always, "Bytes up to which a node of a stream takes another entry; 0 for no limit.";
     StreamNodeMaxEntries "stream-node-max-entries" SIZE, "100", Always, "Entries of a node of a stream; 0 for no limit.";
     BusyReplyThreshold "busy-reply-threshold" int(0, i64::MAX), "5000", Always, "Milliseconds after which a running script is reported to other clients and can be killed; 0 for never.";
     ScriptTimeLimit "script-time-limit" int(0, i64::MAX), "0", Always, "Milliseconds after which a script is stopped, whether or not it has written, which leaves its changes half done; 0 for never.";
-    HllSparseMaxBytes "hll-sparse-max-bytes" SettingKind::Memory, "3000", Always, "Bytes up to which a HyperLogLog stays sparse.";
-    LuaMemoryLimit "lua-memory-limit" SettingKind::Memory, "256mb", Always, "Bytes a script may hold.";
+    HllSparseMaxBytes "hll-sparse-max-bytes" MEMORY, "3000", Always, "Bytes up to which a HyperLogLog stays sparse.";
+    LuaMemoryLimit "lua-memory-limit" MEMORY, "256mb", Always, "Bytes a script may hold.";
     Appendonly "appendonly" SettingKind::Bool, "no", AtStart, "Whether changes are written to the append-only log.";
     Appendfsync "appendfsync" SettingKind::Choice(&["always", "everysec", "no"]), "everysec", Always, "When the log is forced to disk.";
     Dir "dir" SettingKind::Text, "./data", AtStart, "Directory of the data files.";
@@ -201,7 +209,7 @@ impl Settings {
             SettingKind::Events => notifications::text(self.int(setting)),
             SettingKind::Bool => if self.is_on(setting) { "yes" } else { "no" }.into(),
             SettingKind::Choice(words) => words[self.size(setting)].into(),
-            SettingKind::Int { .. } | SettingKind::Memory => self.int(setting).to_string(),
+            SettingKind::Int { .. } | SettingKind::Memory { .. } => self.int(setting).to_string(),
         }
     }
 
@@ -265,8 +273,9 @@ pub fn parse(row: &SettingRow, value: &[u8]) -> Result<SettingValue, String> {
             Some(_) => Err(format!("argument must be between {min} and {max} inclusive")),
             None => Err("argument couldn't be parsed into an integer".into()),
         },
-        SettingKind::Memory => match parse_memory(value) {
-            Some(bytes) => Ok(SettingValue::Number(bytes)),
+        SettingKind::Memory { min, max } => match parse_memory(value) {
+            Some(bytes) if (min..=max).contains(&bytes) => Ok(SettingValue::Number(bytes)),
+            Some(_) => Err(format!("argument must be between {min} and {max} inclusive")),
             None => Err("argument must be a memory value".into()),
         },
         SettingKind::Bool if value.eq_ignore_ascii_case(b"yes") => Ok(SettingValue::Number(1)),
@@ -290,10 +299,10 @@ pub fn parse(row: &SettingRow, value: &[u8]) -> Result<SettingValue, String> {
     }
 }
 
-/// Reads `2gb`, `100mb`, `1k`, `512`.
+/// Reads `2gb`, `100mb`, `1k`, `512`; no digits are none, as redis-server reads them.
 pub fn parse_memory(value: &[u8]) -> Option<i64> {
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let number = decimal::parse_i64(&value[..digits])?;
+    let number = if digits == 0 { 0 } else { decimal::parse_i64(&value[..digits])? };
     let unit: i64 = match value[digits..].to_ascii_lowercase().as_slice() {
         b"" | b"b" => 1,
         b"k" => 1000,

@@ -171,6 +171,8 @@ fn index_span(first: i64, last: i64, len: usize, direction: Direction) -> Range<
 
 /// Reads a bound of a range of scores as `strtod` would: blanks before the number are skipped, nothing at all is zero, what is too large is infinite.
 fn score_bound(text: &[u8]) -> Result<Bound<f64>, Error> {
+    // redis-server reads a bound, other than a score, as a C string.
+    let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
     let (number, bound): (_, fn(f64) -> Bound<f64>) = match text {
         [b'(', number @ ..] => (number, Bound::Excluded),
         number => (number, Bound::Included),

@@ -103,11 +103,17 @@ impl Set {
     /// `seed` must be secret, it goes into the hash function of a table.
     #[inline]
     pub fn reserve(&mut self, first: &[u8], members: usize, limits: &Limits, seed: u64) {
+        let packs = members <= limits.set_max_listpack_entries;
         let fits = match self {
-            Set::Ints(ints) if !ints.is_empty() || Item::of(first).as_int().is_some() => {
-                members <= limits.set_max_intset_entries
+            Set::Ints(ints) if !ints.is_empty() => members <= limits.set_max_intset_entries,
+            Set::Ints(_) if Item::of(first).as_int().is_some() => {
+                // Only a set that is just made can be packed for being too long an array.
+                if packs && members > limits.set_max_intset_entries {
+                    *self = Set::Packed(Packed::new());
+                }
+                packs || members <= limits.set_max_intset_entries
             }
-            Set::Ints(_) | Set::Packed(_) => members <= limits.set_max_listpack_entries,
+            Set::Ints(_) | Set::Packed(_) => packs,
             Set::Table(_) => true,
         };
         if !fits {

@@ -59,7 +59,7 @@ fn flag(row: &'static SettingRow) -> Arg {
 fn value_name(row: &SettingRow) -> &'static str {
     match row.kind {
         SettingKind::Int { .. } => "NUMBER",
-        SettingKind::Memory => "BYTES",
+        SettingKind::Memory { .. } => "BYTES",
         SettingKind::Bool => "YES|NO",
         SettingKind::Choice(_) => "WORD",
         SettingKind::Events => "LETTERS",

@@ -282,11 +282,11 @@ impl ReplyWriter<'_> {
     fn table(&self, table: &Table, depth: usize, end: usize, reply: &mut Vec<u8>) -> mlua::Result<()> {
         let names = self.names;
         if let Value::String(text) = table.raw_get(&names.err)? {
-            status(b'-', &text.as_bytes(), reply);
+            status(b'-', before_nul(&text.as_bytes()), reply);
             return Ok(());
         }
         if let Value::String(text) = table.raw_get(&names.ok)? {
-            status(b'+', &text.as_bytes(), reply);
+            status(b'+', before_nul(&text.as_bytes()), reply);
             return Ok(());
         }
         match table.raw_get(&names.double)? {
@@ -404,6 +404,11 @@ fn bulk(text: &[u8], reply: &mut Vec<u8>) {
     header(b'$', text.len() as i64, reply);
     reply.extend_from_slice(text);
     reply.extend_from_slice(b"\r\n");
+}
+
+/// What of a script's status or error is replied: redis-server takes it for a C string.
+fn before_nul(text: &[u8]) -> &[u8] {
+    text.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
 fn status(kind: u8, text: &[u8], reply: &mut Vec<u8>) {

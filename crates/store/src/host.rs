@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::resource::{Usage, UsageWho, getrusage};
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use redpoll_commands::engine::{Host, Shutdown};
 use redpoll_commands::error::{Error, NOTHING_TO_END, NOTHING_TO_SAVE_TO, SHUTDOWN_FAILED};
@@ -108,9 +108,8 @@ fn cpu() -> Vec<(String, String)> {
     let mut lines = Vec::new();
     for (who, suffix) in [(UsageWho::RUSAGE_SELF, ""), (UsageWho::RUSAGE_CHILDREN, "_children")] {
         let Ok(usage) = getrusage(who) else { continue };
-        let times: [(&str, fn(&Usage) -> TimeVal); 2] = [("sys", Usage::system_time), ("user", Usage::user_time)];
-        for (name, time) in times {
-            lines.push(line(&format!("used_cpu_{name}{suffix}"), seconds(time(&usage))));
+        for (name, time) in [("sys", usage.system_time()), ("user", usage.user_time())] {
+            lines.push(line(&format!("used_cpu_{name}{suffix}"), seconds(time)));
         }
     }
     lines

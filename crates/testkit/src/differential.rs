@@ -9,7 +9,9 @@
 //! The stream is cut into rounds of [`ROUND`] commands. Each round has a seed of its own, starts from empty databases
 //! and fresh connections and ends with a comparison of all keys by type, encoding, expiry and value, so a difference
 //! needs one round to be seen again and a shorter stream to be explained. Rounds alternate between RESP2 and RESP3 and
-//! between the default and very small encoding thresholds, so that values change their encoding all the time.
+//! between the default and very small encoding thresholds, which also change in mid-stream, so that values change their
+//! encoding all the time. At the end the contents are compared key by key, and as a whole by DEBUG DIGEST where both
+//! targets allow it.
 //!
 //! Few keys are drawn, so commands meet values of the wrong type; arguments come from edge cases as often as from the
 //! middle; a few per cent of the commands are damaged on purpose. What cannot be equal is kept out by construction:
@@ -20,6 +22,7 @@ mod compare;
 mod families;
 mod generate;
 mod grammar;
+mod scripts;
 mod shrink;
 mod streams;
 
@@ -28,8 +31,8 @@ pub use families::Family;
 
 use crate::client::{Protocol, Target, command, display};
 use crate::{Random, Reply};
-use compare::{Comparer, contents};
-use generate::Generator;
+use compare::{Comparer, contents, digest};
+use generate::{Additions, Generator};
 use std::fmt;
 
 /// Commands of one round.
@@ -68,7 +71,8 @@ impl Plan {
 /// Whether the rounds change the encoding thresholds by CONFIG SET.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Thresholds {
-    /// Every other pair of rounds runs with thresholds so small that values change encoding often.
+    /// Of three pairs of rounds, one keeps the default thresholds, one begins with them and changes them as it goes, and
+    /// one begins with thresholds so small that values change encoding often, and changes them too.
     Vary,
     /// The targets keep theirs; for targets without CONFIG.
     Keep,
@@ -174,12 +178,17 @@ pub fn rerun(
 
 fn run_round(plan: &Plan, round: usize, pair: &mut Pair<'_>, summary: &mut Summary) -> Result<(), Box<Failure>> {
     let settings = Settings::of(plan, round);
-    let mut generator = Generator::new(Random::new(plan.seed).fork(round as u64), &plan.families, &plan.without);
+    let changing = settings.thresholds != RoundThresholds::Kept;
+    let drawn = |family: &&Family| changing || **family != Family::Thresholds;
+    let families: Vec<Family> = plan.families.iter().filter(drawn).copied().collect();
+    let additions = if changing { Additions::Few } else { Additions::Any };
+    let random = Random::new(plan.seed).fork(round as u64);
+    let mut generator = Generator::new(random, &families, &plan.without, additions);
     let commands: Vec<Command> = (0..ROUND).map(|_| generator.next()).collect();
     let Err(mismatch) = pair.replay(&settings, &commands, summary) else { return Ok(()) };
     let (commands, mismatch) =
         shrink::shrink(commands, mismatch, |commands| pair.replay(&settings, commands, &mut Summary::default()).err());
-    let Settings { protocol, setup } = settings;
+    let Settings { protocol, setup, .. } = settings;
     Err(Box::new(Failure { seed: plan.seed, round, protocol, commands, setup, mismatch }))
 }
 
@@ -187,7 +196,19 @@ fn run_round(plan: &Plan, round: usize, pair: &mut Pair<'_>, summary: &mut Summa
 #[derive(Clone, Debug)]
 struct Settings {
     protocol: Protocol,
+    thresholds: RoundThresholds,
     setup: Vec<Command>,
+}
+
+/// The thresholds of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RoundThresholds {
+    /// Those there are, throughout.
+    Kept,
+    /// The defaults at first.
+    Default,
+    /// Small ones at first.
+    Small,
 }
 
 impl Settings {
@@ -197,20 +218,27 @@ impl Settings {
             "CONFIG SET zset-max-listpack-entries 128 zset-max-listpack-value 64",
             "CONFIG SET set-max-intset-entries 512",
             "CONFIG SET list-max-listpack-size -2",
+            "CONFIG SET set-max-listpack-entries 128 set-max-listpack-value 64",
         ];
         const SMALL: &[&str] = &[
             "CONFIG SET hash-max-listpack-entries 4 hash-max-listpack-value 16",
             "CONFIG SET zset-max-listpack-entries 4 zset-max-listpack-value 16",
             "CONFIG SET set-max-intset-entries 3",
             "CONFIG SET list-max-listpack-size 3",
+            "CONFIG SET set-max-listpack-entries 4 set-max-listpack-value 16",
         ];
         let protocol = if round.is_multiple_of(2) { Protocol::Resp2 } else { Protocol::Resp3 };
-        let lines = match plan.thresholds {
-            Thresholds::Keep => &[],
-            Thresholds::Vary if (round / 2).is_multiple_of(2) => DEFAULT,
-            Thresholds::Vary => SMALL,
+        let thresholds = match (plan.thresholds, (round / 2) % 3) {
+            (Thresholds::Keep, _) | (_, 0) => RoundThresholds::Kept,
+            (_, 1) => RoundThresholds::Default,
+            _ => RoundThresholds::Small,
         };
-        Self { protocol, setup: lines.iter().map(|line| command(line)).collect() }
+        let lines = match (plan.thresholds, thresholds) {
+            (Thresholds::Keep, _) => &[],
+            (_, RoundThresholds::Small) => SMALL,
+            _ => DEFAULT,
+        };
+        Self { protocol, thresholds, setup: lines.iter().map(|line| command(line)).collect() }
     }
 }
 
@@ -257,14 +285,21 @@ impl Pair<'_> {
             let what = format!("the final contents of {key}");
             return Err(Mismatch { at, what, left: show(left), right: show(right) });
         }
+        if let (Some(left), Some(right)) = (digest(self.left), digest(self.right))
+            && left != right
+        {
+            return Err(Mismatch { at, what: "DEBUG DIGEST".into(), left, right });
+        }
         Ok(())
     }
 }
 
 fn prepare(target: &mut dyn Target, settings: &Settings) {
     target.set_protocol(settings.protocol);
-    for args in [command("FLUSHALL")].iter().chain(&settings.setup) {
+    for args in [command("FLUSHALL"), command("SCRIPT FLUSH")].iter().chain(&settings.setup) {
         let reply = target.call(args);
-        assert!(reply.is_simple("OK"), "{} was answered by {}", display(args), reply.print());
+        // A threshold that only newer servers know may be refused by an older one.
+        let unknown = reply.print().contains("Unknown option") && args[2].starts_with(b"set-max-listpack");
+        assert!(reply.is_simple("OK") || unknown, "{} was answered by {}", display(args), reply.print());
     }
 }

@@ -95,13 +95,18 @@ fn form_after(form: &'static str, step: &Step, before: &BTreeSet<Vec<u8>>) -> &'
         Step::InsertInt(number) => insert(number.to_string().as_bytes()),
         Step::Remove(_) | Step::Pop(_) => form,
         Step::Reserve(first, members) => match form {
-            "intset" if !before.is_empty() || is_int(first) => {
+            "intset" if !before.is_empty() => {
                 if *members > 4 {
                     "hashtable"
                 } else {
                     form
                 }
             }
+            "intset" if is_int(first) => match *members {
+                ..=4 => form,
+                5..=6 => "listpack",
+                _ => "hashtable",
+            },
             "intset" | "listpack" => {
                 if *members > 6 {
                     "hashtable"

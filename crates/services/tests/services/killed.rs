@@ -43,7 +43,7 @@ const TURN: &str = "REDPOLL_TEST_RECORDER_TURN";
 const ACKNOWLEDGED: &str = "acknowledged ";
 
 /// What recorders were told: their batches, and the ids of the triggers these fired.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Told {
     batches: HashSet<u64>,
     triggers: HashSet<String>,
@@ -221,7 +221,8 @@ pub(crate) async fn killed_recorder_leaves_whole_batches(place: Place) {
     victims.kill().await;
     survivors.join_all().await;
 
-    check(&events, &told.lock().unwrap()).await;
+    let told = told.lock().unwrap().clone();
+    check(&events, &told).await;
     take_over(&events, 1).await;
 }
 
@@ -234,7 +235,8 @@ async fn killed_owner_of_a_store_loses_nothing_acknowledged() {
         let owner = Victims::start_process(&format!("embedded:{dir}"), "own", turn, &told);
         await_batches(&told, KILL_AFTER).await;
         owner.kill().await;
-        check(&own(dir).events(&Tenant::default()), &told.lock().unwrap()).await;
+        let told = told.lock().unwrap().clone();
+        check(&own(dir).events(&Tenant::default()), &told).await;
     }
     take_over(&own(dir).events(&Tenant::default()), KILLS).await;
 }

@@ -267,6 +267,12 @@ pub(super) fn contents(target: &mut dyn Target) -> BTreeMap<String, Entry> {
     entries
 }
 
+/// The sum of all databases; nothing from a target that does not allow DEBUG.
+pub(super) fn digest(target: &mut dyn Target) -> Option<String> {
+    let reply = target.call(&command("DEBUG DIGEST"));
+    (!matches!(reply, Reply::Error(_))).then(|| reply.print())
+}
+
 fn read_entry(target: &mut dyn Target, key: &[u8]) -> Entry {
     let mut ask = |before: &str, after: &str| {
         let mut args = command(before);

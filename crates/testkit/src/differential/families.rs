@@ -2,7 +2,13 @@
 //!
 //! A row repeated or given twice is drawn twice as often. Commands newer than Redis 7.0 are absent, because the oracle
 //! that distributions install does not know them; so are commands that read the clock, block, or draw at random in a
-//! way that changes data.
+//! way that changes data. ZRANK and ZREVRANK are never damaged: 7.2 takes one more argument, WITHSCORE, so that a
+//! transaction with one is refused by 7.0 only and everything after it differs. BITFIELD is drawn without OVERFLOW FAIL:
+//! when all of it fails on a missing key, redis-server makes the key but tells nobody who watches it. Nor does its SET
+//! draw the least integer, which redis-server takes for too large a number instead of too small a one.
+//!
+//! The thresholds of encodings change in mid-stream like any other data. `set-max-listpack-*` is newer than 7.0; what a
+//! 7.0 answers to it is one of the differences the caller of the test lists.
 
 use super::compare::Rule;
 use super::streams::STREAMS;
@@ -28,6 +34,10 @@ pub enum Family {
     Streams,
     /// MULTI, EXEC, WATCH.
     Transactions,
+    /// EVAL and its relatives, with the scripts of `scripts`.
+    Scripts,
+    /// CONFIG SET of the thresholds at which values change their encoding.
+    Thresholds,
 }
 
 /// A row of the table.
@@ -67,7 +77,7 @@ use Rule::{Encoding, Exact, Floats, Near, Pairs, Scan, ScanPairs, Shape, Unorder
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Strings,
         Self::Bitmaps,
         Self::Keys,
@@ -77,6 +87,8 @@ impl Family {
         Self::SortedSets,
         Self::Streams,
         Self::Transactions,
+        Self::Scripts,
+        Self::Thresholds,
     ];
 
     /// Gives the lower-case name, as on a command line.
@@ -91,13 +103,17 @@ impl Family {
             Self::SortedSets => "sortedsets",
             Self::Streams => "streams",
             Self::Transactions => "transactions",
+            Self::Scripts => "scripts",
+            Self::Thresholds => "thresholds",
         }
     }
 
     /// The keys that commands of this family mostly use.
     pub(super) fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::Strings | Self::Keys | Self::Transactions => &["s0", "s1", "s2", "{t}s"],
+            Self::Strings | Self::Keys | Self::Transactions | Self::Scripts | Self::Thresholds => {
+                &["s0", "s1", "s2", "{t}s"]
+            }
             Self::Bitmaps => &["b0", "b1", "s2"],
             Self::Hashes => &["h0", "h1", "h2", "{t}h"],
             Self::Lists => &["l0", "l1", "l2", "{t}l"],
@@ -118,6 +134,23 @@ impl Family {
             Self::SortedSets => SORTED_SETS,
             Self::Streams => STREAMS,
             Self::Transactions => TRANSACTIONS,
+            Self::Scripts => SCRIPTS,
+            Self::Thresholds => THRESHOLDS,
+        }
+    }
+
+    /// The upper-case names of its commands, a name for each row.
+    pub fn commands(self) -> impl Iterator<Item = &'static str> {
+        self.rows().iter().map(Row::name)
+    }
+
+    /// How many of the draws that hit this family are drawn again, in eighths: what decides about everything after it is
+    /// wanted less often.
+    pub(super) fn reluctance(self) -> u64 {
+        match self {
+            Self::Transactions => 6,
+            Self::Thresholds => 7,
+            _ => 0,
         }
     }
 }
@@ -159,7 +192,7 @@ const BITMAPS: &[Row] = &[
     row("BITPOS key bit [index [index [BYTE | BIT]]]", Exact),
     row("BITOP (AND | OR | XOR) key key...", Exact),
     row("BITOP NOT key key", Exact),
-    row("BITFIELD key [GET ('u8 | 'i16 | 'u63 | 'i64 | 'u64) offset] [OVERFLOW (WRAP | SAT | FAIL)] [SET ('u8 | 'i16) offset integer] [INCRBY ('u8 | 'i5 | 'i64) (offset | #3) integer]", Exact),
+    row("BITFIELD key [GET ('u8 | 'i16 | 'u63 | 'i64 | 'u64) offset] [OVERFLOW (WRAP | SAT)] [SET ('u8 | 'i16) offset count] [INCRBY ('u8 | 'i5 | 'i64) (offset | #3) integer]", Exact),
     row("PFADD 'p0 value...", Exact),
     row("PFADD 'p1 value...", Exact),
     row("PFCOUNT ('p0 | 'p1 | key | 'p0 'p1)", Exact),
@@ -288,8 +321,8 @@ const SORTED_SETS: &[Row] = &[
     row("ZCARD key", Exact),
     row("ZSCORE key member", Floats),
     row("ZMSCORE key member...", Floats),
-    row("ZRANK key member", Exact),
-    row("ZREVRANK key member", Exact),
+    intact("ZRANK key member", Exact),
+    intact("ZREVRANK key member", Exact),
     row("ZCOUNT key scorebound scorebound", Exact),
     row("ZRANGE key index index [REV] [WITHSCORES]", Floats),
     row("ZRANGE key scorebound scorebound BYSCORE [REV] [LIMIT index index] [WITHSCORES]", Floats),
@@ -330,4 +363,27 @@ const TRANSACTIONS: &[Row] = &[
     row("DISCARD", Exact),
     row("WATCH key...", Exact),
     row("UNWATCH", Exact),
+];
+
+#[rustfmt::skip]
+const SCRIPTS: &[Row] = &[
+    row("EVAL script", Exact),
+    row("EVAL script", Exact),
+    row("EVAL_RO script", Exact),
+    row("EVALSHA sha", Exact),
+    row("EVALSHA_RO sha", Exact),
+    row("SCRIPT LOAD scripttext", Exact),
+    row("SCRIPT EXISTS shasum...", Exact),
+    row("SCRIPT FLUSH [SYNC | ASYNC]", Exact),
+];
+
+/// A name and what it is set to; the template has room for several at once, as CONFIG SET has.
+#[rustfmt::skip]
+const THRESHOLDS: &[Row] = &[
+    row("CONFIG SET 'hash-max-listpack-entries (3 | 4 | 16 | 128 | 512) ['hash-max-listpack-value (0 | 4 | 16 | 64 | 1000)]", Exact),
+    row("CONFIG SET 'zset-max-listpack-entries (3 | 4 | 16 | 128) ['zset-max-listpack-value (0 | 4 | 16 | 64 | 1000)]", Exact),
+    row("CONFIG SET 'set-max-intset-entries (3 | 4 | 16 | 512)", Exact),
+    row("CONFIG SET 'set-max-listpack-entries (0 | 1 | 3 | 16 | 128) ['set-max-listpack-value (0 | 4 | 16 | 64 | 1000)]", Exact),
+    row("CONFIG SET 'list-max-listpack-size (-5 | -2 | -1 | 0 | 1 | 3 | 128)", Exact),
+    row("CONFIG GET ('hash-max-listpack-* | 'zset-max-listpack-* | 'set-max-intset-entries | 'list-max-listpack-size)", Pairs),
 ];

@@ -8,6 +8,7 @@
 use super::Command;
 use super::families::{Damage, Family, Row};
 use super::grammar::{self, Kind, Node};
+use super::scripts::SCRIPTS;
 use crate::Random;
 
 /// Keys that are only used with members of equal score.
@@ -65,6 +66,20 @@ pub(super) struct Generator {
     random: Random,
     families: Vec<(Family, Vec<Parsed>)>,
     in_transaction: bool,
+    additions: Additions,
+}
+
+/// How much one HSET, HMSET, SADD or ZADD may add.
+///
+/// 7.2 chooses the form of a collection by the number of arguments before it looks at them, 7.0 by what there is in the
+/// end. So where thresholds are small, naming more members than they allow makes a difference if some are the same or
+/// there already; growing beyond them by several commands does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Additions {
+    /// Anything.
+    Any,
+    /// No more than the smallest threshold.
+    Few,
 }
 
 struct Parsed {
@@ -74,7 +89,7 @@ struct Parsed {
 }
 
 impl Generator {
-    pub(super) fn new(random: Random, families: &[Family], without: &[String]) -> Self {
+    pub(super) fn new(random: Random, families: &[Family], without: &[String], additions: Additions) -> Self {
         assert!(!families.is_empty(), "nothing to draw from");
         let parse = |row: &'static Row| {
             let nodes = grammar::parse(row.template);
@@ -84,7 +99,7 @@ impl Generator {
         let rows = |family: &Family| family.rows().iter().filter(wanted).map(parse).collect::<Vec<_>>();
         let families: Vec<_> = families.iter().map(|family| (*family, rows(family))).collect();
         assert!(families.iter().all(|(_, rows)| !rows.is_empty()), "a family has no command left");
-        Self { random, families, in_transaction: false }
+        Self { random, families, in_transaction: false, additions }
     }
 
     /// Draws the next command.
@@ -104,6 +119,10 @@ impl Generator {
         if parsed.row.damage == Damage::Any && self.random.chance(1, 25) {
             self.damage(&mut args, parsed.has_time);
         }
+        if self.additions == Additions::Few {
+            truncate_additions(&mut args);
+        }
+        plain_zeros(&mut args);
         if self.random.chance(1, 20) {
             args[0].make_ascii_lowercase();
         }
@@ -112,10 +131,11 @@ impl Generator {
         args
     }
 
-    /// Transactions are rare; all other families are drawn alike.
+    /// Some families are rare; all others are drawn alike.
     fn draw_family<'a>(&mut self, families: &'a [(Family, Vec<Parsed>)]) -> &'a (Family, Vec<Parsed>) {
         let drawn = self.random.pick(families);
-        if drawn.0 == Family::Transactions && self.random.chance(3, 4) { self.random.pick(families) } else { drawn }
+        let again = drawn.0.reluctance() > 0 && self.random.chance(drawn.0.reluctance(), 8);
+        if again { self.random.pick(families) } else { drawn }
     }
 
     fn expand(&mut self, family: Family, node: &Node, args: &mut Command) {
@@ -138,6 +158,9 @@ impl Generator {
         let drawn = match kind {
             Kind::Key => self.key(family),
             Kind::CountedKeys => return self.counted_keys(family, args),
+            Kind::Script | Kind::Sha => return self.script(kind, args),
+            Kind::ScriptText => self.random.pick(SCRIPTS).text.into(),
+            Kind::ShaSum => self.random.pick(SCRIPTS).sha.into(),
             Kind::LexKey => self.word(LEX_KEYS),
             Kind::Value => self.value(),
             Kind::Field => self.field(),
@@ -178,7 +201,7 @@ impl Generator {
 
     fn key(&mut self, family: Family) -> Vec<u8> {
         const STRANGE: &[&str] = &["", "\0\r\n", "missing", "a-key-whose-name-is-longer-than-most-names-are"];
-        let own = !matches!(family, Family::Keys | Family::Transactions);
+        let own = !matches!(family, Family::Keys | Family::Transactions | Family::Scripts);
         if own && self.random.chance(7, 8) {
             return self.word(family.keys());
         }
@@ -194,6 +217,14 @@ impl Generator {
         let claimed = if self.random.chance(1, 15) { self.random.between(-1, 5) } else { count };
         args.push(claimed.to_string().into_bytes());
         (0..count).for_each(|_| args.push(self.key(family)));
+    }
+
+    fn script(&mut self, kind: Kind, args: &mut Command) {
+        let script = self.random.pick(SCRIPTS);
+        args.push(if kind == Kind::Sha { script.sha } else { script.text }.into());
+        args.push(script.keys.len().to_string().into_bytes());
+        script.keys.iter().for_each(|&family| args.push(self.key(family)));
+        (0..script.args).for_each(|_| args.push(self.value()));
     }
 
     fn value(&mut self) -> Vec<u8> {
@@ -250,6 +281,32 @@ impl Generator {
     }
 }
 
+/// The smallest number of entries that a threshold is set to.
+const LEAST_THRESHOLD: usize = 3;
+
+/// Leaves as many additions as the smallest threshold allows.
+fn truncate_additions(args: &mut Command) {
+    let pairs_begin = |args: &Command| {
+        let option = |arg: &Vec<u8>| ["NX", "XX", "GT", "LT", "CH", "INCR"].iter().any(|word| word.as_bytes() == arg);
+        2 + args.iter().skip(2).take_while(|arg| option(arg)).count()
+    };
+    let len = match args[0].as_slice() {
+        b"SADD" => 2 + LEAST_THRESHOLD,
+        b"HSET" | b"HMSET" => 2 + 2 * LEAST_THRESHOLD,
+        b"ZADD" => pairs_begin(args) + 2 * LEAST_THRESHOLD,
+        _ => return,
+    };
+    args.truncate(len);
+}
+
+/// Replaces -0 among several scores: 7.2 makes a set for the longest of the members at once and stores it there, 7.0
+/// begins with a packed one, where it becomes 0.
+fn plain_zeros(args: &mut Command) {
+    if args[0] == b"ZADD" && args.len() > 4 {
+        args.iter_mut().filter(|arg| *arg == b"-0").for_each(|arg| *arg = b"0".to_vec());
+    }
+}
+
 /// Durations that are no future: refused, or deleting at once.
 const SECONDS: &[&str] = &[
     "0",
@@ -272,7 +329,7 @@ mod tests {
 
     #[test]
     fn every_row_of_every_family_is_drawn() {
-        let mut generator = Generator::new(Random::new(1), &Family::ALL, &[]);
+        let mut generator = Generator::new(Random::new(1), &Family::ALL, &[], Additions::Any);
         let mut names: std::collections::BTreeSet<Vec<u8>> = std::collections::BTreeSet::new();
         for _ in 0..50_000 {
             names.insert(generator.next()[0].to_ascii_uppercase());
@@ -284,15 +341,28 @@ mod tests {
 
     #[test]
     fn commands_can_be_left_out() {
-        let mut generator = Generator::new(Random::new(1), &[Family::Strings], &["GET".to_owned()]);
+        let mut generator = Generator::new(Random::new(1), &[Family::Strings], &["GET".to_owned()], Additions::Any);
         let drawn = (0..5_000).filter(|_| generator.next()[0].eq_ignore_ascii_case(b"GET")).count();
         assert_eq!(drawn, 0);
     }
 
     #[test]
+    fn additions_are_few_where_thresholds_are_small() {
+        let check = |line: &str, expected: &str| {
+            let mut args = crate::client::command(line);
+            truncate_additions(&mut args);
+            assert_eq!(args, crate::client::command(expected));
+        };
+        check("HSET h a 1 b 2 c 3 d 4", "HSET h a 1 b 2 c 3");
+        check("SADD s a b c d", "SADD s a b c");
+        check("ZADD z NX CH 1 a 2 b 3 c 4 d", "ZADD z NX CH 1 a 2 b 3 c");
+        check("LPUSH l a a a a a a", "LPUSH l a a a a a a");
+    }
+
+    #[test]
     fn the_stream_belongs_to_the_seed() {
         let draw = |seed| {
-            let mut generator = Generator::new(Random::new(seed), &Family::ALL, &[]);
+            let mut generator = Generator::new(Random::new(seed), &Family::ALL, &[], Additions::Any);
             (0..100).map(|_| generator.next()).collect::<Vec<_>>()
         };
         assert_eq!(draw(5), draw(5));

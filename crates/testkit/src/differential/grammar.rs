@@ -91,6 +91,14 @@ kinds! {
     Pattern = "pattern",
     /// The number of a database that is used.
     Database = "database",
+    /// A script, the number of its keys, its keys and its arguments.
+    Script = "script",
+    /// The same with the sum of the script in its place.
+    Sha = "sha",
+    /// A script alone.
+    ScriptText = "scripttext",
+    /// The sum of a script alone.
+    ShaSum = "shasum",
 }
 
 impl Kind {
