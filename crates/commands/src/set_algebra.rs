@@ -32,13 +32,9 @@ pub(crate) fn sinter(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     answer(cx, args.from(1), intersection)
 }
 
-/// SINTERCARD numkeys key [key ...] [LIMIT limit]
-pub(crate) fn sintercard(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    let keys = args.size_from(1, 1, NUMKEYS)?;
-    if keys > args.len() - 2 {
-        return Err(TOO_MANY_KEYS);
-    }
-    let (mut limit, mut at) = (0, 2 + keys);
+/// Reads `[LIMIT limit]` of SINTERCARD and ZINTERCARD: how many members are worth counting.
+pub(crate) fn cardinality_limit(args: Args<'_>, mut at: usize) -> Result<usize, Error> {
+    let mut limit = 0;
     while at < args.len() {
         if !args.is(at, "LIMIT") {
             return Err(SYNTAX);
@@ -46,7 +42,16 @@ pub(crate) fn sintercard(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Erro
         limit = args.size_from(at + 1, 0, LIMIT_NEGATIVE)?;
         at += 2;
     }
-    let limit = if limit == 0 { usize::MAX } else { limit };
+    Ok(if limit == 0 { usize::MAX } else { limit })
+}
+
+/// SINTERCARD numkeys key [key ...] [LIMIT limit]
+pub(crate) fn sintercard(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    let keys = args.size_from(1, 1, NUMKEYS)?;
+    if keys > args.len() - 2 {
+        return Err(TOO_MANY_KEYS);
+    }
+    let limit = cardinality_limit(args, 2 + keys)?;
     let sets = sources(cx.db, &args.from(2)[..keys])?;
     let count = intersection(&sets, 0).take(limit).count();
     cx.out.int(count as i64);

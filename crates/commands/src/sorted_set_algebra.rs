@@ -12,8 +12,9 @@ use redpoll_structures::packed::Item;
 
 use crate::args::Args;
 use crate::cx::Cx;
-use crate::error::{Error, LIMIT_NEGATIVE, NOT_AN_INTEGER, SYNTAX, WEIGHT_NOT_A_FLOAT, WRONG_TYPE, no_input_keys};
+use crate::error::{Error, NOT_AN_INTEGER, SYNTAX, WEIGHT_NOT_A_FLOAT, WRONG_TYPE, no_input_keys};
 use crate::reply::{Elements, canonical};
+use crate::set_algebra::cardinality_limit;
 
 /// ZDIFF numkeys key [key ...] [WITHSCORES]
 pub(crate) fn zdiff(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
@@ -32,16 +33,8 @@ pub(crate) fn zinter(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// ZINTERCARD numkeys key [key ...] [LIMIT limit]
 pub(crate) fn zintercard(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    let (keys, mut at) = input_keys(cx.db, args, 1, "zintercard")?;
-    let mut limit = 0;
-    while at < args.len() {
-        if !args.is(at, "LIMIT") {
-            return Err(SYNTAX);
-        }
-        limit = args.size_from(at + 1, 0, LIMIT_NEGATIVE)?;
-        at += 2;
-    }
-    let limit = if limit == 0 { usize::MAX } else { limit };
+    let (keys, at) = input_keys(cx.db, args, 1, "zintercard")?;
+    let limit = cardinality_limit(args, at)?;
     let weights = vec![1.0; keys.len()];
     let count = intersection(sources(cx.db, keys, &weights), Aggregate::Sum).take(limit).count();
     cx.out.int(count as i64);

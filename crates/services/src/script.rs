@@ -4,8 +4,8 @@
 //! A step that needs shared functions names several files, which are joined in order. The rules for all of them:
 //!
 //! * every key is declared in KEYS, and all keys of a call share one hash tag;
-//! * time is `redis.call('TIME')`, the store's clock, as integer milliseconds;
-//! * numbers are written with `string.format('%.0f', n)`, since Lua's own conversion turns large ones into floats;
+//! * time is `now_ms` of [`COMMON`], the store's clock, as integer milliseconds;
+//! * numbers are written with `text` of [`COMMON`], since Lua's own conversion turns large ones into floats;
 //! * the language is Lua 5.1 without cjson, struct or bit.
 //!
 //! The first line sent is a shebang (Redis 7, Valkey, Redpoll), so the server knows whether a step may run when memory
@@ -15,6 +15,9 @@
 //! A script is called by its SHA-1 and sent in full only when the server answers NOSCRIPT.
 
 use std::sync::OnceLock;
+
+/// Functions that steps of every service use; the first part of those that do.
+pub const COMMON: &str = include_str!("common.lua");
 
 /// What the server should know about a script before it runs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,15 +14,6 @@ local EMPTY_KEPT_MS = 60000
 -- How many expired entries a step removes from the index besides its own work.
 local PRUNE_STEP = 8
 
-local function text(number)
-  return string.format('%.0f', number)
-end
-
-local function now_ms()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-
 -- Begins a new epoch with an empty index.
 local function begin_epoch()
   local time = redis.call('TIME')

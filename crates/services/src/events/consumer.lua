@@ -11,15 +11,6 @@ local CONSUMER, WINDOW, OUTBOX, TRIGGERS, DUE, READY = KEYS[1], KEYS[2], KEYS[3]
 local NAME = ARGV[1]
 local OPS = {'c', 'u', 'd', 'r', 't', 'm'}
 
-local function text(number)
-  return string.format('%.0f', number)
-end
-
-local function now_ms()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-
 -- Returns the definition, nil if there is no such consumer. A threshold of 0 is none.
 local function definition()
   local fields = redis.call('HMGET', CONSUMER, 'state', 'uid', 'max_events', 'max_time_ms', 'retention_ms',

@@ -14,15 +14,6 @@ local STATE = KEYS[1]
 local LIMIT, WINDOW, COST = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local TAKE = ARGV[4] == 'take'
 
-local function text(number)
-  return string.format('%.0f', number)
-end
-
-local function now_ms()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-
 local function decision(allowed, remaining, reset_at, retry_after, now)
   return {allowed and 1 or 0, math.max(0, remaining), reset_at, allowed and 0 or math.max(1, retry_after), now}
 end
