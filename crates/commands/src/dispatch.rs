@@ -82,6 +82,16 @@ struct Call {
     origin: Origin,
 }
 
+impl Call {
+    /// Takes the time anew when everybody else has been waited for: what they did and what expired meanwhile was not later than this.
+    fn catch_up(&mut self, engine: &Engine) {
+        if self.origin != Origin::Replay {
+            self.now = engine.clock.now();
+            self.stamped = self.now;
+        }
+    }
+}
+
 fn serve(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Writer, call: &mut Call) -> Outcome {
     let reply_start = out.len();
     match admit(engine, session, args, call.origin) {
@@ -210,6 +220,9 @@ fn execute(
                 return Vec::new();
             }
         };
+        if exclusive {
+            call.catch_up(engine);
+        }
         lock(engine, session, resolved, args, &mut passage.gate)
     };
     let effects = engine.effects();
