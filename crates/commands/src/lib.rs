@@ -80,6 +80,7 @@ mod stream_read;
 mod string;
 mod string_condition;
 mod string_counter;
+mod throttle;
 
 /// The Redis version whose commands and behaviour clients can rely on here; reported by HELLO and INFO.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -95,6 +96,7 @@ pub fn families() -> Vec<command::Family> {
         scripting::FAMILY,
         function::FAMILY,
         string::FAMILY,
+        throttle::FAMILY,
         string_condition::FAMILY,
         string_counter::FAMILY,
         lcs::FAMILY,

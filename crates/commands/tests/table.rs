@@ -37,6 +37,7 @@ const DIVERGENCES: &[Divergence] = &[
     differs("sunsubscribe", "key specifications", "shard channels are no keys, and there are no slots to find"),
     differs("xackdel", "name", "new in Redis 8.2"),
     differs("xdelex", "name", "new in Redis 8.2"),
+    differs("cl.throttle", "name", "the command of the module redis-cell"),
     differs("delex", "name", "new in 8.4"),
     differs("digest", "name", "new in 8.4"),
     differs("increx", "name", "new in 8.8"),
