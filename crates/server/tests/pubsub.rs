@@ -205,7 +205,8 @@ fn a_monitor_sees_commands_but_no_secrets() {
     client.call("GET n", "+QUEUED");
     client.call("EXEC", "*1\r\n$1\r\n1");
     client.send("NOSUCH command\r\nGET\r\n");
-    (client.line(), client.line());
+    client.line();
+    client.line();
     client.call("PING", "+PONG");
     let address = client.0.local_addr().expect("it is connected").to_string();
     for expected in [
