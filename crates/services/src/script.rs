@@ -6,6 +6,8 @@
 //! * every key is declared in KEYS, and all keys of a call share one hash tag;
 //! * time is `now_ms` of [`COMMON`], the store's clock, as integer milliseconds;
 //! * numbers are written with `text` of [`COMMON`], since Lua's own conversion turns large ones into floats;
+//! * the work of a call is bounded, by the call's own input or by a constant named in its file, however much there is
+//!   in the store: what has to be removed from a large collection is removed a little at a time, by rank;
 //! * the language is Lua 5.1 without cjson, struct or bit.
 //!
 //! The first line sent is a shebang (Redis 7, Valkey, Redpoll), so the server knows whether a step may run when memory
@@ -101,6 +103,38 @@ impl Script {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Commands whose work grows with what is in the store, and nothing in the call says how far.
+    const UNBOUNDED: &[&str] = &[
+        "ZREMRANGEBYSCORE",
+        "ZREMRANGEBYLEX",
+        "ZUNIONSTORE",
+        "ZINTERSTORE",
+        "ZDIFFSTORE",
+        "SMEMBERS",
+        "HKEYS",
+        "HVALS",
+        "'KEYS'",
+        "SCAN",
+        "while redis.call",
+    ];
+
+    #[test]
+    fn no_step_does_more_than_its_share() {
+        let mut files = 0;
+        for service in ["cache", "events", "ratelimit"] {
+            let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(service);
+            for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
+                if file.extension().is_some_and(|extension| extension == "lua") {
+                    let text = std::fs::read_to_string(&file).unwrap();
+                    let found: Vec<_> = UNBOUNDED.iter().filter(|word| text.contains(**word)).collect();
+                    assert!(found.is_empty(), "{} has {found:?}", file.display());
+                    files += 1;
+                }
+            }
+        }
+        assert!(files >= 30, "{files}");
+    }
 
     #[test]
     fn source_and_sha() {

@@ -99,7 +99,11 @@ mod tests {
 
     #[test]
     fn input_forms() {
-        let input = |text: &str| serde_json::from_str::<TtlInput>(text).map(Ttl::try_from);
+        let input = |text: &str| {
+            // As operations read it: from a value, not from text.
+            let value: serde_json::Value = serde_json::from_str(text)?;
+            serde_json::from_value::<TtlInput>(value).map(Ttl::try_from)
+        };
         assert_eq!(input("\"never\"").unwrap(), Ok(Ttl::Never));
         assert_eq!(input("5").unwrap(), Ttl::ms(5));
         assert!(input("0").unwrap().is_err());

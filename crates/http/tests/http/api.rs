@@ -22,6 +22,17 @@ async fn an_operation_takes_path_query_and_body() {
 }
 
 #[tokio::test]
+async fn a_value_comes_back_as_it_was_sent() {
+    let api = Api::new();
+    let value = r#"{"z":12345678901234567890123,"a":[-0.0,1.10,0.1234567890123456789012345678901],"m":{"y":1,"b":2}}"#;
+    let body = format!("{{\"value\": {value}}}");
+    let set = api.ask("PUT", "/v1/cache/n/entries/k", &[("content-type", "application/json")], &body).await;
+    assert_eq!(set.status, StatusCode::OK, "{}", set.text());
+    let found = api.get("/v1/cache/n/entries/k").await;
+    assert!(found.text().contains(value), "{}", found.text());
+}
+
+#[tokio::test]
 async fn a_path_parameter_may_hold_anything_and_wins_over_the_body() {
     let api = Api::new();
     let set = api.json("PUT", "/v1/cache/n/entries/a%2Fb%20%C3%A9?key=query", json!({"key": "body", "value": 1})).await;

@@ -88,37 +88,60 @@ impl Namespace {
 
     /// Removes all entries. They cease to exist in one step per partition; freeing their memory follows.
     pub async fn clear(&self) -> Result<u64> {
-        let retire = self
-            .partitions()
-            .map(|partition| partition.step(&steps::RETIRE, std::slice::from_ref(&partition.retired), &[]));
-        sum(self.services.backend().pipeline(retire.collect()).await?)?;
-        let mut open: Vec<&Partition> = self.partitions().collect();
+        let mut waiting: Vec<&Partition> = self.partitions().collect();
+        let mut open = Vec::new();
         let mut total = 0;
         for _ in 0..MAX_PAGES {
-            if open.is_empty() {
+            let (retired, refused) = self.retire(waiting).await?;
+            open.extend(retired);
+            waiting = refused;
+            if open.is_empty() && waiting.is_empty() {
                 return self.invalidated(total);
             }
-            let pages = open
-                .iter()
-                .map(|partition| Command::new("ZRANGE").key(&partition.retired).arg(0_u64).arg(PAGE - 1).repeatable());
-            let mut frees = Vec::new();
-            let mut next = Vec::new();
-            for (partition, reply) in open.iter().zip(self.services.backend().pipeline(pages.collect()).await?) {
-                let keys = texts(reply?)?;
-                if !keys.is_empty() {
-                    let stored: Vec<Key> = [partition.epoch(), &partition.retired]
-                        .into_iter()
-                        .cloned()
-                        .chain(keys.iter().map(|key| partition.entry(key)))
-                        .collect();
-                    frees.push(Command::script(&steps::RECLAIM, &stored, &keys));
-                    next.push(*partition);
-                }
-            }
-            total += sum(self.services.backend().pipeline(frees).await?)?;
-            open = next;
+            let (more, freed) = self.reclaim(&open).await?;
+            // What an earlier clearing has left behind stands in the way of this one.
+            let (_, freed_before) = self.reclaim(&waiting).await?;
+            total += freed + freed_before;
+            open = more;
         }
         Err(too_many_pages())
+    }
+
+    /// Retires partitions; returns those that are, and those in which an earlier list must be reclaimed first.
+    async fn retire<'a>(&self, partitions: Vec<&'a Partition>) -> Result<(Vec<&'a Partition>, Vec<&'a Partition>)> {
+        let retire =
+            |partition: &&Partition| partition.step(&steps::RETIRE, std::slice::from_ref(&partition.retired), &[]);
+        let replies = self.services.backend().pipeline(partitions.iter().map(retire).collect()).await?;
+        let (mut retired, mut refused) = (Vec::new(), Vec::new());
+        for (partition, reply) in partitions.into_iter().zip(replies) {
+            match reply?.as_i64() {
+                Some(1) => retired.push(partition),
+                _ => refused.push(partition),
+            }
+        }
+        Ok((retired, refused))
+    }
+
+    /// Frees a page of what each partition has retired; returns those that may have more, and how many were freed.
+    async fn reclaim<'a>(&self, partitions: &[&'a Partition]) -> Result<(Vec<&'a Partition>, u64)> {
+        let page = |partition: &&Partition| {
+            Command::new("ZRANGE").key(&partition.retired).arg(0_u64).arg(PAGE - 1).repeatable()
+        };
+        let replies = self.services.backend().pipeline(partitions.iter().map(page).collect()).await?;
+        let (mut frees, mut more) = (Vec::new(), Vec::new());
+        for (partition, reply) in partitions.iter().zip(replies) {
+            let keys = texts(reply?)?;
+            if !keys.is_empty() {
+                let stored: Vec<Key> = [partition.epoch(), &partition.retired]
+                    .into_iter()
+                    .cloned()
+                    .chain(keys.iter().map(|key| partition.entry(key)))
+                    .collect();
+                frees.push(Command::script(&steps::RECLAIM, &stored, &keys));
+                more.push(*partition);
+            }
+        }
+        Ok((more, sum(self.services.backend().pipeline(frees).await?)?))
     }
 
     fn invalidated(&self, count: u64) -> Result<u64> {

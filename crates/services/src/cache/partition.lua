@@ -11,7 +11,7 @@ local EPOCH, EXPIRY, TAGS, MEMBERS, STAMPS = KEYS[1], KEYS[2], KEYS[3], KEYS[4],
 local STAMP_KEPT_MS = 600000
 -- How long an index without entries is kept.
 local EMPTY_KEPT_MS = 60000
--- How many expired entries a step removes from the index besides its own work.
+-- How many expired entries, or outdated stamps, a step removes from the index besides its own work.
 local PRUNE_STEP = 8
 
 -- Begins a new epoch with an empty index.
@@ -104,6 +104,9 @@ end
 -- Notes an invalidation: fills that began before it and carry the tag will be refused.
 local function stamp(tag, now)
   redis.call('ZADD', STAMPS, text(next_stamp(now)), tag)
-  redis.call('ZREMRANGEBYSCORE', STAMPS, '-inf', text(now - STAMP_KEPT_MS))
+  local outdated = redis.call('ZCOUNT', STAMPS, '-inf', text(now - STAMP_KEPT_MS))
+  if outdated > 0 then
+    redis.call('ZREMRANGEBYRANK', STAMPS, 0, math.min(outdated, PRUNE_STEP) - 1)
+  end
   redis.call('PEXPIRE', STAMPS, STAMP_KEPT_MS)
 end

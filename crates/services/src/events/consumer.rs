@@ -185,6 +185,37 @@ impl Target {
         }
     }
 
+    /// Reads what a definition stored; by way of a value, since an enum with a tag cannot take numbers of any precision
+    /// from text.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let value: serde_json::Value = serde_json::from_str(text).ok()?;
+        serde_json::from_value(value).ok()
+    }
+
+    /// Returns the command of the store that delivers there, if that is how it is done.
+    fn command(&self) -> Option<&'static str> {
+        match self {
+            Self::Pull | Self::Webhook { .. } => None,
+            Self::List { .. } => Some("RPUSH"),
+            Self::Stream { .. } => Some("XADD"),
+            Self::Channel { .. } => Some("PUBLISH"),
+        }
+    }
+
+    /// Refuses a target that the store has no command for: each trigger would die there.
+    async fn check_deliverable(&self, services: &Services) -> Result<()> {
+        let Some(name) = self.command() else {
+            return Ok(());
+        };
+        let command = Command::new("COMMAND").arg("INFO").arg(name).repeatable();
+        let reply = services.backend().call(command).await?;
+        match reply.as_array() {
+            Some([known]) if !known.is_nil() => Ok(()),
+            Some([_]) => Err(Error::invalid("target", format_args!("the store does not have the command {name}"))),
+            _ => Err(Error::unexpected("COMMAND INFO", &reply)),
+        }
+    }
+
     fn without_secrets(mut self) -> Self {
         if let Self::Webhook { secret, .. } = &mut self {
             *secret = None;
@@ -199,6 +230,7 @@ impl Events {
     pub async fn define(&self, consumer: &str, definition: &Definition) -> Result<ConsumerInfo> {
         definition.check(&self.services)?;
         let keys = self.keys(consumer)?;
+        definition.target.check_deliverable(&self.services).await?;
         self.register_tenant().await?;
         let settings = self.settings();
         let uid = uuid::Uuid::new_v4().simple().to_string();
@@ -387,8 +419,8 @@ impl Fields {
 
     fn info(&self, consumer: &str) -> Result<ConsumerInfo> {
         let target = self.0.get("target").map_or("", String::as_str);
-        let target: Target = serde_json::from_str(target)
-            .map_err(|error| Error::Backend(format!("consumer {consumer:?} has an unreadable target: {error}")))?;
+        let target = Target::parse(target)
+            .ok_or_else(|| Error::Backend(format!("consumer {consumer:?} has an unreadable target")))?;
         let threshold = |name| Some(self.number(name)).filter(|value| *value > 0);
         Ok(ConsumerInfo {
             consumer: consumer.to_owned(),

@@ -119,7 +119,7 @@ impl Events {
             _ => return Err(no_consumer(consumer)),
         };
         self.services.metrics().add(Counter::TriggersDead, number(Some(buried)).unwrap_or(0));
-        let target = target.as_str().and_then(|text| serde_json::from_str(text).ok()).ok_or_else(broken)?;
+        let target = target.as_str().and_then(Target::parse).ok_or_else(broken)?;
         let mut leases = Vec::with_capacity(leased.len() / 4);
         for parts in leased.chunks(4) {
             let [id, token, attempt, record] = parts else {

@@ -9,6 +9,17 @@
 --             | {'ok', now, one digit per event: 1 counted, 0 known already, events in the open window, its first
 --                and last time, {id, record, ... of the triggers fired}}
 local TIMELINE, SEEN = KEYS[7], KEYS[8]
+-- How many old events and ids a step removes, besides as many as it adds; so they cannot pile up.
+local PRUNE_STEP = 64
+
+-- Removes the oldest elements, `count` of them unless that is more than a step may.
+local function remove_oldest(key, count, added)
+  count = math.min(count, added + PRUNE_STEP)
+  if count > 0 then
+    redis.call('ZREMRANGEBYRANK', key, 0, count - 1)
+  end
+end
+
 local def = definition()
 if not def then
   return {'absent'}
@@ -38,13 +49,25 @@ if window and def.max_time > 0 and now >= window.first + def.max_time then
   window, changed = nil, true
 end
 
-redis.call('ZREMRANGEBYSCORE', SEEN, '-inf', text(now))
 local forgotten_at, with_ids = text(now + def.dedupe), false
 local flags, counted = {}, {}
+
+-- Remembers an id; tells whether it was known. One whose time is over may still lie there.
+local function is_known(id)
+  if redis.call('ZADD', SEEN, 'NX', forgotten_at, id) == 1 then
+    return false
+  end
+  if tonumber(redis.call('ZSCORE', SEEN, id)) > now then
+    return true
+  end
+  redis.call('ZADD', SEEN, forgotten_at, id)
+  return false
+end
+
 for index = 3, #ARGV, 4 do
   local id, op, source = ARGV[index], ARGV[index + 1], tonumber(ARGV[index + 2])
   with_ids = with_ids or id ~= ''
-  if id ~= '' and redis.call('ZADD', SEEN, 'NX', forgotten_at, id) == 0 then
+  if id ~= '' and is_known(id) then
     flags[#flags + 1] = '0'
   else
     flags[#flags + 1] = '1'
@@ -66,7 +89,8 @@ for index = 3, #ARGV, 4 do
   end
 end
 if with_ids then
-  redis.call('ZREMRANGEBYRANK', SEEN, 0, -def.dedupe_max - 1)
+  local over = redis.call('ZCOUNT', SEEN, '-inf', text(now))
+  remove_oldest(SEEN, math.max(over, redis.call('ZCARD', SEEN) - def.dedupe_max), #flags)
   redis.call('PEXPIREAT', SEEN, forgotten_at)
 end
 
@@ -92,13 +116,13 @@ if #counted > 0 then
     entries[#entries + 1] = string.format('%016.0f', sequence + offset) .. ';' .. ARGV[index + 1] .. ';'
       .. ARGV[index + 2] .. ';' .. ARGV[index + 3]
   end
-  redis.call('ZREMRANGEBYSCORE', TIMELINE, '-inf', text(now - def.retention))
+  remove_oldest(TIMELINE, redis.call('ZCOUNT', TIMELINE, '-inf', text(now - def.retention)), #counted)
   redis.call('ZADD', TIMELINE, unpack(entries))
-  local surplus = redis.call('ZCARD', TIMELINE) - def.timeline_max
+  local surplus = math.min(redis.call('ZCARD', TIMELINE) - def.timeline_max, #counted + PRUNE_STEP)
   if surplus > 0 then
     local last = redis.call('ZRANGE', TIMELINE, surplus - 1, surplus - 1, 'WITHSCORES')
     redis.call('HSET', CONSUMER, 'trimmed_ms', last[2])
-    redis.call('ZREMRANGEBYRANK', TIMELINE, 0, surplus - 1)
+    remove_oldest(TIMELINE, surplus, #counted)
   end
   redis.call('PEXPIREAT', TIMELINE, text(now + def.retention))
 end

@@ -20,7 +20,7 @@
 //! | algorithm | state | what it admits |
 //! |---|---|---|
 //! | fixed window | two numbers | `limit` per window, the first request opening the window; twice that across a border |
-//! | sliding log | one element per unit | exactly `limit` in any span of a window |
+//! | sliding log | an element per millisecond that admitted | exactly `limit` in any span of a window |
 //! | sliding counter | four numbers | nearly the same, assuming the earlier window was even |
 //! | token bucket (GCRA) | three numbers | `burst` at once, `limit` per window in the long run |
 //!
@@ -34,6 +34,11 @@
 //!
 //! The policy decides, [`OutagePolicy::Open`] or [`OutagePolicy::Closed`]; the decision says so in its `source` and is
 //! counted. Resetting is an error.
+//!
+//! # Work
+//!
+//! A step touches a few numbers. That of the sliding log searches among at most [`MAX_LOG_LIMIT`] elements, and takes
+//! 16 at most out of the log (`PRUNE_STEP` in its file), whatever the cost.
 //!
 //! Not here: which rules hold for whom, several rules at once, blocking, and HTTP headers.
 
@@ -55,7 +60,7 @@ pub use operations::SERVICE;
 /// Longest window, in milliseconds: 366 days.
 pub const MAX_WINDOW_MS: u64 = 366 * 86_400_000;
 
-/// Largest limit of a sliding log, which keeps an element per unit.
+/// Largest limit of a sliding log, which keeps up to so many elements.
 pub const MAX_LOG_LIMIT: u64 = 100_000;
 
 /// Largest product of limit or burst and window: keeps the arithmetic of the steps exact.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redpoll_services::events::webhook::{ATTEMPT_HEADER, ID_HEADER, SIGNATURE_HEADER, verify};
 use redpoll_services::events::{Definition, Deliverer, Event, Events, EventsSettings, Target, Trigger, Which};
-use redpoll_services::{Command, Services};
+use redpoll_services::{Command, Error, Services};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -316,40 +316,42 @@ pub(crate) async fn triggers_are_pushed_to_a_list(place: Place) {
     assert_eq!(pushed, triggers);
 }
 
-pub(crate) async fn triggers_are_appended_to_a_stream_if_there_are_streams(place: Place) {
+pub(crate) async fn triggers_are_appended_to_a_stream(place: Place) {
     let (services, events) = open(&place, quick()).await;
     let key = format!("stream-{}", uuid::Uuid::new_v4());
-    events.define("c", &to(Target::Stream { key: key.clone(), max_entries: Some(1000) })).await.unwrap();
+    let target = Target::Stream { key: key.clone(), max_entries: Some(1000) };
+    assert_eq!(events.define("c", &to(target.clone())).await.unwrap().target, target);
     let running = Running::start(&services);
     let triggers = events.record_many("c", &some(10)).await.unwrap().triggers;
-    eventually("an outcome", || async { events.status("c").await.unwrap().waiting == 0 }).await;
+    delivered(&events, "c", 1).await;
     running.stop().await;
-    let entries = services.backend().call(Command::new("XRANGE").key(&key).arg("-").arg("+")).await;
-    match entries {
-        Ok(entries) => {
-            let entry = entries.as_array().unwrap()[0].as_array().unwrap()[1].as_array().unwrap();
-            assert_eq!(entry[1].as_str(), Some(triggers[0].id.as_str()));
-            let trigger: Trigger = serde_json::from_slice(entry[5].as_bytes().unwrap()).unwrap();
-            assert_eq!(trigger, triggers[0]);
-        }
-        Err(_) => {
-            let dead = events.triggers("c", Which::Dead, 0, 10).await.unwrap();
-            let error = dead[0].error.as_deref();
-            assert_eq!((error, dead[0].attempts), (Some("the store does not have the command XADD"), 1));
-        }
-    }
+    let entries = services.backend().call(Command::new("XRANGE").key(&key).arg("-").arg("+")).await.unwrap();
+    let entry = entries.as_array().unwrap()[0].as_array().unwrap()[1].as_array().unwrap();
+    assert_eq!(entry[1].as_str(), Some(triggers[0].id.as_str()));
+    let trigger: Trigger = serde_json::from_slice(entry[5].as_bytes().unwrap()).unwrap();
+    assert_eq!(trigger, triggers[0]);
 }
 
 pub(crate) async fn triggers_are_published_to_a_channel(place: Place) {
     let (services, events) = open(&place, quick()).await;
     let channel = format!("channel-{}", uuid::Uuid::new_v4());
-    events.define("c", &to(Target::Channel { channel })).await.unwrap();
+    let target = to(Target::Channel { channel: channel.clone() });
+    let command = Command::new("COMMAND").arg("INFO").arg("PUBLISH");
+    if services.backend().call(command).await.unwrap().as_array().unwrap()[0].is_nil() {
+        // A store that cannot publish: better to say so at once than to let every trigger die.
+        let error = events.define("c", &target).await.unwrap_err();
+        assert!(matches!(error, Error::InvalidInput { field: "target", .. }), "{error:?}");
+        assert!(events.info("c").await.is_err());
+        return;
+    }
+    let mut listener = place.listen(&channel).await;
+    events.define("c", &target).await.unwrap();
     let running = Running::start(&services);
-    events.record_many("c", &some(10)).await.unwrap();
-    eventually("an outcome", || async { events.status("c").await.unwrap().waiting == 0 }).await;
+    let triggers = events.record_many("c", &some(10)).await.unwrap().triggers;
+    let heard: Trigger = serde_json::from_str(&listener.payload().await).unwrap();
+    assert_eq!(heard, triggers[0]);
+    delivered(&events, "c", 1).await;
     running.stop().await;
-    let status = events.status("c").await.unwrap();
-    assert_eq!((status.delivered_total, status.dead), (1, 0));
 }
 
 pub(crate) async fn wrong_type_of_a_target_key_is_dead_after_its_attempts(place: Place) {

@@ -72,7 +72,7 @@ on_every_backend! {
         attempts_run_out_and_requeue_delivers
         one_slow_receiver_does_not_hold_up_the_others
         triggers_are_pushed_to_a_list
-        triggers_are_appended_to_a_stream_if_there_are_streams
+        triggers_are_appended_to_a_stream
         triggers_are_published_to_a_channel
         wrong_type_of_a_target_key_is_dead_after_its_attempts
         a_dead_deliverers_lease_ends;
@@ -118,6 +118,7 @@ on_every_backend! {
         waiting_is_bounded;
     operations:
         cache_round_trip
+        numbers_come_back_as_they_were_given
         rate_round_trip;
     ratelimit:
         hammering_admits_exactly_the_limit
@@ -132,7 +133,11 @@ on_every_backend! {
         state_always_expires
         changed_limit_and_window
         subjects_rules_and_tenants_are_apart
-        void_state_of_a_clock_that_went_back;
+        void_state_of_a_clock_that_went_back
+        peek_leaves_void_state_as_it_is
+        a_log_grows_by_requests_and_not_by_cost
+        a_log_knows_whose_leaving_makes_room
+        a_log_is_pruned_a_little_at_a_time;
     triggers:
         one_trigger_per_crossing_of_32_recorders
         ack_of_a_lost_lease_is_refused

@@ -42,6 +42,22 @@ fn tables_are_consistent() {
     }
 }
 
+/// What no integer or float of the machine holds, and what has several ways to be written.
+const NUMBERS: &str =
+    r#"{"z":12345678901234567890123,"a":[-0.0,1.10,1e400,0.1234567890123456789012345678901,18446744073709551616]}"#;
+
+pub(crate) async fn numbers_come_back_as_they_were_given(place: Place) {
+    let services = place.services().await;
+    let tenant = tenant().name().to_owned();
+    let value: Json = serde_json::from_str(NUMBERS).unwrap();
+    let entry = json!({"tenant": tenant, "namespace": "n", "key": "k"});
+    let mut input = entry.clone();
+    input["value"] = value;
+    run(&services, "cache", "set", input).await.unwrap();
+    let found = run(&services, "cache", "get", entry).await.unwrap();
+    assert_eq!(found["value"].to_string(), NUMBERS);
+}
+
 pub(crate) async fn cache_round_trip(place: Place) {
     let services = place.services().await;
     let tenant = tenant().name().to_owned();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_services::metrics::Counter;
-use redpoll_services::ratelimit::{Algorithm, Decision, DecisionSource, OutagePolicy, RateLimit, Rule};
+use redpoll_services::ratelimit::{Algorithm, Decision, DecisionSource, MAX_LOG_LIMIT, OutagePolicy, RateLimit, Rule};
 use redpoll_services::{Command, Error, Services, Settings, Tenant};
 use tokio::runtime::Handle;
 use tokio::sync::Barrier;
@@ -346,42 +346,112 @@ pub(crate) async fn subjects_rules_and_tenants_are_apart(place: Place) {
     }
 }
 
+/// Writes what the state looks like when the clock that wrote it was an hour ahead, with 3 units used.
+async fn write_state_of_the_future(services: &Services, key: &str, algorithm: Algorithm) {
+    let ahead = services.backend().now_ms().await.unwrap() + 3_600_000;
+    let fields: Vec<(&str, u64)> = match algorithm {
+        Algorithm::FixedWindow => vec![("start", ahead), ("count", 3)],
+        Algorithm::SlidingLog => Vec::new(),
+        Algorithm::SlidingCounter => {
+            vec![("window", 1000), ("bucket", ahead / 1000), ("current", 3), ("previous", 3)]
+        }
+        Algorithm::TokenBucket => vec![("window", 1000), ("level", 3000), ("at", ahead)],
+    };
+    let write = if algorithm == Algorithm::SlidingLog {
+        Command::new("ZADD").key(key).arg(ahead).arg(format!("{ahead}:0:3"))
+    } else {
+        fields.into_iter().fold(Command::new("HSET").key(key), |write, (name, value)| write.arg(name).arg(value))
+    };
+    services.backend().call(write).await.unwrap();
+}
+
 pub(crate) async fn void_state_of_a_clock_that_went_back(place: Place) {
     let (services, tenant, limiter) = open(&place).await;
-    let backend = services.backend();
-    let ahead = backend.now_ms().await.unwrap() + 3_600_000;
     for algorithm in Algorithm::ALL {
-        // What the state looks like when the clock that wrote it was an hour ahead.
-        let key = state_key(&tenant, algorithm, "u");
-        let write = match algorithm {
-            Algorithm::FixedWindow => Command::new("HSET").key(&key).arg("start").arg(ahead).arg("count").arg(3_u64),
-            Algorithm::SlidingLog => Command::new("ZADD").key(&key).arg(ahead).arg(format!("{ahead}:0000000000")),
-            Algorithm::SlidingCounter => Command::new("HSET")
-                .key(&key)
-                .arg("window")
-                .arg(1000_u64)
-                .arg("bucket")
-                .arg(ahead / 1000)
-                .arg("current")
-                .arg(3_u64)
-                .arg("previous")
-                .arg(3_u64),
-            Algorithm::TokenBucket => Command::new("HSET")
-                .key(&key)
-                .arg("window")
-                .arg(1000_u64)
-                .arg("level")
-                .arg(3000_u64)
-                .arg("at")
-                .arg(ahead),
-        };
-        backend.call(write).await.unwrap();
+        write_state_of_the_future(&services, &state_key(&tenant, algorithm, "u"), algorithm).await;
         let rule = rule(algorithm, 3, 1000);
         let decision = limiter.check(&rule, "u").await.unwrap();
         assert!(decision.retry_after_ms <= 2000, "{algorithm:?} {decision:?}");
         pass(decision.retry_after_ms).await;
         assert!(limiter.check(&rule, "u").await.unwrap().allowed, "{algorithm:?}");
     }
+}
+
+pub(crate) async fn peek_leaves_void_state_as_it_is(place: Place) {
+    let (services, tenant, limiter) = open(&place).await;
+    for algorithm in Algorithm::ALL {
+        let key = state_key(&tenant, algorithm, "u");
+        write_state_of_the_future(&services, &key, algorithm).await;
+        let all = || async {
+            let read = if algorithm == Algorithm::SlidingLog {
+                Command::new("ZRANGE").key(&key).arg(0_u64).arg(-1_i64).arg("WITHSCORES")
+            } else {
+                Command::new("HMGET")
+                    .key(&key)
+                    .arg("start")
+                    .arg("count")
+                    .arg("bucket")
+                    .arg("current")
+                    .arg("level")
+                    .arg("at")
+            };
+            services.backend().call(read).await.unwrap()
+        };
+        let before = all().await;
+        let peeked = limiter.peek(&rule(algorithm, 3, 1000), "u", 3).await.unwrap();
+        assert!(peeked.allowed, "{algorithm:?} {peeked:?}");
+        assert_eq!(all().await, before, "{algorithm:?}");
+        let pttl = services.backend().call(Command::new("PTTL").key(&key)).await.unwrap();
+        assert_eq!(pttl.as_i64(), Some(-1), "{algorithm:?}");
+    }
+}
+
+pub(crate) async fn a_log_grows_by_requests_and_not_by_cost(place: Place) {
+    let (services, tenant, limiter) = open(&place).await;
+    let rule = rule(Algorithm::SlidingLog, MAX_LOG_LIMIT, DAY_MS);
+    let size = Command::new("ZCARD").key(state_key(&tenant, Algorithm::SlidingLog, "u"));
+    for (cost, remaining) in [(MAX_LOG_LIMIT - 10, 10), (7, 3), (3, 0)] {
+        assert_eq!(limiter.take(&rule, "u", cost).await.unwrap().remaining, remaining);
+    }
+    assert!(!limiter.check(&rule, "u").await.unwrap().allowed);
+    let elements = services.backend().call(size).await.unwrap().as_i64().unwrap();
+    assert!((1..=3).contains(&elements), "{elements}");
+}
+
+pub(crate) async fn a_log_knows_whose_leaving_makes_room(place: Place) {
+    let (_, _, limiter) = open(&place).await;
+    let rule = rule(Algorithm::SlidingLog, 10, DAY_MS);
+    let mut times = Vec::new();
+    for cost in [1, 2, 3, 4] {
+        times.push(now_of(&limiter.take(&rule, "u", cost).await.unwrap()));
+        pass(2).await;
+    }
+    // The first makes room for 1, the second for 3 in all, and so on.
+    for cost in 1..=10 {
+        let refused = limiter.peek(&rule, "u", cost).await.unwrap();
+        let leaves = times[[1, 3, 6, 10].iter().position(|units| *units >= cost).unwrap()];
+        assert_eq!(now_of(&refused) + refused.retry_after_ms, leaves + DAY_MS, "{cost}");
+    }
+}
+
+pub(crate) async fn a_log_is_pruned_a_little_at_a_time(place: Place) {
+    let (services, tenant, limiter) = open(&place).await;
+    let key = state_key(&tenant, Algorithm::SlidingLog, "u");
+    let then = services.backend().now_ms().await.unwrap() - 2 * DAY_MS;
+    let mut write = Command::new("ZADD").key(&key);
+    for index in 0..100 {
+        write = write.arg(then + index).arg(format!("{}:{index}:1", then + index));
+    }
+    services.backend().call(write).await.unwrap();
+    let rule = rule(Algorithm::SlidingLog, 10, DAY_MS);
+    let mut before = 100;
+    for remaining in (0..10).rev() {
+        assert_eq!(limiter.check(&rule, "u").await.unwrap().remaining, remaining);
+        let left = services.backend().call(Command::new("ZCARD").key(&key)).await.unwrap().as_i64().unwrap();
+        assert!(left >= before - 16, "{before} to {left}");
+        before = left;
+    }
+    assert!(before <= 10, "{before} are left of those that left the window");
 }
 
 #[tokio::test]

@@ -5,8 +5,10 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use redpoll_services::{Backend, BackendConfig, Services, Settings, Tenant};
-use redpoll_store::{Config, Store};
+use redpoll_store::{Config, Connection, Store};
 use redpoll_testkit::{Program, RedisCluster, RedisServer};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
 /// Longest time that what a test waits for may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -77,6 +79,59 @@ impl Place {
     /// Prepares services without connecting.
     pub(crate) fn services_lazily(&self, settings: Settings) -> Services {
         Services::new(Backend::connect_lazily(&self.url, BackendConfig::default()).unwrap(), settings)
+    }
+}
+
+/// Somebody who listens to a channel.
+pub(crate) enum Listener {
+    /// In this process.
+    Embedded(Box<Connection>),
+    /// Over TCP.
+    Remote(BufReader<TcpStream>),
+}
+
+impl Place {
+    /// Listens to a channel, from when this returns.
+    pub(crate) async fn listen(&self, channel: &str) -> Listener {
+        if let Some(store) = &self.store {
+            let mut connection = store.connect();
+            connection.call(&["SUBSCRIBE", channel]);
+            return Listener::Embedded(Box::new(connection));
+        }
+        // Any node of a cluster will do: what is published to one is known to all.
+        let address = self.url.rsplit('/').next().unwrap().split(',').next().unwrap();
+        let mut stream = BufReader::new(TcpStream::connect(address).await.unwrap());
+        let request = format!("*2\r\n$9\r\nSUBSCRIBE\r\n${}\r\n{channel}\r\n", channel.len());
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut listener = Listener::Remote(stream);
+        assert_eq!(listener.line_that(|line| line.starts_with(':')).await, ":1");
+        listener
+    }
+}
+
+impl Listener {
+    /// Waits for a message and returns its payload, a JSON object.
+    pub(crate) async fn payload(&mut self) -> String {
+        if let Self::Embedded(connection) = self {
+            let message = connection.receive(PATIENCE).unwrap().expect("a message in time");
+            let payload = message.as_array().and_then(|parts| parts.last()).and_then(|payload| payload.as_str());
+            return payload.unwrap().to_owned();
+        }
+        self.line_that(|line| line.starts_with('{')).await
+    }
+
+    async fn line_that(&mut self, is_it: impl Fn(&str) -> bool) -> String {
+        let Self::Remote(stream) = self else { unreachable!("only what comes over TCP has lines") };
+        let find = async {
+            loop {
+                let mut line = String::new();
+                assert!(stream.read_line(&mut line).await.unwrap() > 0, "the connection was closed");
+                if is_it(line.trim_end()) {
+                    return line.trim_end().to_owned();
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, find).await.expect("a line in time")
     }
 }
 
