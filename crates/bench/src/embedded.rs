@@ -42,7 +42,7 @@ pub(crate) fn run(repeat: usize) -> Result<()> {
         "call", "redpoll", "hash map", "ratio", "goal", "two threads", "goal"
     );
     let workloads: [(&str, Workload<Connection>, Workload<Map>); 2] =
-        [("get", get, get_in_map), ("set", set, set_in_map)];
+        [("get", get, find_in_map), ("set", set, set_in_map)];
     for (name, workload, in_map) in workloads {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..repeat {
@@ -110,7 +110,7 @@ fn set(connection: &mut Connection, number: u64) {
     assert_eq!(reply.first(), Some(&b'+'), "every set succeeds");
 }
 
-fn get_in_map(map: &mut Map, number: u64) {
+fn find_in_map(map: &mut Map, number: u64) {
     let map = map.read().expect("no holder panics");
     let value = map.get(key(number).as_slice()).cloned();
     assert_eq!(value.as_ref().and_then(|value| value.first()), Some(&b'x'), "every key is there");

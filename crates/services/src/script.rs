@@ -4,8 +4,8 @@
 //! A step that needs shared functions names several files, which are joined in order. The rules for all of them:
 //!
 //! * every key is declared in KEYS, and all keys of a call share one hash tag;
-//! * time is `now_ms` of [`COMMON`], the store's clock, as integer milliseconds;
-//! * numbers are written with `text` of [`COMMON`], since Lua's own conversion turns large ones into floats;
+//! * time is `now_ms` of [`INTEGERS`], the store's clock, as integer milliseconds;
+//! * numbers are written with `text` of [`INTEGERS`], since Lua's own conversion turns large ones into floats;
 //! * the work of a call is bounded, by the call's own input or by a constant named in its file, however much there is
 //!   in the store: what has to be removed from a large collection is removed a little at a time, by rank;
 //! * the language is Lua 5.1 without cjson, struct or bit.
@@ -19,7 +19,7 @@
 use std::sync::OnceLock;
 
 /// Functions that steps of every service use; the first part of those that do.
-pub const COMMON: &str = include_str!("common.lua");
+pub const INTEGERS: &str = include_str!("integers.lua");
 
 /// What the server should know about a script before it runs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,6 +15,9 @@ const MEASUREMENTS_MAX: usize = 8;
 /// Looks that are no farther apart than this are good enough, nanoseconds.
 const GAP_NANOS: u64 = 20_000;
 
+/// Only by as much as this does the wall clock count as set back, nanoseconds.
+const SET_BACK_NANOS: u64 = 1_000_000;
+
 /// Wall time and monotonic time of the operating system.
 #[derive(Debug)]
 pub struct SystemClock {
@@ -72,7 +75,11 @@ impl Clock for SystemClock {
             }
             best = best.min(measure());
         }
-        self.epoch_nanos.store(best.1, Ordering::Relaxed);
+        // Two looks differ by what lies between them; time does not go back for that.
+        let known = self.epoch_nanos.load(Ordering::Relaxed);
+        if best.1 >= known || known - best.1 >= SET_BACK_NANOS {
+            self.epoch_nanos.store(best.1, Ordering::Relaxed);
+        }
     }
 
     fn sleep(&self, duration: Duration) {

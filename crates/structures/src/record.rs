@@ -25,12 +25,15 @@
 //!
 //! It is not a value type: what `O` is, what the stamp means and when a deadline has passed, the caller knows.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+use std::alloc::{alloc, dealloc, handle_alloc_error, realloc};
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
+use shape::{DEADLINE_BIT, HEADER_LEN, Kind, MARK_BIT, Shape};
+
+mod shape;
 #[cfg(test)]
 mod tests;
 
@@ -39,9 +42,6 @@ pub const MAX_KEY_LEN: usize = 1 << 29;
 
 /// Longest value that can stand in the record itself, bytes.
 pub const MAX_INLINE_LEN: usize = 1 << 29;
-
-const HEADER_LEN: usize = 12;
-const DEADLINE_LEN: usize = 8;
 
 /// What a record holds besides its key.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,116 +80,6 @@ pub struct Record<O> {
 // SAFETY: a record owns its block and what is in it; nothing refers to a thread. It is not `Sync`, because the stamp is
 // written through a shared reference without synchronisation.
 unsafe impl<O: Send> Send for Record<O> {}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Bytes = 0,
-    Int = 1,
-    Object = 2,
-}
-
-/// The two words that determine where everything stands.
-struct Shape<O> {
-    key_word: u32,
-    payload_word: u32,
-    object: PhantomData<O>,
-}
-
-impl<O> Clone for Shape<O> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<O> Copy for Shape<O> {}
-
-const LEN_MASK: u32 = (1 << 30) - 1;
-const KIND_SHIFT: u32 = 30;
-const OBJECT_SHIFT: u32 = 31;
-const DEADLINE_BIT: u32 = 1 << 31;
-const MARK_BIT: u32 = 1 << 30;
-
-impl<O> Shape<O> {
-    /// Alignment of every block.
-    const ALIGN: usize = if align_of::<O>() > align_of::<u32>() { align_of::<O>() } else { align_of::<u32>() };
-    const OBJECT_OFFSET: usize = HEADER_LEN.next_multiple_of(align_of::<O>());
-    /// What an object and its padding put between the header and the rest.
-    const OBJECT_SPAN: usize = Self::OBJECT_OFFSET + size_of::<O>() - HEADER_LEN;
-
-    fn new(key_len: usize) -> Shape<O> {
-        assert!(key_len <= MAX_KEY_LEN, "a key has at most {MAX_KEY_LEN} bytes");
-        Shape { key_word: key_len as u32, payload_word: 0, object: PhantomData }
-    }
-
-    /// The same key and deadline with another payload, the mark cleared.
-    fn with_payload(self, kind: Kind, len: usize) -> Shape<O> {
-        assert!(len <= MAX_INLINE_LEN, "a record holds at most {MAX_INLINE_LEN} bytes");
-        let key_word = self.key_word & LEN_MASK | (kind as u32) << KIND_SHIFT;
-        Shape { key_word, payload_word: self.payload_word & DEADLINE_BIT | len as u32, ..self }
-    }
-
-    fn with_len(self, len: usize) -> Shape<O> {
-        assert!(len <= MAX_INLINE_LEN, "a record holds at most {MAX_INLINE_LEN} bytes");
-        Shape { payload_word: self.payload_word & !LEN_MASK | len as u32, ..self }
-    }
-
-    fn with_key_len(self, len: usize) -> Shape<O> {
-        Shape { key_word: self.key_word & !LEN_MASK | Shape::<O>::new(len).key_word, ..self }
-    }
-
-    #[inline(always)]
-    fn is_object(self) -> bool {
-        self.key_word >> OBJECT_SHIFT != 0
-    }
-
-    #[inline(always)]
-    fn is(self, kind: Kind) -> bool {
-        self.key_word >> KIND_SHIFT == kind as u32
-    }
-
-    #[inline(always)]
-    fn has_deadline(self) -> bool {
-        self.payload_word & DEADLINE_BIT != 0
-    }
-
-    #[inline(always)]
-    fn key_len(self) -> usize {
-        (self.key_word & LEN_MASK) as usize
-    }
-
-    #[inline(always)]
-    fn payload_len(self) -> usize {
-        (self.payload_word & LEN_MASK) as usize
-    }
-
-    #[inline(always)]
-    fn deadline_offset(self) -> usize {
-        HEADER_LEN + (self.key_word >> OBJECT_SHIFT) as usize * Self::OBJECT_SPAN
-    }
-
-    #[inline(always)]
-    fn key_offset(self) -> usize {
-        self.deadline_offset() + (self.payload_word >> 31) as usize * DEADLINE_LEN
-    }
-
-    #[inline(always)]
-    fn payload_offset(self) -> usize {
-        self.key_offset() + self.key_len()
-    }
-
-    #[inline(always)]
-    fn size(self) -> usize {
-        self.payload_offset() + self.payload_len()
-    }
-
-    #[inline(always)]
-    fn layout(self) -> Layout {
-        debug_assert!(Layout::from_size_align(self.size(), Self::ALIGN).is_ok());
-        // SAFETY: the alignment is that of a type; the size is below 2^31 plus the size of one object, whose sum the
-        // assertions on lengths keep far from isize::MAX.
-        unsafe { Layout::from_size_align_unchecked(self.size(), Self::ALIGN) }
-    }
-}
 
 impl<O> Record<O> {
     /// Asks the processor to load the block, which will be read soon: its first two lines, where short keys and values end.

@@ -53,7 +53,7 @@ use crate::backend::{Command, ToArg};
 use crate::error::{Error, Result};
 use crate::keys::{Key, Tenant, check_name};
 use crate::metrics::Counter;
-use crate::script::{COMMON, Flags, Repeat, Script};
+use crate::script::{Flags, INTEGERS, Repeat, Script};
 
 pub use operations::SERVICE;
 
@@ -72,21 +72,21 @@ static FIXED_WINDOW: Script = Script::new(
     "rate.fixed_window",
     Flags::AllowOom,
     Repeat::Never,
-    &[COMMON, DECIDE, include_str!("fixed_window.lua")],
+    &[INTEGERS, DECIDE, include_str!("fixed_window.lua")],
 );
 static SLIDING_LOG: Script =
-    Script::new("rate.sliding_log", Flags::None, Repeat::Never, &[COMMON, DECIDE, include_str!("sliding_log.lua")]);
+    Script::new("rate.sliding_log", Flags::None, Repeat::Never, &[INTEGERS, DECIDE, include_str!("sliding_log.lua")]);
 static SLIDING_COUNTER: Script = Script::new(
     "rate.sliding_counter",
     Flags::AllowOom,
     Repeat::Never,
-    &[COMMON, DECIDE, include_str!("sliding_counter.lua")],
+    &[INTEGERS, DECIDE, include_str!("sliding_counter.lua")],
 );
 static TOKEN_BUCKET: Script = Script::new(
     "rate.token_bucket",
     Flags::AllowOom,
     Repeat::Never,
-    &[COMMON, DECIDE, include_str!("token_bucket.lua")],
+    &[INTEGERS, DECIDE, include_str!("token_bucket.lua")],
 );
 
 /// How requests are counted.

@@ -1,4 +1,4 @@
--- What steps of every service use.
+-- Integers as steps of every service need them: as text, and as time.
 
 -- Writes an integer: Lua's own conversion turns large ones into floats.
 local function text(number)
