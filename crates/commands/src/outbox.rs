@@ -45,7 +45,7 @@ pub enum Put {
     First,
     /// It waits behind others.
     Behind,
-    /// It waits, and from now on there is more than may be for long: see [`Outbox::is_overdue`].
+    /// It waits, and from now on there is more than may be for long: see `Outbox::is_overdue`.
     Lagging,
     /// There was no room; everything that waited is dropped and nothing more is taken.
     Overflow,

@@ -65,10 +65,8 @@ impl Request {
         if interval == 0 {
             return Err(TOO_FAST);
         }
-        let tolerance = interval * limit;
-        if tolerance > TOLERANCE_MAX {
-            return Err(TOO_LONG);
-        }
+        // The products of what two arguments can be fit; that of all three need not.
+        let tolerance = interval.checked_mul(limit).filter(|tolerance| *tolerance <= TOLERANCE_MAX).ok_or(TOO_LONG)?;
         Ok(Request { interval, tolerance, limit, cost: interval * quantity })
     }
 

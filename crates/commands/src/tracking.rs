@@ -1,7 +1,7 @@
 //! Client-side caching: who is to be told when a key changes.
 //!
 //! A client that tracks is remembered for every key it reads, once, until the key changes and the client is told so (the default), or is told of every change of keys
-//! with certain prefixes whether it read them or not (broadcast). Being told is a push under RESP3, or a message on [`CHANNEL`] to another connection that is
+//! with certain prefixes whether it read them or not (broadcast). Being told is a push under RESP3, or a message on `CHANNEL` to another connection that is
 //! subscribed to it (redirection).
 //!
 //! ```text

@@ -41,7 +41,10 @@ fn redis_server_opens_our_log() {
     let store = support::in_directory(&dir);
     let (mut connection, mut workload) = (store.connect(), Workload::new(21));
     (0..6_000).for_each(|_| drop(connection.call(&workload.next())));
-    support::run(&mut connection, "EXEC");
+    for line in ["EXEC", "SELECT 0", "DEL stream:0", "XADD stream:0 1-1 a b", "XGROUP CREATE stream:0 group 0"] {
+        support::run(&mut connection, line);
+    }
+    support::succeed(&mut connection, "XREADGROUP GROUP group c1 COUNT 1 STREAMS stream:0 >");
     let_soon_pass(&store);
     let (ours, our_groups) = (digest(&store), groups(&mut Embedded::new(&store), &[PENDING, PROGRESS]));
     drop((connection, store));

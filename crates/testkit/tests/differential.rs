@@ -6,7 +6,8 @@ use redpoll_testkit::{Client, Protocol, RedisServer, Reply, Target};
 #[test]
 fn redis_server_does_not_differ_from_itself() {
     let (left, right) = (RedisServer::start().unwrap(), RedisServer::start().unwrap());
-    let plan = Plan::new(11, 40_000);
+    // SORT shows sets in the order of their tables, which each server seeds for itself.
+    let plan = Plan { without: vec!["SORT".into()], ..Plan::new(11, 40_000) };
     let summary = run(&plan, &mut left.client().unwrap(), &mut right.client().unwrap());
     let summary = summary.unwrap_or_else(|failure| panic!("{failure}"));
     assert_eq!(summary.commands, 40_000);
@@ -36,7 +37,7 @@ fn a_difference_is_found_and_shrunk_to_its_causes() {
     let plan = Plan::new(11, 40_000);
     let failure = run(&plan, &mut Liar(left.client().unwrap()), &mut right.client().unwrap()).unwrap_err();
     let text = failure.to_string();
-    assert!(text.starts_with("seed 11, round 0, Resp2: LLEN") || text.contains("llen"), "{text}");
+    assert!(text.starts_with("seed 11, round") && text.to_uppercase().contains("LLEN"), "{text}");
     // One command that asks, and at most three that push.
     assert!(failure.commands.len() <= 4, "{text}");
 }
