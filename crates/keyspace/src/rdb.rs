@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Written are types of Redis 7.0 (version 10), which every later server reads, and nothing is compressed. Read is every type of strings, lists, sets, sorted sets,
-//! hashes and streams up to Redis 7.4: also zipmaps and ziplists, which servers before 7.0 wrote ([`older`]). Hashes whose fields have deadlines and
+//! hashes and streams up to Redis 7.4: also zipmaps and ziplists, which servers before 7.0 wrote (`older`). Hashes whose fields have deadlines and
 //! modules' values are refused.
 //!
 //! Nothing that is read is believed. Lengths are compared with what is there before anything is allocated, blocks are walked once from end to end, members that
