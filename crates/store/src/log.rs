@@ -31,8 +31,8 @@ fn readable() -> Limits {
 pub(crate) struct StoreLog {
     log: AppendLog,
     files: LogFiles,
-    /// Two stores that append to one log would destroy it; the system lets go of this when the process ends.
-    _lock: File,
+    /// Two stores that append to one log would destroy it. Given back last, when the log is closed.
+    _lock: DirectoryLock,
 }
 
 impl StoreLog {
@@ -77,6 +77,17 @@ impl StoreLog {
     }
 }
 
+/// The lock on a data directory; the system lets go of it when the process ends.
+#[derive(Debug)]
+struct DirectoryLock(File);
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a process just being started by another thread has a copy of the file until it runs its program.
+        self.0.unlock().ok();
+    }
+}
+
 /// Gives the engine its log without a second handle type in the engine.
 pub(crate) struct SharedLog(pub(crate) Arc<StoreLog>);
 
@@ -107,12 +118,12 @@ fn prepare(dir: &Path) -> Result<(), Error> {
 }
 
 /// Takes the data directory for this store alone.
-fn lock(dir: &Path) -> Result<File, Error> {
+fn lock(dir: &Path) -> Result<DirectoryLock, Error> {
     let refuse = |reason: String| Error::Directory { path: dir.to_owned(), reason };
     let file = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK_FILE));
     let file = file.map_err(|error| refuse(error.to_string()))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(DirectoryLock(file)),
         Err(TryLockError::WouldBlock) => Err(refuse("another store is using it".to_owned())),
         Err(TryLockError::Error(error)) => Err(refuse(error.to_string())),
     }

@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use redpoll_store::{Config, Error, Store};
 use redpoll_testkit::Scratch;
 
@@ -29,4 +32,23 @@ fn stores_without_a_log_need_no_directory() {
     one.set("key", "value").unwrap();
     assert_eq!(other.get("key").unwrap(), None);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+/// A process that is being started has, for a moment, a copy of every open file, the lock among them.
+#[test]
+fn a_directory_is_free_at_once_whatever_processes_are_started() {
+    let dir = Scratch::new().unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert!(Command::new("true").status().unwrap().success());
+                }
+            });
+        }
+        let reopened = std::panic::catch_unwind(|| (0..400).for_each(|_| drop(support::in_directory(&dir))));
+        done.store(true, Ordering::Relaxed);
+        reopened.unwrap();
+    });
 }
