@@ -42,9 +42,9 @@ pub(crate) struct Args {
 
 /// Where our server means to differ from redis-server 7.0.
 const DIVERGENCES: &[Divergence] = &[
-    Divergence { command: "EVAL", reason: COMPILER_MESSAGES, accepts: replaces_bytes },
-    Divergence { command: "EVAL_RO", reason: COMPILER_MESSAGES, accepts: replaces_bytes },
-    Divergence { command: "SCRIPT", reason: COMPILER_MESSAGES, accepts: replaces_bytes },
+    Divergence { command: "EVAL", reason: COMPILER_MESSAGES, accepts: words_it_otherwise },
+    Divergence { command: "EVAL_RO", reason: COMPILER_MESSAGES, accepts: words_it_otherwise },
+    Divergence { command: "SCRIPT", reason: COMPILER_MESSAGES, accepts: words_it_otherwise },
     Divergence {
         command: "OBJECT",
         reason: "integers below 10,000 are one shared object each there, idle since any key with that number was used",
@@ -73,7 +73,7 @@ const DIVERGENCES: &[Divergence] = &[
     },
 ];
 
-const COMPILER_MESSAGES: &str = "bytes that are no UTF-8 are replaced in messages of the Lua compiler";
+const COMPILER_MESSAGES: &str = "bytes that are no UTF-8 are replaced in messages of the Lua compiler, and what begins like a binary chunk is called one";
 
 /// What XINFO GROUPS says but for the numbers of consumers, which stand behind their name or in the next line.
 fn without_consumers(reply: &Reply) -> Vec<String> {
@@ -90,10 +90,11 @@ fn without_consumers(reply: &Reply) -> Vec<String> {
     kept
 }
 
-fn replaces_bytes(_: &[Vec<u8>], left: &Reply, right: &Reply) -> bool {
+fn words_it_otherwise(_: &[Vec<u8>], left: &Reply, right: &Reply) -> bool {
     const START: &str = "ERR Error compiling script";
     let (left, right) = (left.print(), right.print());
-    left.contains(START) && right.contains(START) && left.contains(r"\xef\xbf\xbd")
+    let otherwise = left.contains(r"\xef\xbf\xbd") || left.contains("attempt to load a binary chunk");
+    left.contains(START) && right.contains(START) && otherwise
 }
 
 /// Commands that are not drawn, each with its reason.
