@@ -4,7 +4,7 @@
 //!
 //! * an intersection walks the smallest set and asks the others;
 //! * a difference does the same with the first set, unless the others together have fewer members than questions would be asked: then they are struck
-//!   off a list of the first set's members;
+//!   off a copy of the first set, which stays encoded as a copy of it is, whatever is left;
 //! * a union keeps a table of the members it has seen.
 
 use std::collections::HashSet;
@@ -24,7 +24,19 @@ pub(crate) fn sdiff(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// SDIFFSTORE destination key [key ...]
 pub(crate) fn sdiffstore(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    store(cx, args, "sdiffstore", difference)
+    let (limits, seed) = (cx.limits(), cx.db.hash_seed());
+    let sets = sources(cx.db, args.from(2))?;
+    let result = match sets[0] {
+        Some(first) if strikes_off(first, &others(&sets)) => {
+            let mut left = Set::collect(first.iter(), &limits, seed);
+            others(&sets).iter().flat_map(|other| other.iter()).for_each(|member| {
+                left.remove(member);
+            });
+            left
+        }
+        _ => Set::collect(difference(&sets, seed), &limits, seed),
+    };
+    store(cx, args, "sdiffstore", result)
 }
 
 /// SINTER key [key ...]
@@ -60,7 +72,7 @@ pub(crate) fn sintercard(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Erro
 
 /// SINTERSTORE destination key [key ...]
 pub(crate) fn sinterstore(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    store(cx, args, "sinterstore", intersection)
+    collect(cx, args, "sinterstore", intersection)
 }
 
 /// SUNION key [key ...]
@@ -70,7 +82,7 @@ pub(crate) fn sunion(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// SUNIONSTORE destination key [key ...]
 pub(crate) fn sunionstore(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    store(cx, args, "sunionstore", union)
+    collect(cx, args, "sunionstore", union)
 }
 
 /// Sets side by side; a key that does not exist is an empty set.
@@ -94,10 +106,14 @@ fn answer(cx: &mut Cx<'_, '_>, keys: &[&[u8]], operation: Operation) -> Result<(
     Ok(())
 }
 
-fn store(cx: &mut Cx<'_, '_>, args: Args<'_>, event: &'static str, operation: Operation) -> Result<(), Error> {
+fn collect(cx: &mut Cx<'_, '_>, args: Args<'_>, event: &'static str, operation: Operation) -> Result<(), Error> {
     let (limits, seed) = (cx.limits(), cx.db.hash_seed());
     let sets = sources(cx.db, args.from(2))?;
     let result = Set::collect(operation(&sets, seed), &limits, seed);
+    store(cx, args, event, result)
+}
+
+fn store(cx: &mut Cx<'_, '_>, args: Args<'_>, event: &'static str, result: Set) -> Result<(), Error> {
     let count = result.len();
     cx.db.store(args.at(1), result, event);
     cx.out.int(count as i64);
@@ -120,12 +136,21 @@ fn intersection<'v>(sets: &[Option<&'v Set>], _: u64) -> Members<'v> {
     Box::new(sets[0].iter().filter(move |member| others.iter().all(|other| other.contains(*member))))
 }
 
+/// The sets behind the first that exist.
+fn others<'v>(sets: &[Option<&'v Set>]) -> Vec<&'v Set> {
+    sets[1..].iter().copied().flatten().collect()
+}
+
+/// Whether a difference is found by striking the others' members off the first set; Redis decides alike.
+fn strikes_off(first: &Set, others: &[&Set]) -> bool {
+    let members = others.iter().map(|set| set.len()).sum::<usize>();
+    first.len().saturating_mul(others.len() + 1) / 2 > first.len().saturating_add(members)
+}
+
 fn difference<'v>(sets: &[Option<&'v Set>], seed: u64) -> Members<'v> {
     let Some(first) = sets[0] else { return Box::new(std::iter::empty()) };
-    let mut others: Vec<_> = sets[1..].iter().copied().flatten().collect();
-    let (questions, members) = (first.len().saturating_mul(others.len()), others.iter().map(|set| set.len()).sum());
-    // Striking off costs about two questions a member.
-    if questions / 2 <= members {
+    let mut others = others(sets);
+    if !strikes_off(first, &others) {
         // The larger a set, the likelier it has the member.
         others.sort_by_key(|set| std::cmp::Reverse(set.len()));
         return Box::new(first.iter().filter(move |member| !others.iter().any(|other| other.contains(*member))));

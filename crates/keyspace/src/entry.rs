@@ -198,13 +198,38 @@ pub fn lfu_counter(stamp: u32, stamping: Stamping) -> u8 {
     match stamping {
         Stamping::Lfu { minutes, decay_minutes, .. } if decay_minutes > 0 => {
             let elapsed = minutes.wrapping_sub((stamp >> 8) as u16);
+            let elapsed = if elapsed > u16::MAX - SET_BACK_MINUTES { 0 } else { elapsed };
             counter.saturating_sub(u8::try_from(u32::from(elapsed) / decay_minutes).unwrap_or(u8::MAX))
         }
         _ => counter,
     }
 }
 
+/// How far a stamp may be ahead of the clock that reads it: two workers read the time a moment apart, and clocks are
+/// set back. The key counts as used just now; without this it would pass for one not used for half a year.
+const SET_BACK_MINUTES: u16 = 60;
+
 /// Returns the seconds since the access that an LRU stamp records.
 pub fn lru_idle_seconds(stamp: u32, clock: u32) -> u32 {
-    clock.wrapping_sub(stamp) & 0xff_ffff
+    let idle = clock.wrapping_sub(stamp) & 0xff_ffff;
+    if idle > 0xff_ffff - 60 * u32::from(SET_BACK_MINUTES) { 0 } else { idle }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_ahead_of_the_clock_is_of_now() {
+        assert_eq!(lru_idle_seconds(100, 103), 3);
+        assert_eq!(lru_idle_seconds(101, 100), 0);
+        assert_eq!(lru_idle_seconds(0xff_ffff, 4), 5, "the clock wraps every 194 days");
+        assert_eq!(lru_idle_seconds(3, 0xff_ffff), 0, "a stamp of just after the wrap, read just before it");
+
+        let at = |minutes| Stamping::Lfu { minutes, log_factor: 10, decay_minutes: 1, random: 0 };
+        let stamp = 100 << 8 | 7;
+        assert_eq!(lfu_counter(stamp, at(103)), 4);
+        assert_eq!(lfu_counter(stamp, at(99)), 7);
+        assert_eq!(lfu_counter(stamp, at(200)), 0);
+    }
 }

@@ -11,7 +11,7 @@ use crate::Reply;
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a client waits for a reply before it gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,7 +50,8 @@ pub trait Target {
         panic!("this target has one connection only, `@client {name}` cannot be served");
     }
 
-    /// Sends a command without waiting for its reply, which [`receive`](Self::receive) will give.
+    /// Sends a command without waiting for its reply, which [`receive`](Self::receive) will give; comes back once the
+    /// target has taken the command up, so that what is sent next, by whom ever, comes after it.
     fn send(&mut self, args: &[Vec<u8>]) {
         panic!("this target cannot send without waiting: {}", display(args));
     }
@@ -95,6 +96,8 @@ pub struct Client {
     address: SocketAddr,
     connections: HashMap<String, Connection>,
     current: String,
+    /// Sees which of the others wait; opened when one may.
+    watcher: Option<Connection>,
 }
 
 #[derive(Debug)]
@@ -111,7 +114,7 @@ impl Client {
     /// Those of the connection.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
         let connections = HashMap::from([(MAIN.to_owned(), Connection::open(address)?)]);
-        Ok(Self { address, connections, current: MAIN.to_owned() })
+        Ok(Self { address, connections, current: MAIN.to_owned(), watcher: None })
     }
 
     /// Runs a command given as one line of words without quoting.
@@ -124,6 +127,29 @@ impl Client {
             .unwrap_or_else(|error| panic!("cannot connect to {}: {error}", self.address));
         self.connections.insert(self.current.clone(), fresh);
         self.connection()
+    }
+
+    /// Waits until the server holds the current connection's command back, or answers it.
+    fn wait_until_taken(&mut self) -> io::Result<()> {
+        let connection = &self.connections[&self.current];
+        let address = format!(" addr={} ", connection.stream.get_ref().local_addr()?);
+        let watcher = match &mut self.watcher {
+            Some(watcher) => watcher,
+            None => self.watcher.insert(Connection::open(self.address)?),
+        };
+        let started = Instant::now();
+        while !connection.is_answered()? {
+            let clients = watcher.call(&command("CLIENT LIST"))?.print();
+            let line = clients.split("\\n").find(|line| line.contains(&address));
+            let flags = line.and_then(|line| line.split(" flags=").nth(1)).and_then(|rest| rest.split(' ').next());
+            if flags.is_some_and(|flags| flags.contains('b')) {
+                break;
+            }
+            if started.elapsed() > PATIENCE {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        Ok(())
     }
 
     fn connection(&mut self) -> &mut Connection {
@@ -146,6 +172,7 @@ impl Target for Client {
 
     fn reset(&mut self) {
         self.connections.clear();
+        self.watcher = None;
         MAIN.clone_into(&mut self.current);
         self.set_protocol(Protocol::Resp2);
     }
@@ -171,7 +198,8 @@ impl Target for Client {
         let mut bytes = Vec::new();
         encode(&mut bytes, args);
         let sent = self.connection().stream.get_mut().write_all(&bytes);
-        sent.unwrap_or_else(|error| panic!("cannot send {}: {error}", display(args)));
+        let taken = sent.and_then(|()| self.wait_until_taken());
+        taken.unwrap_or_else(|error| panic!("cannot send {}: {error}", display(args)));
     }
 
     fn receive(&mut self) -> Reply {
@@ -190,6 +218,21 @@ impl Connection {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self { stream: BufReader::with_capacity(1 << 16, stream), pushed: VecDeque::new() })
+    }
+
+    /// Whether there is something to read.
+    fn is_answered(&self) -> io::Result<bool> {
+        if !self.stream.buffer().is_empty() {
+            return Ok(true);
+        }
+        let stream = self.stream.get_ref();
+        stream.set_nonblocking(true)?;
+        let peeked = stream.peek(&mut [0]);
+        stream.set_nonblocking(false)?;
+        match peeked {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            peeked => peeked.map(|_| true),
+        }
     }
 
     fn call(&mut self, args: &[Vec<u8>]) -> io::Result<Reply> {

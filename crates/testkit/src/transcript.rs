@@ -32,7 +32,8 @@
 //! | `@advance MS` | lets time pass; a target with a clock of its own moves it |
 //! | `@redpoll-only REASON` | keeps the rest of the block from being run on redis-server |
 //!
-//! `>& COMMAND` sends without waiting, a line `<` receives the next reply or pushed message.
+//! `>& COMMAND` sends and goes on once the command is held back or answered, a line `<` receives the next reply or
+//! pushed message.
 //!
 //! A transcript without commands, or with a command without expectation, is an error: it could not fail. Recording
 //! ([`Transcript::record`]) rewrites the expectations from what a target answers and leaves everything else alone;
