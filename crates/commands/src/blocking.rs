@@ -255,7 +255,7 @@ fn serve_one(engine: &Engine, view: &mut View<'_>, waiter: Waiter, key: &[u8]) -
         return Turn::Gone;
     };
     let (mut reply, mut journal) = (Writer::new(wait.protocol), Journal::new(engine.log.get().is_some()));
-    let mut session = Session::new(Arc::clone(&client), true);
+    let mut session = Session::new(Arc::clone(&client), Arc::clone(engine.users.trusted()), true);
     session.db = wait.tickets.db;
     let dirty_before = std::mem::take(&mut view.effects.dirty);
     let (out, origin) = (&mut reply, Origin::Client);

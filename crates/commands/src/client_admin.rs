@@ -1,6 +1,5 @@
 //! CLIENT: looking at clients and dealing with them.
 
-use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,6 +12,7 @@ use crate::client::{Client, Transport};
 use crate::command::{ADMIN, Command, LOADING, NOSCRIPT, STALE, cmd};
 use crate::connection::{client_name, printable};
 use crate::cx::Cx;
+use crate::engine::Engine;
 use crate::error::{Error, SYNTAX, UNBLOCK_REASON, subcommand_syntax};
 use crate::output_limit::OutputClass;
 use crate::session::ReplyMode;
@@ -358,23 +358,28 @@ impl Filter {
 
 /// Writes a client's line of CLIENT LIST. The request that asks for it is what the asking client has in its query buffer.
 fn describe(to: &mut String, cx: &Cx<'_, '_>, request: Args<'_>, client: &Client) {
-    let names = client.names.lock().clone();
-    let seconds_since = |then: Millis| cx.now().saturating_sub(then) / 1000;
-    let queued = client.queued.load(Ordering::Relaxed);
-    let queued = if queued == usize::MAX { -1 } else { queued as i64 };
-    let flags = letters(client);
-    let [sub, psub, ssub] = [0, 1, 2].map(|scope: usize| client.subscriptions[scope].load(Ordering::Relaxed));
-    let command = cx.engine.registry.all().get(client.last_command.load(Ordering::Relaxed));
     let mut query = client.query_buffer.load(Ordering::Relaxed);
     if client.id == cx.session.client.id {
         let mut bytes = Vec::new();
         encode_command(request.0, &mut bytes);
         query = bytes.len();
     }
+    to.push_str(&describe_line(cx.engine, client, cx.now(), query));
+    to.push('\n');
+}
+
+/// Returns a client's line of CLIENT LIST without its end; `query` is how many bytes of its requests wait.
+pub(crate) fn describe_line(engine: &Engine, client: &Client, now: Millis, query: usize) -> String {
+    let names = client.names.lock().clone();
+    let seconds_since = |then: Millis| now.saturating_sub(then) / 1000;
+    let queued = client.queued.load(Ordering::Relaxed);
+    let queued = if queued == usize::MAX { -1 } else { queued as i64 };
+    let flags = letters(client);
+    let [sub, psub, ssub] = [0, 1, 2].map(|scope: usize| client.subscriptions[scope].load(Ordering::Relaxed));
+    let command = engine.registry.all().get(client.last_command.load(Ordering::Relaxed));
     let output = client.unsent_bytes();
     let waiting = client.outbox.len();
-    let line = writeln!(
-        to,
+    format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub={sub} psub={psub} ssub={ssub} multi={queued} \
          qbuf={query} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll={waiting} omem={output} tot-mem={} events=r cmd={} \
          user={} redir={} resp={} lib-name={} lib-ver={}",
@@ -393,8 +398,7 @@ fn describe(to: &mut String, cx: &Cx<'_, '_>, request: Args<'_>, client: &Client
         client.protocol.load(Ordering::Relaxed),
         names.library,
         names.library_version,
-    );
-    line.expect("writing to a string cannot fail");
+    )
 }
 
 /// Returns the letters that say what a client is and does.

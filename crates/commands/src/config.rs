@@ -97,9 +97,13 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         }
         checked.push((row, value));
     }
+    let password = checked.iter().any(|(row, _)| row.setting == Setting::Requirepass);
     let memory_limit = checked.iter().any(|(row, _)| row.setting == Setting::Maxmemory);
     for (row, value) in checked {
         cx.engine.settings.put(row, value);
+    }
+    if password {
+        cx.engine.users.require_password(&cx.engine.settings.text(Setting::Requirepass));
     }
     if memory_limit {
         let (_, used) = cx.db.totals();

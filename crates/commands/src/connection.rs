@@ -1,10 +1,11 @@
 //! Connections: who a client is, what it speaks, which database it works on.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use redpoll_resp::Protocol;
-use subtle::ConstantTimeEq;
 
+use crate::acl::{DEFAULT_USER, admin};
 use crate::args::Args;
 use crate::client_admin::CLIENT;
 use crate::command::{
@@ -14,7 +15,6 @@ use crate::cx::Cx;
 use crate::error::{AUTH_WITHOUT_PASSWORD, Error, NO_PROTO, SYNTAX, WRONG_PASS};
 use crate::generic::database;
 use crate::session::ReplyMode;
-use crate::settings::Setting;
 use crate::{REDIS_VERSION, client_tracking, pubsub, transaction};
 
 /// Flags of what clients may send at any time, logged in or not.
@@ -38,9 +38,9 @@ pub(crate) const FAMILY: Family = Family { group: "connection", commands: COMMAN
 /// AUTH [username] password
 fn auth(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     match args.len() {
-        2 if cx.engine.settings.text(Setting::Requirepass).is_empty() => return Err(AUTH_WITHOUT_PASSWORD),
-        2 => log_in(cx, b"default", args.at(1))?,
-        3 => log_in(cx, args.at(1), args.at(2))?,
+        2 if cx.engine.users.default_takes_any_password() => return Err(AUTH_WITHOUT_PASSWORD),
+        2 => log_in(cx, args.at(0), DEFAULT_USER, args.at(1))?,
+        3 => log_in(cx, args.at(0), args.at(1), args.at(2))?,
         _ => return Err(SYNTAX),
     }
     cx.out.ok();
@@ -78,7 +78,7 @@ fn hello(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         }
     }
     if let Some((user, password)) = credentials {
-        log_in(cx, user, password)?;
+        log_in(cx, args.at(0), user, password)?;
     }
     if !cx.session.authenticated {
         return Err(Error::Text(
@@ -128,7 +128,9 @@ fn reset(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
     speak(cx, Protocol::Resp2);
     cx.session.reply_mode = ReplyMode::On;
     cx.session.no_touch = false;
-    cx.session.authenticated = cx.engine.settings.text(Setting::Requirepass).is_empty();
+    let user = Arc::clone(cx.engine.users.default_user());
+    cx.session.become_user(user);
+    cx.session.authenticated = cx.engine.users.default_needs_no_password();
     let client = &cx.session.client;
     client.names.lock().name.clear();
     client.no_evict.store(false, Ordering::Relaxed);
@@ -177,13 +179,13 @@ fn greet(cx: &mut Cx<'_, '_>) {
     cx.out.array(0);
 }
 
-/// Logs in; the only user there is so far is `default`.
-fn log_in(cx: &mut Cx<'_, '_>, user: &[u8], password: &[u8]) -> Result<(), Error> {
-    let expected = cx.engine.settings.text(Setting::Requirepass);
-    let password_fits = expected.is_empty() || bool::from(expected.as_bytes().ct_eq(password));
-    if user != b"default" || !password_fits {
+/// Logs in; `command` is noted if that fails.
+fn log_in(cx: &mut Cx<'_, '_>, command: &[u8], user: &[u8], password: &[u8]) -> Result<(), Error> {
+    let Some(found) = cx.engine.users.authenticate(user, password) else {
+        admin::note_login(cx, command, user);
         return Err(WRONG_PASS);
-    }
+    };
+    cx.session.become_user(found);
     cx.session.authenticated = true;
     Ok(())
 }

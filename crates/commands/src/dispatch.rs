@@ -14,6 +14,8 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::acl::admin;
+use crate::acl::check::Denial;
 use crate::args::Args;
 use crate::blocking;
 use crate::client::Client;
@@ -94,13 +96,17 @@ impl Call {
 
 fn serve(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Writer, call: &mut Call) -> Outcome {
     let reply_start = out.len();
+    if !session.authenticated && engine.users.default_needs_no_password() {
+        // The password that was missing is not asked for any more.
+        session.authenticated = true;
+    }
     match admit(engine, session, args, call.origin) {
         Err(_) if args.is(0, "POST") || args.is(0, "HOST:") => {
             // A browser was made to send this; what stands in the body must not be run.
             session.closing = true;
         }
         Err(mut error) => {
-            if args.is(0, "EXEC") {
+            if engine.registry.resolve(args).is_ok_and(|resolved| resolved.original_name == "exec") {
                 error = transaction::refuse(engine, session, &error);
             } else if let Some(transaction) = &mut session.transaction {
                 transaction.aborted = true;
@@ -110,7 +116,7 @@ fn serve(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Write
         Ok(resolved) => {
             let writes = transaction::flags(session, resolved) & (WRITE | MAY_REPLICATE) != 0;
             if let Some(until) = engine.pause.holds(writes, call.now)
-                && resolved.name != "client|unpause"
+                && resolved.original_name != "client|unpause"
             {
                 return Outcome::Paused(until);
             }
@@ -141,7 +147,10 @@ pub(crate) fn finish_reply(session: &mut Session, out: &mut Writer, reply_start:
 
 /// Checks everything that can refuse a command before it runs.
 fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>, origin: Origin) -> Result<&'e Resolved, Error> {
-    let resolved = engine.registry.resolve(args)?;
+    let resolved = match origin {
+        Origin::Replay => engine.registry.resolve_logged(args)?,
+        _ => engine.registry.resolve(args)?,
+    };
     let refuse = |error| {
         engine.stats.rejected(session.slot, resolved.id);
         Err(error)
@@ -151,6 +160,13 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>, origin: Orig
     }
     if !session.authenticated && !resolved.has(NO_AUTH) {
         return refuse(NOT_LOGGED_IN);
+    }
+    if !session.user.is_unrestricted()
+        && let Err(denial) = session.user.may_run(resolved, args)
+    {
+        session.client.last_command.store(resolved.id, Ordering::Relaxed);
+        admin::note(engine, session, origin, &denial);
+        return refuse(denial.to_client());
     }
     if resolved.has(PROTECTED) && origin != Origin::Replay && !may_debug(engine, session) {
         return refuse(DEBUG_NOT_ALLOWED);
@@ -272,7 +288,7 @@ fn lock<'g>(
 #[cold]
 fn turn_away(engine: &Engine, session: &mut Session, resolved: &Resolved, busy: &Error, out: &mut Writer) {
     engine.stats.rejected(session.slot, resolved.id);
-    if resolved.name == "exec" {
+    if resolved.original_name == "exec" {
         return reject(engine, &transaction::refuse(engine, session, busy), out);
     }
     reject(engine, busy, out);
@@ -283,7 +299,7 @@ fn turn_away(engine: &Engine, session: &mut Session, resolved: &Resolved, busy: 
 fn needs_nothing(session: &Session, resolved: &Resolved) -> bool {
     matches!(resolved.keys, Keys::None)
         && !resolved.has(WHOLE | EXCLUSIVE)
-        && (!resolved.has(TRANSACTION) || (resolved.name != "exec" && !session.is_watching()))
+        && (!resolved.has(TRANSACTION) || (resolved.original_name != "exec" && !session.is_watching()))
 }
 
 /// Tells whether a command needs the gate exclusive.
@@ -318,7 +334,7 @@ pub(crate) fn settle(cx: &mut Cx<'_, '_>, db: usize, args: &[&[u8]]) {
             cx.journal.record(db, &[b"DEL".as_slice(), &key]);
         }
         if cx.db.effects.dirty > 0 {
-            cx.journal.settle(db, args);
+            record(cx.engine, cx.journal, db, args);
         } else {
             cx.journal.settle_unchanged();
         }
@@ -328,6 +344,20 @@ pub(crate) fn settle(cx: &mut Cx<'_, '_>, db: usize, args: &[&[u8]]) {
     }
     if cx.db.effects.wants_modified {
         tracking::settle(cx);
+    }
+}
+
+/// Records a command that changed something, under the name it has in the table, whatever the settings call it.
+fn record(engine: &Engine, journal: &mut Journal, db: usize, args: &[&[u8]]) {
+    let registry = &engine.registry;
+    let resolved = if registry.has_renamed() && !args.is_empty() { registry.resolve(Args(args)).ok() } else { None };
+    match resolved.and_then(Resolved::replaced_name) {
+        None => journal.settle(db, args),
+        Some(original) => {
+            let mut renamed = args.to_vec();
+            renamed[0] = original.as_bytes();
+            journal.settle(db, &renamed);
+        }
     }
 }
 
@@ -356,6 +386,9 @@ pub fn call_from_script(cx: &mut Cx<'_, '_>, args: Args<'_>, rights: ScriptRight
             Err(crate::error::Error::Text("ERR Wrong number of args calling Redis command from script"))
         } else if resolved.has(NOSCRIPT) && !lifted(cx.engine, resolved) {
             Err(NOT_IN_SCRIPT)
+        } else if let Err(denial) = may_run(cx.session, resolved, args) {
+            admin::note(cx.engine, cx.session, Origin::Script, &denial);
+            Err(denial.to_script())
         } else if resolved.has(PROTECTED) && !may_debug(cx.engine, cx.session) {
             Err(DEBUG_NOT_ALLOWED)
         } else if rights.read_only && resolved.has(WRITE | MAY_REPLICATE) {
@@ -380,6 +413,27 @@ pub fn call_from_script(cx: &mut Cx<'_, '_>, args: Args<'_>, rights: ScriptRight
             run_nested(&mut nested, resolved, args);
         }
     }
+}
+
+/// Tells whether the session's user may run a command.
+#[inline]
+fn may_run(session: &Session, resolved: &Resolved, args: Args<'_>) -> Result<(), Denial> {
+    if session.user.is_unrestricted() { Ok(()) } else { session.user.may_run(resolved, args) }
+}
+
+/// Tells whether the caller of a script may run a command (`redis.acl_check_cmd`); nothing if there is no such command.
+pub fn script_may_run(cx: &Cx<'_, '_>, args: Args<'_>) -> Option<bool> {
+    let resolved = cx.engine.registry.resolve(args).ok()?;
+    Some(may_run(cx.session, resolved, args).is_ok())
+}
+
+/// Runs a queued command of a transaction, unless its user lost the right to.
+pub(crate) fn run_queued(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_>) {
+    if let Err(denial) = may_run(cx.session, resolved, args) {
+        admin::note(cx.engine, cx.session, Origin::Transaction, &denial);
+        return reject(cx.engine, &denial.to_transaction(), cx.out);
+    }
+    run_nested(cx, resolved, args);
 }
 
 /// Tells whether a command that is not for scripts may be called by one all the same, which is for tests. Never those that begin or end a script or a

@@ -1,12 +1,13 @@
 //! The engine: what all sessions share. It owns no thread, no socket, no file and no clock; the store around it lends them.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use redpoll_keyspace::{Effects, EventClasses, Keyspace, Millis, Stamping};
 
+use crate::acl::Users;
 use crate::blocking::Blocking;
 use crate::client::{Arrival, Clients};
 use crate::cx::Cx;
@@ -67,6 +68,8 @@ pub trait Scripting: Send + Sync {
     fn size(&self) -> (usize, usize);
     /// Asks the running script to stop, if it is of this kind.
     fn kill(&self, kind: ScriptKind) -> Result<(), Error>;
+    /// Ends what runs although it has written, because the program ends; nothing it did is logged.
+    fn abandon(&self);
     /// Returns what runs, once it has run too long.
     fn running(&self) -> Option<(ScriptKind, Running)>;
     /// Loads a library and returns its name.
@@ -197,6 +200,16 @@ pub struct Shutdown {
     pub force: bool,
 }
 
+/// What commands need of the operating system.
+pub trait System: Send + Sync {
+    /// Reads a whole file.
+    fn read(&self, path: &str) -> std::io::Result<Vec<u8>>;
+    /// Puts a file in the place of what is there, at once or not at all.
+    fn write(&self, path: &str, content: &[u8]) -> std::io::Result<()>;
+    /// Fills bytes with what nobody can guess.
+    fn fill(&self, bytes: &mut [u8]) -> std::io::Result<()>;
+}
+
 /// What DEBUG has switched off or on.
 #[derive(Debug, Default)]
 pub struct DebugSwitches {
@@ -214,6 +227,8 @@ pub struct Engine {
     pub keyspace: Keyspace,
     /// The commands.
     pub registry: Registry,
+    /// Who may log in and do what.
+    pub users: Users,
     /// The settings.
     pub settings: Settings,
     /// Counts of what happened.
@@ -238,6 +253,8 @@ pub struct Engine {
     pub scripting: OnceLock<Box<dyn Scripting>>,
     /// The log, if there is one.
     pub log: OnceLock<Box<dyn Log>>,
+    /// The operating system.
+    pub system: OnceLock<Box<dyn System>>,
     /// The program around.
     pub host: OnceLock<Box<dyn Host>>,
     /// When the engine was made.
@@ -292,6 +309,7 @@ impl Engine {
         let commands = registry.all().len();
         let engine = Engine {
             keyspace: Keyspace::new(settings.size(Setting::Databases), seed),
+            users: Users::new(&registry),
             registry,
             settings,
             stats: Stats::new(commands),
@@ -305,6 +323,7 @@ impl Engine {
             clock,
             scripting: OnceLock::new(),
             log: OnceLock::new(),
+            system: OnceLock::new(),
             host: OnceLock::new(),
             started,
             run_id: String::new(),
@@ -316,6 +335,10 @@ impl Engine {
             random: AtomicU64::new(seed),
         };
         *engine.replication_id.write() = engine.random_id();
+        let password = engine.settings.text(Setting::Requirepass);
+        if !password.is_empty() {
+            engine.users.require_password(&password);
+        }
         Engine { run_id: engine.random_id(), ..engine }
     }
 
@@ -331,10 +354,18 @@ impl Engine {
         self.memory_full.store(limit != 0 && used > limit, Ordering::Relaxed);
     }
 
-    /// Begins a session.
+    /// Begins a session, as the default user.
     pub fn session(&self, arrival: Arrival) -> Session {
         let client = self.clients.arrive(arrival, self.clock.now());
-        Session::new(client, self.settings.text(Setting::Requirepass).is_empty())
+        let user = Arc::clone(self.users.default_user());
+        Session::new(client, user, self.users.default_needs_no_password())
+    }
+
+    /// Begins a session of a caller in the process itself, who may do everything: passwords and rights keep strangers out of the network, not the
+    /// process out of its own store.
+    pub fn trusted_session(&self) -> Session {
+        let client = self.clients.arrive(Arrival::embedded(), self.clock.now());
+        Session::new(client, Arc::clone(self.users.trusted()), true)
     }
 
     /// Returns a random number: one step of SplitMix64, so a seed repeats a run.

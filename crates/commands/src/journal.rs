@@ -60,6 +60,12 @@ impl Journal {
         self.instead.get_or_insert_default();
     }
 
+    /// Forgets what was recorded so far.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
     /// Ends a command that changed something.
     pub(crate) fn settle(&mut self, db: usize, args: &[&[u8]]) {
         match self.instead.take() {

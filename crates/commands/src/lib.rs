@@ -5,6 +5,7 @@
 //!
 //! Nothing in here does I/O, starts a thread, reads a clock or keeps a global: all of that comes in through the [`engine::Engine`].
 
+pub mod acl;
 pub mod args;
 pub mod blocking;
 pub mod client;
@@ -111,6 +112,7 @@ pub fn families() -> Vec<command::Family> {
         pubsub::FAMILY,
         transaction::FAMILY,
         connection::FAMILY,
+        acl::admin::FAMILY,
         command_admin::FAMILY,
         config::FAMILY,
         info::FAMILY,

@@ -13,6 +13,8 @@ pub struct Resolved {
     pub command: &'static Command,
     /// Lower case; `container|subcommand` for a subcommand.
     pub name: String,
+    /// The name in the table, which a setting can replace.
+    pub original_name: String,
     /// The group it belongs to.
     pub group: &'static str,
     /// Position in the registry: index of its statistics.
@@ -71,9 +73,18 @@ impl Resolved {
         self.flags & flag != 0
     }
 
+    /// Returns the name of the command in the table, if a setting has replaced it.
+    #[inline]
+    pub(crate) fn replaced_name(&self) -> Option<&str> {
+        if self.name.len() == self.original_name.len() && self.name == self.original_name {
+            return None;
+        }
+        self.original_name.split('|').next()
+    }
+
     /// Tells whether it is a subcommand of another command.
     pub fn is_subcommand(&self) -> bool {
-        self.name.contains('|')
+        self.original_name.contains('|')
     }
 
     /// Tells whether it does nothing itself, only its subcommands do.
@@ -93,6 +104,8 @@ impl Resolved {
 pub struct Registry {
     resolved: Vec<Resolved>,
     by_name: Names,
+    /// As [`Registry::by_name`] before commands were renamed, if some were.
+    by_original_name: Option<Names>,
 }
 
 impl Registry {
@@ -101,7 +114,7 @@ impl Registry {
     /// # Panics
     /// If two rows have one name: a mistake in the table.
     pub fn new(families: impl IntoIterator<Item = Family>) -> Registry {
-        let mut registry = Registry { resolved: Vec::new(), by_name: Names::default() };
+        let mut registry = Registry { resolved: Vec::new(), by_name: Names::default(), by_original_name: None };
         for family in families {
             for command in family.commands {
                 let id = registry.add(command, family.group, None);
@@ -117,6 +130,32 @@ impl Registry {
             }
         }
         registry
+    }
+
+    /// Gives commands other names, or none at all; the error is what is wrong with it.
+    ///
+    /// The log goes on to call them by the names they have in the table.
+    pub fn rename(&mut self, renames: &[(String, String)]) -> Result<(), String> {
+        if renames.is_empty() {
+            return Ok(());
+        }
+        for (old, new) in renames {
+            let (old, new) = (old.to_ascii_lowercase(), new.to_ascii_lowercase());
+            let found = self.resolved.iter().position(|resolved| resolved.original_name == old && !old.contains('|'));
+            let id = found.ok_or("No such command in rename-command")?;
+            for at in self.resolved[id].subcommands.clone().into_iter().chain([id]) {
+                let name = self.resolved[at].original_name.replacen(&old, &new, 1);
+                self.resolved[at].name = name;
+            }
+        }
+        let mut names = Names::default();
+        for resolved in self.resolved.iter().filter(|resolved| !resolved.is_subcommand() && !resolved.name.is_empty()) {
+            if names.insert(resolved.name.as_bytes(), resolved.id).is_some() {
+                return Err("Target command name already exists".into());
+            }
+        }
+        self.by_original_name = Some(std::mem::replace(&mut self.by_name, names));
+        Ok(())
     }
 
     fn add(&mut self, command: &'static Command, group: &'static str, parent: Option<usize>) -> usize {
@@ -140,7 +179,19 @@ impl Registry {
         let flags = if movable { command.flags | MOVABLE_KEYS } else { command.flags };
         let id = self.resolved.len();
         let (subcommands, by_subcommand) = (Vec::new(), Names::default());
-        self.resolved.push(Resolved { command, name, group, id, arity, keys, flags, subcommands, by_subcommand });
+        let original_name = name.clone();
+        self.resolved.push(Resolved {
+            command,
+            original_name,
+            name,
+            group,
+            id,
+            arity,
+            keys,
+            flags,
+            subcommands,
+            by_subcommand,
+        });
         id
     }
 
@@ -165,7 +216,23 @@ impl Registry {
     /// Finds the command that the arguments call, down to the subcommand.
     #[inline]
     pub fn resolve(&self, args: Args<'_>) -> Result<&Resolved, Error> {
-        let Some(id) = self.by_name.find(args.at(0)) else { return Err(unknown_command(args.0)) };
+        self.resolve_by(&self.by_name, args)
+    }
+
+    /// Tells whether commands have other names than in the table.
+    #[inline]
+    pub(crate) fn has_renamed(&self) -> bool {
+        self.by_original_name.is_some()
+    }
+
+    /// Finds the command that a record of the log calls.
+    pub fn resolve_logged(&self, args: Args<'_>) -> Result<&Resolved, Error> {
+        self.resolve_by(self.by_original_name.as_ref().unwrap_or(&self.by_name), args)
+    }
+
+    #[inline]
+    fn resolve_by(&self, names: &Names, args: Args<'_>) -> Result<&Resolved, Error> {
+        let Some(id) = names.find(args.at(0)) else { return Err(unknown_command(args.0)) };
         let command = &self.resolved[id];
         if command.subcommands.is_empty() || args.len() < 2 {
             return Ok(command);

@@ -6,7 +6,6 @@
 use redpoll_resp::{Protocol, Writer};
 
 use crate::args::Args;
-use crate::client::Arrival;
 use crate::cx::{Cx, Origin};
 use crate::dispatch::run;
 use crate::engine::{Loading, RestorePolicy};
@@ -33,8 +32,7 @@ pub fn reload(cx: &mut Cx<'_, '_>, load: impl FnOnce(&mut Apply<'_>) -> Result<(
     }
     let effects = std::mem::take(&mut cx.db.effects);
     let (now, db) = (cx.db.set_now(0), cx.db.db());
-    let mut session = cx.engine.session(Arrival::embedded());
-    session.authenticated = true;
+    let mut session = cx.engine.trusted_session();
     let mut out = Writer::new(Protocol::Resp2);
     cx.db.select(0);
     let result = load(&mut |args| apply(cx, &mut session, &mut out, args));
@@ -57,7 +55,7 @@ fn apply(cx: &mut Cx<'_, '_>, session: &mut Session, out: &mut Writer, args: &[&
     out.clear();
     let args = Args(args);
     let engine = cx.engine;
-    match engine.registry.resolve(args) {
+    match engine.registry.resolve_logged(args) {
         Ok(resolved) if resolved.accepts(args.len()) => {
             let mut journal = Journal::new(false);
             let mut nested = Cx { db: cx.db, out, session, engine, journal: &mut journal, origin: Origin::Replay };

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use redpoll_keyspace::WatchFlag;
 
+use crate::acl::User;
 use crate::blocking;
 use crate::client::Client;
 use crate::command::Flags;
@@ -61,6 +62,8 @@ pub struct Session {
     pub client: Arc<Client>,
     /// The selected database.
     pub db: usize,
+    /// Who it is logged in as.
+    pub user: Arc<User>,
     /// Logged in, or no password is needed.
     pub authenticated: bool,
     /// Which replies the client wants.
@@ -85,11 +88,12 @@ pub struct Session {
 
 impl Session {
     /// Begins a session for a client.
-    pub fn new(client: Arc<Client>, authenticated: bool) -> Session {
+    pub fn new(client: Arc<Client>, user: Arc<User>, authenticated: bool) -> Session {
         let slot = client.id as usize;
         Session {
             client,
             db: 0,
+            user,
             authenticated,
             reply_mode: ReplyMode::On,
             closing: false,
@@ -121,6 +125,12 @@ impl Session {
     /// Tells whether a command waits for data.
     pub fn is_blocked(&self) -> bool {
         self.blocked
+    }
+
+    /// Goes on as a user.
+    pub(crate) fn become_user(&mut self, user: Arc<User>) {
+        self.client.names.lock().user = String::from_utf8_lossy(&user.name).into_owned();
+        self.user = user;
     }
 
     /// Tells whether MULTI is open.

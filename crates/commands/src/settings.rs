@@ -113,6 +113,15 @@ settings! {
     ClientQueryBufferLimit "client-query-buffer-limit" MEMORY, "1gb", Always, "Most bytes a client can have sent without a complete command.";
     ClientOutputBufferLimit "client-output-buffer-limit" SettingKind::OutputLimits, output_limit::DEFAULT, Always, "What may wait to be sent to clients of a kind: bytes at once, bytes for long, and how many seconds long is.";
     Requirepass "requirepass" SettingKind::Text, "", Always, "Password of the default user; empty for none.";
+    Aclfile "aclfile" SettingKind::Text, "", AtStart, "File of the users, which ACL LOAD and ACL SAVE use; empty for none.";
+    AclPubsubDefault "acl-pubsub-default" SettingKind::Choice(&["resetchannels", "allchannels"]), "resetchannels", Always, "Which channels a new user may use.";
+    AcllogMaxLen "acllog-max-len" SIZE, "128", Always, "Length of the log of refusals.";
+    ProtectedMode "protected-mode" SettingKind::Bool, "yes", Always, "Whether clients of other machines are turned away while the default user needs no password.";
+    TlsPort "tls-port" int(0, 65_535), "0", AtStart, "TCP port with TLS; 0 for none. With it, `port` 0 means that there is none without TLS.";
+    TlsCertFile "tls-cert-file" SettingKind::Text, "", AtStart, "File of the server's certificate, PEM.";
+    TlsKeyFile "tls-key-file" SettingKind::Text, "", AtStart, "File of the key of the server's certificate, PEM.";
+    TlsCaCertFile "tls-ca-cert-file" SettingKind::Text, "", AtStart, "File of the authorities whose clients are trusted, PEM.";
+    TlsAuthClients "tls-auth-clients" SettingKind::Choice(&["no", "yes", "optional"]), "yes", AtStart, "Whether clients must show a certificate.";
     LfuLogFactor "lfu-log-factor" int(0, i32::MAX as i64), "10", Always, "How slowly the access counter of LFU policies grows.";
     LfuDecayTime "lfu-decay-time" int(0, i32::MAX as i64), "1", Always, "Minutes after which the access counter of LFU policies is lowered by one.";
     ListMaxListpackSize "list-max-listpack-size" int(i32::MIN as i64, i32::MAX as i64), "-2", Always, "Entries of a list's packed block if positive; -1 to -5 for 4 to 64 KiB.";

@@ -4,6 +4,9 @@
 //! serves others ends in its own good order, as after SIGTERM; a store inside somebody else's program refuses, since
 //! that program is not a client's to end. There is no reply to a shutdown that began, the connection just closes.
 //!
+//! While a script runs too long only NOSAVE is accepted. It ends the script too, whose changes are then not logged: better none of
+//! them than some.
+//!
 //! Replicas are not waited for, as there are none, so a shutdown that began cannot be taken back: ABORT finds nothing to
 //! abort, and NOW changes nothing.
 
@@ -38,7 +41,15 @@ fn shutdown(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         return Err(NO_SHUTDOWN);
     }
     let host = cx.engine.host.get().ok_or(NOTHING_TO_END)?;
+    if let Some(kind) = cx.engine.turn.busy()
+        && !words.nosave
+    {
+        return Err(kind.busy());
+    }
     host.shut_down(Shutdown { save: words.save, force: words.force })?;
+    if let Some(scripting) = cx.engine.scripting.get().filter(|_| words.nosave) {
+        scripting.abandon();
+    }
     cx.session.closing = true;
     Ok(())
 }

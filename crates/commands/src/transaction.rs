@@ -15,7 +15,7 @@ use crate::command::{
     TRANSACTION, WHOLE, cmd,
 };
 use crate::cx::{Cx, Origin};
-use crate::dispatch::{call_keys, run_nested};
+use crate::dispatch::{call_keys, run_queued};
 use crate::engine::Engine;
 use crate::error::{
     DISCARD_WITHOUT_MULTI, EXEC_ABORT, EXEC_WITHOUT_MULTI, Error, NESTED_MULTI, WATCH_IN_MULTI, exec_refused,
@@ -63,7 +63,7 @@ pub(crate) fn queue(session: &mut Session, resolved: &Resolved, args: Args<'_>, 
 #[inline]
 pub(crate) fn flags(session: &Session, resolved: &Resolved) -> Flags {
     match &session.transaction {
-        Some(transaction) if resolved.name == "exec" => resolved.flags | transaction.flags,
+        Some(transaction) if resolved.original_name == "exec" => resolved.flags | transaction.flags,
         _ => resolved.flags,
     }
 }
@@ -126,7 +126,7 @@ fn exec(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
         let args: SmallVec<[&[u8]; 8]> = args.iter().map(AsRef::as_ref).collect();
         let Cx { db, out, session, engine, journal, .. } = cx;
         let mut nested = Cx { db, out, session, engine, journal, origin: Origin::Transaction };
-        run_nested(&mut nested, &engine.registry.all()[*id], Args(&args));
+        run_queued(&mut nested, &engine.registry.all()[*id], Args(&args));
     }
     cx.journal.nothing();
     Ok(())

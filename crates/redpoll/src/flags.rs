@@ -7,11 +7,20 @@
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use redpoll_store::commands::settings::{self, SETTINGS, SettingKind, SettingRow};
 
+/// Where the flags stand in the help.
+const HEADING: &str = "Settings of the store, as in redis.conf";
+
 /// Settings with a flag of their own.
 const DEDICATED: &[&str] = &["bind", "port", "dir", "appendonly"];
 
 /// Settings whose value is several words, as in `--save 900 1`; checked when all words are together.
 const SEVERAL_WORDS: &[&str] = &["save", "client-output-buffer-limit"];
+
+/// Settings that are no rows of the table, may be given several times and take several words: name, placeholder, help.
+const LISTS: &[(&str, &str, &str)] = &[
+    ("user", "NAME RULE", "A user and what it may do, as for ACL SETUSER"),
+    ("rename-command", "OLD NEW", "Gives a command another name; `\"\"` takes it away"),
+];
 
 /// The settings that were given, by name, in the order of the table.
 #[derive(Debug, Default)]
@@ -47,13 +56,18 @@ fn flag(row: &'static SettingRow) -> Arg {
         .value_parser(check)
         .action(ArgAction::Append)
         .hide_short_help(true)
-        .help_heading("Settings of the store, as in redis.conf")
+        .help_heading(HEADING)
         .help(format!("{}{words}{default}", row.summary));
     let arg = match row.older_name() {
         Some(older) => arg.alias(older),
         None => arg,
     };
     if SEVERAL_WORDS.contains(&row.name) { arg.num_args(1..) } else { arg.allow_hyphen_values(true) }
+}
+
+/// A word as it stands in a line of settings: the shell has taken the quotes of an empty one.
+fn quoted(word: &str) -> String {
+    if word.is_empty() { "\"\"".to_owned() } else { word.to_owned() }
 }
 
 fn value_name(row: &SettingRow) -> &'static str {
@@ -70,7 +84,11 @@ fn value_name(row: &SettingRow) -> &'static str {
 
 impl clap::Args for SettingFlags {
     fn augment_args(command: Command) -> Command {
-        rows().fold(command, |command, row| command.arg(flag(row)))
+        let command = rows().fold(command, |command, row| command.arg(flag(row)));
+        LISTS.iter().fold(command, |command, (name, value, help)| {
+            let arg = Arg::new(*name).long(*name).value_name(*value).num_args(1..).action(ArgAction::Append);
+            command.arg(arg.hide_short_help(true).help_heading(HEADING).help(*help))
+        })
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -89,7 +107,11 @@ impl clap::FromArgMatches for SettingFlags {
             };
             Some((row.name, value))
         });
-        Ok(SettingFlags { given: given.collect() })
+        let lists = LISTS.iter().flat_map(|(name, ..)| {
+            let given = matches.get_occurrences::<String>(name).into_iter().flatten();
+            given.map(|words| (*name, words.map(|word| quoted(word)).collect::<Vec<_>>().join(" ")))
+        });
+        Ok(SettingFlags { given: given.chain(lists).collect() })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -149,6 +171,28 @@ mod tests {
         assert_eq!(find("requirepass"), Some("-x"));
         assert_eq!(find("timeout"), Some("2"));
         assert_eq!(given.len(), 9);
+    }
+
+    #[test]
+    fn users_and_new_names_can_be_given_several_times() {
+        let line = [
+            "--user",
+            "alice",
+            "on",
+            ">x",
+            "~*",
+            "--rename-command",
+            "FLUSHALL",
+            "",
+            "--user",
+            "bob",
+            "--databases",
+            "2",
+        ];
+        let given = parse(&line).unwrap();
+        let users: Vec<&str> = given.iter().filter(|(name, _)| *name == "user").map(|(_, value)| &**value).collect();
+        assert_eq!(users, ["alice on >x ~*", "bob"]);
+        assert!(given.contains(&("rename-command", "FLUSHALL \"\"".to_owned())));
     }
 
     #[test]

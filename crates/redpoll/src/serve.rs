@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use redpoll_http::{BoundServer, HttpConfig, HttpServer, Options};
-use redpoll_server::{Server, ServerConfig};
+use redpoll_server::{ClientCertificates, Server, ServerConfig, TlsConfig};
 use redpoll_services::events::Deliverer;
 use redpoll_services::{Backend, Services, Settings};
+use redpoll_store::commands::engine::Engine;
 use redpoll_store::commands::settings::{Setting, SettingValue, find};
 use redpoll_store::{Config, Store};
 use serde_json::json;
@@ -175,7 +176,9 @@ impl Serve {
             config = config.set(name, value)?;
         }
         let store = Store::open(config)?;
-        let config = ServerConfig { bind: self.bind.clone(), port: self.port, workers: self.threads };
+        let tls = tls_of(store.engine());
+        let plain = tls.is_none() || self.port != 0;
+        let config = ServerConfig { bind: self.bind.clone(), port: self.port, workers: self.threads, tls, plain };
         let server = Server::start(store.clone(), &config).context(PORT_ADVICE)?;
         let port = server.addresses().first().map_or(self.port, SocketAddr::port);
         let row = find("port").expect("the table has this row");
@@ -299,4 +302,22 @@ fn runtime() -> anyhow::Result<Runtime> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).max(HTTP_THREADS_MIN);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(threads).thread_name("redpoll-http").enable_all().build().context("cannot start threads")
+}
+
+/// Reads what the settings say about TLS; nothing if there is no port for it.
+fn tls_of(engine: &Engine) -> Option<TlsConfig> {
+    let settings = &engine.settings;
+    let port = u16::try_from(settings.int(Setting::TlsPort)).ok().filter(|port| *port != 0)?;
+    let clients = match settings.text(Setting::TlsAuthClients).as_str() {
+        "no" => ClientCertificates::No,
+        "optional" => ClientCertificates::Optional,
+        _ => ClientCertificates::Required,
+    };
+    Some(TlsConfig {
+        port,
+        cert_file: settings.text(Setting::TlsCertFile),
+        key_file: settings.text(Setting::TlsKeyFile),
+        ca_cert_file: settings.text(Setting::TlsCaCertFile),
+        clients,
+    })
 }

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use redpoll_commands::REDIS_VERSION;
 use redpoll_commands::args::Args;
 use redpoll_commands::cx::Cx;
-use redpoll_commands::dispatch::{ScriptRights, call_from_script};
+use redpoll_commands::dispatch::{ScriptRights, call_from_script, script_may_run};
 use redpoll_commands::engine::{
     Engine as Store, Existing as WantedExisting, Function as ListedFunction, Library as ListedLibrary, Loading,
     RestorePolicy, Running, ScriptCall, ScriptName, Scripting,
@@ -71,6 +71,8 @@ struct Run {
     kind: AtomicU8,
     wrote: AtomicBool,
     kill: AtomicBool,
+    /// Ended in the middle for good: nothing of it is logged.
+    abandoned: AtomicBool,
     /// Filled in when the run has taken long.
     details: Mutex<Option<Running>>,
 }
@@ -85,6 +87,7 @@ impl Run {
         self.kind.store(0, Ordering::Release);
         self.wrote.store(false, Ordering::Release);
         self.kill.store(false, Ordering::Release);
+        self.abandoned.store(false, Ordering::Release);
         *self.details.lock() = None;
     }
 }
@@ -184,6 +187,9 @@ impl Scripting for Scripts {
             ScriptName::Function(name) => self.run_function(cx, call, name, &mut reply),
             ScriptName::Body(_) | ScriptName::Sha(_) => self.run_script(cx, call, &mut reply),
         };
+        if self.run.abandoned.load(Ordering::Acquire) {
+            cx.journal.clear();
+        }
         self.run.end();
         // A script that selected another database leaves its caller where it was.
         cx.session.db = db;
@@ -224,6 +230,10 @@ impl Scripting for Scripts {
         }
         self.run.kill.store(true, Ordering::Release);
         Ok(())
+    }
+
+    fn abandon(&self) {
+        self.run.abandoned.store(self.run.kind().is_some(), Ordering::Release);
     }
 
     fn running(&self) -> Option<(ScriptKind, Running)> {
@@ -377,13 +387,16 @@ impl Host for Caller<'_, '_, '_, '_> {
     }
 
     fn permits(&mut self, args: &[&[u8]]) -> Option<bool> {
-        self.cx.engine.registry.resolve(Args(args)).ok().map(|_| true)
+        script_may_run(self.cx, Args(args))
     }
 
     fn interrupt(&mut self) -> Interrupt {
         // Between the question whether it has written and the end nothing is written: a script is asked outside any command.
         if self.run.kill.load(Ordering::Acquire) && !self.run.wrote.load(Ordering::Acquire) {
             return Interrupt::Kill(b"ERR Script killed by user with SCRIPT KILL...".to_vec());
+        }
+        if self.run.abandoned.load(Ordering::Acquire) {
+            return Interrupt::Kill(b"ERR Script ended by SHUTDOWN NOSAVE".to_vec());
         }
         let settings = &self.cx.engine.settings;
         let elapsed_ms = self.cx.engine.clock.ticks().saturating_sub(self.started) / 1_000_000;

@@ -24,6 +24,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
+use crate::stream::Stream;
+
 /// Bytes read at a time.
 const READ_SIZE: usize = 64 * 1024;
 
@@ -62,7 +64,7 @@ enum Progress {
 /// A connection being served.
 pub(crate) struct Connection {
     store: Store,
-    stream: TcpStream,
+    stream: Stream,
     session: Session,
     parser: RequestParser,
     /// Received bytes that are not used up: the beginning of a command, or commands held back.
@@ -75,21 +77,21 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(store: Store, stream: TcpStream, slot: usize) -> Connection {
+    pub(crate) fn new(store: Store, stream: Stream, slot: usize) -> Connection {
         let text = |address: io::Result<std::net::SocketAddr>| address.map_or_else(|_| "?:0".into(), |a| a.to_string());
         let engine = store.engine();
         let mut session = engine.session(Arrival {
-            address: text(stream.peer_addr()),
-            local_address: text(stream.local_addr()),
+            address: text(stream.socket().peer_addr()),
+            local_address: text(stream.socket().local_addr()),
             transport: Transport::Tcp,
-            descriptor: stream.as_raw_fd(),
+            descriptor: stream.socket().as_raw_fd(),
         });
         session.slot = slot;
         let woken = Arc::new(Notify::new());
         let wake = Arc::clone(&woken);
         session.client.set_waker(Waker(Box::new(move || wake.notify_one())));
-        stream.set_nodelay(true).ok();
-        keep_alive(&stream, engine.settings.int(Setting::TcpKeepalive));
+        stream.socket().set_nodelay(true).ok();
+        keep_alive(stream.socket(), engine.settings.int(Setting::TcpKeepalive));
         let (parser, out) = (RequestParser::new(), Writer::new(Protocol::Resp2));
         Connection { store, stream, session, parser, rest: Vec::new(), out, woken, lingers: false }
     }
@@ -346,7 +348,7 @@ impl Connection {
 
     /// Tries to send the replies at once, without another turn of the task; what the socket does not take waits for [`Connection::send`].
     fn send_now(&mut self, task: &mut Context<'_>) {
-        if self.out.is_empty() || self.store.waits_for_log() {
+        if self.out.is_empty() || self.store.waits_for_log() || !self.stream.is_unbuffered() {
             return;
         }
         if let Poll::Ready(Ok(sent)) = Pin::new(&mut self.stream).poll_write(task, self.out.as_slice()) {
@@ -372,6 +374,7 @@ impl Connection {
         let mut buf = self.out.take();
         self.session.client.output_buffer.store(buf.len(), Ordering::Relaxed);
         self.stream.write_all(&buf).await?;
+        self.stream.flush().await?;
         self.session.client.output_buffer.store(0, Ordering::Relaxed);
         self.store.engine().stats.totals.output_bytes.fetch_add(buf.len() as u64, Ordering::Relaxed);
         buf.clear();

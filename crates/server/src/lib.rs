@@ -1,7 +1,7 @@
 //! The server: listeners and connections around a store.
 //!
 //! ```text
-//! acceptor ─► worker 0 … N (one thread, one single-threaded runtime each)
+//! acceptor (TLS?) ─► worker 0 … N (one thread, one single-threaded runtime each)
 //!               └ connection task: read ► parse ► dispatch ► … ► one write per read
 //! ```
 //!
@@ -13,6 +13,9 @@
 
 mod connection;
 mod listener;
+mod stream;
+mod tls;
 mod worker;
 
 pub use listener::{Error, Server, ServerConfig};
+pub use tls::{ClientCertificates, TlsConfig};

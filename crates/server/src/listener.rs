@@ -7,9 +7,12 @@ use std::thread::JoinHandle;
 
 use redpoll_store::Store;
 use redpoll_store::commands::settings::Setting;
+use redpoll_store::commands::turn::ScriptKind;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
+use crate::tls::{self, TlsConfig};
 use crate::worker::Worker;
 
 /// Where to listen and with how many threads.
@@ -21,11 +24,15 @@ pub struct ServerConfig {
     pub port: u16,
     /// Worker threads; 0 for one per processor.
     pub workers: usize,
+    /// Listens with TLS too.
+    pub tls: Option<TlsConfig>,
+    /// Listens without TLS.
+    pub plain: bool,
 }
 
 impl Default for ServerConfig {
     fn default() -> ServerConfig {
-        ServerConfig { bind: vec!["127.0.0.1".into()], port: 6379, workers: 0 }
+        ServerConfig { bind: vec!["127.0.0.1".into()], port: 6379, workers: 0, tls: None, plain: true }
     }
 }
 
@@ -51,6 +58,9 @@ pub enum Error {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// A file of TLS is missing or wrong.
+    #[error("cannot use TLS: {0}")]
+    Tls(String),
     /// A thread or runtime could not be made.
     #[error("cannot start a worker: {0}")]
     Worker(std::io::Error),
@@ -59,6 +69,7 @@ pub enum Error {
 /// A running server.
 pub struct Server {
     addresses: Vec<SocketAddr>,
+    tls_addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -67,27 +78,20 @@ impl Server {
     /// Binds the listeners and starts the workers; connections are accepted from now on.
     ///
     /// # Errors
-    /// [`Error`] with the address that could not be listened on.
+    /// [`Error`] with the address that could not be listened on, or the file that could not be used.
     pub fn start(store: Store, config: &ServerConfig) -> Result<Server, Error> {
         let backlog = i32::try_from(store.engine().settings.int(Setting::TcpBacklog)).unwrap_or(i32::MAX);
-        let mut listeners = Vec::new();
-        let mut port = config.port;
-        for host in &config.bind {
-            let resolved = (host.as_str(), port).to_socket_addrs();
-            let addresses = resolved.map_err(|source| Error::Resolve { host: host.clone(), source })?;
-            for address in addresses.take(1) {
-                let listener = listen(address, backlog).map_err(|source| Error::Listen {
-                    address,
-                    port: address.port(),
-                    source,
-                })?;
-                // Further addresses share the port that was free on the first.
-                port = listener.local_addr().map_err(Error::Worker)?.port();
-                listeners.push(listener);
-            }
+        let plain = if config.plain { listen_all(&config.bind, config.port, backlog)? } else { Vec::new() };
+        let mut doors: Vec<(TcpListener, Option<TlsAcceptor>)> = Vec::new();
+        let addresses = local_addresses(&plain)?;
+        doors.extend(plain.into_iter().map(|listener| (listener, None)));
+        let mut tls_addresses = Vec::new();
+        if let Some(tls) = &config.tls {
+            let acceptor = tls::acceptor(tls).map_err(Error::Tls)?;
+            let listeners = listen_all(&config.bind, tls.port, backlog)?;
+            tls_addresses = local_addresses(&listeners)?;
+            doors.extend(listeners.into_iter().map(|listener| (listener, Some(acceptor.clone()))));
         }
-        let addresses =
-            listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>().map_err(Error::Worker)?;
         let count = match config.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
@@ -99,16 +103,23 @@ impl Server {
             workers.push(worker);
             threads.push(thread);
         }
-        let balance = Arc::new(Balance { workers, next: AtomicUsize::new(0) });
-        for listener in listeners {
-            balance.workers[0].accept_from(listener, Arc::clone(&balance));
+        let (spare, thread) = Worker::start(count, store, stopped).map_err(Error::Worker)?;
+        threads.push(thread);
+        let balance = Arc::new(Balance { workers, spare, next: AtomicUsize::new(0) });
+        for (listener, tls) in doors {
+            balance.spare.accept_from(listener, Arc::clone(&balance), tls);
         }
-        Ok(Server { addresses, stop, threads })
+        Ok(Server { addresses, tls_addresses, stop, threads })
     }
 
     /// Returns the addresses that are listened on, with the actual port.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Returns the addresses that are listened on with TLS, with the actual port.
+    pub fn tls_addresses(&self) -> &[SocketAddr] {
+        &self.tls_addresses
     }
 
     /// Stops accepting, lets every connection finish the commands it has received, closes them and waits for the workers.
@@ -133,13 +144,38 @@ impl Drop for Server {
 /// Deals connections out to the workers in turn.
 pub(crate) struct Balance {
     workers: Vec<Worker>,
+    /// Accepts connections and serves those that come while a script keeps a worker busy.
+    spare: Worker,
     next: AtomicUsize,
 }
 
 impl Balance {
-    pub(crate) fn next(&self) -> &Worker {
+    pub(crate) fn next(&self, busy: Option<ScriptKind>) -> &Worker {
+        if busy.is_some() {
+            return &self.spare;
+        }
         &self.workers[self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len()]
     }
+}
+
+/// Listens on every host; a free port is the same on all.
+fn listen_all(hosts: &[String], mut port: u16, backlog: i32) -> Result<Vec<TcpListener>, Error> {
+    let mut listeners = Vec::new();
+    for host in hosts {
+        let resolved = (host.as_str(), port).to_socket_addrs();
+        let addresses = resolved.map_err(|source| Error::Resolve { host: host.clone(), source })?;
+        for address in addresses.take(1) {
+            let listener =
+                listen(address, backlog).map_err(|source| Error::Listen { address, port: address.port(), source })?;
+            port = listener.local_addr().map_err(Error::Worker)?.port();
+            listeners.push(listener);
+        }
+    }
+    Ok(listeners)
+}
+
+fn local_addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, Error> {
+    listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>().map_err(Error::Worker)
 }
 
 fn listen(address: SocketAddr, backlog: i32) -> std::io::Result<TcpListener> {

@@ -1,4 +1,10 @@
 //! A worker: one thread with a runtime of its own that serves its share of the connections.
+//!
+//! A script runs on the worker of its caller and keeps it from everything else, also from reading the SCRIPT KILL that would end it. Other workers wait
+//! for the script only until it is declared busy, so a kill sent over them is heard. Not to depend on which worker that is, connections are
+//! accepted by one worker more that serves none of them, except those that come while a script is busy: whoever connects then can ask what runs and end it.
+//! Connections that share the worker of the script wait until it has ended. Looking at their sockets from within the script was rejected: it
+//! would make every connection's state shared, for all commands, on behalf of scripts that hang.
 
 use std::net::TcpListener as StdListener;
 use std::sync::Arc;
@@ -12,12 +18,17 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
 use crate::connection::Connection;
 use crate::listener::Balance;
+use crate::stream::Stream;
 
 /// How long a full table of file descriptors holds accepting up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 /// How long connections may take to finish when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -56,7 +67,7 @@ impl Worker {
     }
 
     /// Accepts connections on this worker and deals them out.
-    pub(crate) fn accept_from(&self, listener: StdListener, balance: Arc<Balance>) {
+    pub(crate) fn accept_from(&self, listener: StdListener, balance: Arc<Balance>, tls: Option<TlsAcceptor>) {
         let mut stopped = self.stopped.clone();
         let engine_store = self.store.clone();
         self.runtime.spawn(async move {
@@ -70,7 +81,7 @@ impl Worker {
                     _ = stopped.wait_for(|stop| *stop) => return,
                 };
                 match accepted {
-                    Ok((stream, _)) => admit(&engine_store, stream, &balance).await,
+                    Ok((stream, _)) => admit(&engine_store, stream, &balance, tls.as_ref()).await,
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept a connection");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -81,12 +92,16 @@ impl Worker {
     }
 
     /// Serves a connection on this worker.
-    fn serve(&self, stream: std::net::TcpStream) {
+    fn serve(&self, stream: std::net::TcpStream, tls: Option<TlsAcceptor>) {
         let (store, stopped, alive, slot) =
             (self.store.clone(), self.stopped.clone(), self.alive.subscribe(), self.slot);
         self.runtime.spawn(async move {
             match TcpStream::from_std(stream) {
-                Ok(stream) => Connection::new(store, stream, slot).run(stopped).await,
+                Ok(stream) => {
+                    if let Some(stream) = greet(stream, tls).await {
+                        Connection::new(store, stream, slot).run(stopped).await;
+                    }
+                }
                 Err(error) => tracing::warn!(%error, "a connection cannot be used"),
             }
             drop(alive);
@@ -94,17 +109,52 @@ impl Worker {
     }
 }
 
+/// What clients of other machines are told while nothing keeps strangers out.
+const PROTECTED: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user. In this mode connections are only accepted from the loopback interface. If you want to connect from external computers to Redis you may adopt one of the following solutions: 1) Just disable protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the same host the server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the protected mode by editing the Redis configuration file, and setting the protected mode option to 'no', and then restarting the server. 3) If you started the server manually just for testing, restart it with the '--protected-mode no' option. 4) Setup a an authentication password for the default user. NOTE: You only need to do one of the above things in order for the server to start accepting connections from the outside.\r\n";
+
+/// Tells whether a client comes from another machine while the default user needs no password and `protected-mode` is on.
+fn turned_away_for_protection(store: &Store, stream: &TcpStream) -> bool {
+    let engine = store.engine();
+    let is_local = stream.peer_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
+    !is_local && engine.settings.is_on(Setting::ProtectedMode) && engine.users.default_takes_any_password()
+}
+
+/// Tells a client why it is turned away, if that can be said without TLS.
+async fn refuse(stream: &mut TcpStream, tls: Option<&TlsAcceptor>, text: &str) {
+    if tls.is_none() {
+        stream.write_all(text.as_bytes()).await.ok();
+    }
+}
+
+/// Shakes hands, if that is the custom at the door the client came through.
+async fn greet(stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Stream> {
+    let Some(tls) = tls else { return Some(Stream::Plain(stream)) };
+    match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
+        Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
 /// Hands a new connection to a worker, or turns it away if there are too many.
-async fn admit(store: &Store, mut stream: TcpStream, balance: &Balance) {
+async fn admit(store: &Store, mut stream: TcpStream, balance: &Balance, tls: Option<&TlsAcceptor>) {
     let engine = store.engine();
     if engine.clients.connected() >= engine.settings.size(Setting::Maxclients) {
         engine.stats.totals.rejected_connections.fetch_add(1, Ordering::Relaxed);
-        stream.write_all(b"-ERR max number of clients reached\r\n").await.ok();
+        refuse(&mut stream, tls, "-ERR max number of clients reached\r\n").await;
+        return;
+    }
+    if turned_away_for_protection(store, &stream) {
+        engine.stats.totals.rejected_connections.fetch_add(1, Ordering::Relaxed);
+        refuse(&mut stream, tls, PROTECTED).await;
         return;
     }
     engine.stats.totals.connections.fetch_add(1, Ordering::Relaxed);
     match stream.into_std() {
-        Ok(stream) => balance.next().serve(stream),
+        Ok(stream) => balance.next(engine.turn.busy()).serve(stream, tls.cloned()),
         Err(error) => tracing::warn!(%error, "a connection cannot be used"),
     }
 }

@@ -90,3 +90,23 @@ fn what_has_written_cannot_be_killed_but_by_the_setting_for_that() {
     assert!(busy.line().starts_with("-ERR Script stopped after "));
     assert_eq!(ask(&mut other, &["GET", "half"]), "$1");
 }
+
+#[test]
+fn who_connects_meanwhile_is_served_by_a_thread_of_its_own() {
+    let running = server("20");
+    let mut busy: Vec<Raw> = (0..2).map(|_| running.connect()).collect();
+    // One of the two runs the script, the other waits for it until it is declared busy; no worker is known to be free before that.
+    busy.iter_mut().for_each(|client| send(client, &["EVAL", ENDLESS, "0"]));
+    eventually("the script is declared busy", || running.store.engine().turn.busy().is_some());
+    let mut newcomer = running.connect();
+    assert_eq!(ask(&mut newcomer, &["GET", "x"]), BUSY_SCRIPT);
+    eventually("both scripts are ended", || {
+        let mut operator = running.connect();
+        ask(&mut operator, &["SCRIPT", "KILL"]);
+        running.store.engine().turn.busy().is_none() && ask(&mut newcomer, &["GET", "x"]) == "$-1"
+    });
+    for client in &mut busy {
+        let line = client.line();
+        assert!(line.starts_with("-ERR Script killed by user") || line == BUSY_SCRIPT, "{line}");
+    }
+}

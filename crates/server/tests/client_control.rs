@@ -36,6 +36,28 @@ fn a_killed_client_is_gone() {
 }
 
 #[test]
+fn who_is_logged_in_as_a_deleted_user_is_disconnected() {
+    let running = Running::start(&[]);
+    let (mut operator, mut alice, mut bob) = (running.connect(), running.connect(), running.connect());
+    operator.call("ACL SETUSER alice on >secret +@all -@dangerous ~a*", "+OK");
+    operator.call("ACL SETUSER bob on nopass +@all", "+OK");
+    alice.call("AUTH alice wrong", "-WRONGPASS invalid username-password pair or user is disabled.");
+    alice.call("AUTH alice secret", "+OK");
+    bob.call("AUTH bob x", "+OK");
+    alice.call("SET abc 1", "+OK");
+    alice.call("GET other", "-NOPERM this user has no permissions to access one of the keys used as arguments");
+    // Rights hold from the next command on.
+    operator.call("ACL SETUSER alice -set", "+OK");
+    alice.call("SET abc 1", "-NOPERM this user has no permissions to run the 'set' command");
+    operator.call("ACL DELUSER alice", ":1");
+    assert_eq!(alice.until_closed(), b"");
+    // Who deletes himself gets his answer first.
+    bob.send("ACL DELUSER bob\r\nPING\r\n");
+    assert_eq!(bob.until_closed(), b":1\r\n");
+    operator.call("PING", "+PONG");
+}
+
+#[test]
 fn a_pause_of_writes_holds_back_writes_only() {
     let running = Running::start(&[]);
     let (mut operator, mut writer, mut reader) = (running.connect(), running.connect(), running.connect());

@@ -10,6 +10,10 @@ use crate::host::OnShutdown;
 pub struct Config {
     pub(crate) settings: Settings,
     pub(crate) on_shutdown: Option<OnShutdown>,
+    /// Lines `user …`, without that word.
+    pub(crate) users: Vec<String>,
+    /// Names of commands and the names they get instead.
+    pub(crate) renames: Vec<(String, String)>,
 }
 
 impl Config {
@@ -29,12 +33,27 @@ impl Config {
         config
     }
 
-    /// Sets any setting by the name it has in `redis.conf`, such as `maxmemory` or `appendfsync`.
+    /// Sets any setting by the name it has in `redis.conf`, such as `maxmemory` or `appendfsync`. `user` (a name and its rules) and `rename-command`
+    /// (two names, the second of which may be `""`) can be given several times.
     ///
     /// # Errors
     /// [`Error::Setting`] if the name is unknown or the value does not fit.
-    pub fn set(self, name: &str, value: &str) -> Result<Config, Error> {
+    pub fn set(mut self, name: &str, value: &str) -> Result<Config, Error> {
         let refuse = |reason: String| Error::Setting { name: name.to_owned(), reason };
+        match name.to_ascii_lowercase().as_str() {
+            "user" => {
+                self.users.push(value.to_owned());
+                return Ok(self);
+            }
+            "rename-command" => {
+                let words = redpoll_resp::split_args(value.as_bytes()).map_err(|error| refuse(error.to_string()))?;
+                let [old, new] = words.as_slice() else { return Err(refuse("two names are needed".into())) };
+                let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+                self.renames.push((text(old), text(new)));
+                return Ok(self);
+            }
+            _ => {}
+        }
         let row = settings::find(name).ok_or_else(|| refuse("unknown setting".into()))?;
         let value = settings::parse(row, value.as_bytes()).map_err(refuse)?;
         self.settings.put(row, value);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use redpoll_commands::args::Args;
 use redpoll_commands::blocking;
-use redpoll_commands::client::{Arrival, Waker};
+use redpoll_commands::client::Waker;
 use redpoll_commands::dispatch::{Outcome, dispatch};
 use redpoll_commands::session::{ReplyMode, Session};
 use redpoll_resp::{DecodeLimits, Protocol, Value, Writer, decode};
@@ -55,9 +55,7 @@ impl Bell {
 
 impl Connection {
     pub(crate) fn new(inner: Arc<Inner>, housekeeper: Arc<Housekeeper>) -> Connection {
-        let mut session = inner.engine.session(Arrival::embedded());
-        // A password keeps strangers out of the network, not the process out of its own store.
-        session.authenticated = true;
+        let session = inner.engine.trusted_session();
         // What it is sent is encoded as its replies are.
         session.client.protocol.store(3, Ordering::Relaxed);
         Connection { inner, session, out: Writer::new(Protocol::Resp3), bell: None, _housekeeper: housekeeper }

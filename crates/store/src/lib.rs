@@ -26,6 +26,7 @@ mod error;
 mod host;
 mod housekeeper;
 mod log;
+mod machine;
 mod store;
 mod subscription;
 

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redpoll_commands::args::Args;
-use redpoll_commands::client::Arrival;
 use redpoll_commands::cx::Cx;
 use redpoll_commands::dispatch::{self, Outcome};
 use redpoll_commands::engine::{Engine, Log};
@@ -130,8 +129,7 @@ fn lock(dir: &Path) -> Result<DirectoryLock, Error> {
 }
 
 fn replay_into(engine: &Engine, files: &LogFiles) -> Result<(), Error> {
-    let mut session = engine.session(Arrival::embedded());
-    session.authenticated = true;
+    let mut session = engine.trusted_session();
     let mut out = Writer::new(Protocol::Resp2);
     let replayed = replay(files, &readable(), &mut |args| {
         out.clear();

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use redpoll_commands::engine::Engine;
+use redpoll_commands::acl;
+use redpoll_commands::engine::{Engine, System};
 use redpoll_commands::registry::Registry;
 use redpoll_commands::settings::Setting;
 use redpoll_resp::Value;
@@ -11,6 +12,7 @@ use redpoll_resp::Value;
 use crate::host::StoreHost;
 use crate::housekeeper::Housekeeper;
 use crate::log::{SharedLog, StoreLog};
+use crate::machine::Machine;
 use crate::{Config, Connection, Error, Subscription, SystemClock};
 
 /// Connections kept for [`Store::call`] to borrow.
@@ -45,7 +47,8 @@ impl Store {
     pub fn open(config: Config) -> Result<Store, Error> {
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| Error::System(error.to_string()))?;
-        let registry = Registry::new(redpoll_commands::families());
+        let mut registry = Registry::new(redpoll_commands::families());
+        registry.rename(&config.renames).map_err(|reason| Error::Setting { name: "rename-command".into(), reason })?;
         let clock = Box::new(SystemClock::new());
         let settings = config.settings;
         let log_wanted = settings.is_on(Setting::Appendonly);
@@ -55,6 +58,8 @@ impl Store {
             .set(redpoll_script::scripting(&engine.settings))
             .ok()
             .expect("a new engine has no scripts yet");
+        engine.system.set(Box::new(Machine)).ok().expect("a new engine has no system yet");
+        make_users(&engine, &config.users)?;
         let log = log_wanted.then(|| StoreLog::recover(&engine)).transpose()?;
         if let Some(log) = &log {
             engine.log.set(Box::new(SharedLog(Arc::clone(log)))).ok().expect("a new engine has no log yet");
@@ -164,6 +169,21 @@ impl Store {
         }
         result
     }
+}
+
+/// Makes the users that the settings or the file they name tell of.
+fn make_users(engine: &Engine, lines: &[String]) -> Result<(), Error> {
+    let path = engine.settings.text(Setting::Aclfile);
+    let refuse = |name: &str, reason: String| Error::Setting { name: name.into(), reason };
+    if path.is_empty() {
+        return lines.iter().try_for_each(|line| acl::configure(engine, line).map_err(|reason| refuse("user", reason)));
+    }
+    if !lines.is_empty() {
+        return Err(refuse("user", "users come either from the settings or from the file that aclfile names".into()));
+    }
+    let text = Machine.read(&path).map_err(|error| refuse("aclfile", format!("{path}: {error}")))?;
+    acl::load_text(engine, &path, &text)
+        .map_err(|error| refuse("aclfile", String::from_utf8_lossy(error.text()).into_owned()))
 }
 
 /// Looks at a store that may have gone.

@@ -1,0 +1,239 @@
+//! May this user run this command with these arguments?
+//!
+//! A command is allowed if one selector allows the command itself, every key in the way the command uses it, and every channel. Which keys a command reads and
+//! which it changes follows from its row, except where [`ACCESS`] says otherwise, as redis-server's key specifications do.
+//! Some uses need no right but to the key: asking for a length, a type or whether it exists shows nothing of the value, which any pattern that matches
+//! the key allows.
+
+use redpoll_structures::glob;
+
+use super::rules::{KeyPattern, Rights, Selector};
+use super::{Refusal, User};
+use crate::args::Args;
+use crate::command::{NO_AUTH, READONLY};
+use crate::error::Error;
+use crate::registry::Resolved;
+
+/// What a command does with a key's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// Nothing that shows or changes it.
+    Neither,
+    Read,
+    Write,
+    Both,
+}
+
+use Access::{Both, Neither, Read, Write};
+
+impl Access {
+    fn reads(self) -> bool {
+        matches!(self, Read | Both)
+    }
+
+    fn writes(self) -> bool {
+        matches!(self, Write | Both)
+    }
+}
+
+/// Commands that use their first key, or the keys that follow it, otherwise than by reading if they only read, and reading and changing if not.
+#[rustfmt::skip]
+const ACCESS: &[(Access, Access, &[&str])] = &[
+    (Neither, Neither, &[
+        "watch", "llen", "exists", "memory|usage", "strlen", "scard", "type", "zcard", "object|encoding", "object|freq", "object|idletime",
+        "object|refcount", "sismember", "hstrlen", "touch", "xlen", "hlen", "hexists",
+    ]),
+    (Read, Read, &["pfdebug", "xreadgroup"]),
+    (Read, Write, &["sort", "copy", "georadius", "georadiusbymember"]),
+    (Both, Read, &["pfmerge"]),
+    (Both, Write, &["rpoplpush", "lmove", "renamenx", "blmove", "brpoplpush", "rename", "smove"]),
+    (Write, Read, &[
+        "sunionstore", "sinterstore", "zdiffstore", "zrangestore", "sdiffstore", "bitop", "geosearchstore", "zunionstore", "zinterstore",
+    ]),
+    (Write, Write, &[
+        "lpush", "lrem", "lset", "rpushx", "msetnx", "xack", "setrange", "xautoclaim", "xgroup|delconsumer", "xgroup|destroy", "xgroup|createconsumer",
+        "xgroup|create", "xgroup|setid", "hset", "lpushx", "psetex", "zadd", "zremrangebyscore", "geoadd", "hdel", "linsert", "rpush", "srem", "xclaim",
+        "del", "hsetnx", "zrem", "pexpire", "setnx", "hmset", "unlink", "xdel", "persist", "append", "ltrim", "xsetid", "restore", "expireat",
+        "pexpireat", "restore-asking", "xadd", "expire", "sadd", "zremrangebylex", "xtrim", "mset", "setex", "pfadd", "zremrangebyrank",
+    ]),
+];
+
+/// Why a command is not allowed. The later, the closer it came to being allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Denial {
+    /// The command itself.
+    Command(String),
+    /// A key, as it is used.
+    Key(Vec<u8>),
+    /// A channel.
+    Channel(Vec<u8>),
+}
+
+impl Denial {
+    fn rank(&self) -> usize {
+        match self {
+            Denial::Command(_) => 0,
+            Denial::Key(_) => 1,
+            Denial::Channel(_) => 2,
+        }
+    }
+
+    /// Returns what a client is told that called the command.
+    pub(crate) fn to_client(&self) -> Error {
+        match self {
+            Denial::Command(name) => format!("NOPERM this user has no permissions to run the '{name}' command").into(),
+            Denial::Key(_) => {
+                Error::Text("NOPERM this user has no permissions to access one of the keys used as arguments")
+            }
+            Denial::Channel(_) => {
+                Error::Text("NOPERM this user has no permissions to access one of the channels used as arguments")
+            }
+        }
+    }
+
+    /// Returns what a script is told that called the command.
+    pub(crate) fn to_script(&self) -> Error {
+        Error::Text(match self {
+            Denial::Command(_) => "ERR The user executing the script can't run this command or subcommand",
+            Denial::Key(_) => {
+                "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments"
+            }
+            Denial::Channel(_) => {
+                "ERR The user executing the script can't publish to the channel mentioned in the command"
+            }
+        })
+    }
+
+    /// Returns what EXEC answers for a command that was allowed when it was queued.
+    pub(crate) fn to_transaction(&self) -> Error {
+        let reason = match self {
+            Denial::Command(_) => "no permission to execute the command or subcommand",
+            Denial::Key(_) => "no permission to touch the specified keys",
+            Denial::Channel(_) => "no permission to access one of the channels used as arguments to the command",
+        };
+        format!(
+            "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is no longer allowed for the following reason: {reason}"
+        )
+        .into()
+    }
+
+    /// Returns what ACL DRYRUN answers.
+    pub(crate) fn to_dry_run(&self) -> Vec<u8> {
+        match self {
+            Denial::Command(name) => format!("This user has no permissions to run the '{name}' command").into_bytes(),
+            Denial::Key(key) => [b"This user has no permissions to access the '", key.as_slice(), b"' key"].concat(),
+            Denial::Channel(channel) => {
+                [b"This user has no permissions to access the '", channel.as_slice(), b"' channel"].concat()
+            }
+        }
+    }
+
+    /// Returns how it is logged: the reason and the object.
+    pub(crate) fn logged(&self) -> (Refusal, Vec<u8>) {
+        match self {
+            Denial::Command(name) => (Refusal::Command, name.as_bytes().to_vec()),
+            Denial::Key(key) => (Refusal::Key, key.clone()),
+            Denial::Channel(channel) => (Refusal::Channel, channel.clone()),
+        }
+    }
+}
+
+impl User {
+    /// Tells whether the user may run a command.
+    pub(crate) fn may_run(&self, resolved: &Resolved, args: Args<'_>) -> Result<(), Denial> {
+        let rights = self.rights.read();
+        let mut closest: Option<(Denial, usize)> = None;
+        let mut keys = None;
+        for selector in rights.selectors() {
+            let keys = keys.get_or_insert_with(|| key_accesses(resolved, args));
+            let Err((denial, at)) = selector.may_run(resolved, args, keys) else { return Ok(()) };
+            let closer = closest.as_ref().is_none_or(|(other, other_at)| {
+                denial.rank() > other.rank() || (denial.rank() == other.rank() && at > *other_at)
+            });
+            if closer {
+                closest = Some((denial, at));
+            }
+        }
+        Err(closest.expect("there is a root selector").0)
+    }
+
+    /// Tells whether the user may hear of a channel, or of all that fit a pattern.
+    pub fn may_hear(&self, channel: &[u8], is_pattern: bool) -> bool {
+        self.is_unrestricted()
+            || self.rights.read().selectors().any(|selector| selector.allows_channel(channel, is_pattern))
+    }
+}
+
+impl Rights {
+    fn selectors(&self) -> impl Iterator<Item = &Selector> {
+        std::iter::once(&self.root).chain(&self.selectors)
+    }
+}
+
+impl Selector {
+    /// The error also tells which argument it is about, to find the selector that came closest.
+    fn may_run(&self, resolved: &Resolved, args: Args<'_>, keys: &[(usize, Access)]) -> Result<(), (Denial, usize)> {
+        if !resolved.has(NO_AUTH) && !self.allows(resolved.id) && !self.allows_first_arg(resolved, args) {
+            return Err((Denial::Command(resolved.name.clone()), 0));
+        }
+        if let Some((at, _)) = keys.iter().find(|(at, access)| !self.allows_key(args.at(*at), *access)) {
+            return Err((Denial::Key(args.at(*at).to_vec()), *at));
+        }
+        // What stands in the values, such as the patterns of SORT, can lead to any key.
+        if !self.all_keys && resolved.is_unbound(args) {
+            return Err((Denial::Key(args.at(1).to_vec()), 1));
+        }
+        let (channels, is_pattern) = channels(resolved, args);
+        if let Some(at) = channels.clone().find(|at| !self.allows_channel(args.at(*at), is_pattern)) {
+            return Err((Denial::Channel(args.at(at).to_vec()), at));
+        }
+        Ok(())
+    }
+
+    fn allows_first_arg(&self, resolved: &Resolved, args: Args<'_>) -> bool {
+        let Some(first) = args.optional(1) else { return false };
+        self.first_args.iter().any(|(id, allowed)| *id == resolved.id && allowed.eq_ignore_ascii_case(first))
+    }
+
+    fn allows_key(&self, key: &[u8], access: Access) -> bool {
+        let fits = |known: &KeyPattern| {
+            (known.read || !access.reads()) && (known.write || !access.writes()) && glob::matches(&known.pattern, key)
+        };
+        self.all_keys || self.keys.iter().any(fits)
+    }
+}
+
+/// Which arguments are keys, and what becomes of them.
+fn key_accesses(resolved: &Resolved, args: Args<'_>) -> Vec<(usize, Access)> {
+    let mut positions = Vec::new();
+    resolved.key_positions(args, &mut positions);
+    let (first, rest) = accesses(resolved, args);
+    let access = |index| if index == 0 { first } else { rest };
+    positions.into_iter().enumerate().map(|(index, at)| (at, access(index))).collect()
+}
+
+/// What a command does with its first key and with the others.
+fn accesses(resolved: &Resolved, args: Args<'_>) -> (Access, Access) {
+    match resolved.original_name.as_str() {
+        // What they do depends on their options.
+        "set" if !(3..args.len()).any(|at| args.is(at, "GET")) => return (Write, Write),
+        "bitfield" if !(2..args.len()).any(|at| args.is(at, "SET") || args.is(at, "INCRBY")) => return (Read, Read),
+        _ => {}
+    }
+    let exception = ACCESS.iter().find(|(_, _, names)| names.contains(&resolved.original_name.as_str()));
+    match exception {
+        Some((first, rest, _)) => (*first, *rest),
+        None if resolved.has(READONLY) => (Read, Read),
+        None => (Both, Both),
+    }
+}
+
+/// Which arguments are channels, and whether they are patterns.
+fn channels(resolved: &Resolved, args: Args<'_>) -> (std::ops::Range<usize>, bool) {
+    match resolved.original_name.as_str() {
+        "publish" | "spublish" => (1..2, false),
+        "subscribe" | "ssubscribe" => (1..args.len(), false),
+        "psubscribe" => (1..args.len(), true),
+        _ => (0..0, false),
+    }
+}
