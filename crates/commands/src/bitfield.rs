@@ -11,6 +11,21 @@ use crate::args::Args;
 use crate::bitmap::{bit_offset, grow};
 use crate::cx::Cx;
 use crate::error::{BITFIELD_OVERFLOW, BITFIELD_READ_ONLY, BITFIELD_TYPE, Error, SYNTAX};
+use crate::key_spec::{ACCESS, KeyFlags, RO, RW, UPDATE};
+
+/// BITFIELD only reads if all its operations do and every one of them is well formed.
+pub(crate) fn bitfield_uses(args: Args<'_>) -> KeyFlags {
+    let mut at = 2;
+    while at < args.len() {
+        let operands = match args.len() - at - 1 {
+            2.. if args.is(at, "GET") => 2,
+            1.. if args.is(at, "OVERFLOW") => 1,
+            _ => return RW | ACCESS | UPDATE,
+        };
+        at += 1 + operands;
+    }
+    RO | ACCESS
+}
 
 /// BITFIELD key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset increment> …]
 pub(crate) fn bitfield(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {

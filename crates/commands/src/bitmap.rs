@@ -9,11 +9,11 @@ use redpoll_keyspace::{Change, EventClass, Expiry};
 use redpoll_structures::{bits, decimal};
 
 use crate::args::{Args, int};
-use crate::bitfield::{bitfield, bitfield_ro};
+use crate::bitfield::{bitfield, bitfield_ro, bitfield_uses};
 use crate::command::{Command, DENYOOM, FAST, Family, Keys, READONLY, WRITE, cmd};
 use crate::cx::Cx;
 use crate::error::{BIT_ARGUMENT, BIT_OFFSET, BIT_VALUE, BITOP_NOT_SINGLE, Error, SYNTAX, bitop_needs_two};
-use crate::key_spec::{ACCESS, OW, RO, RW, UPDATE, VARIABLE};
+use crate::key_spec::{ACCESS, OW, RO, RW, UPDATE};
 
 /// The operation stands before the keys.
 const AFTER_OPERATION: Keys = Keys::Range { first: 2, last: -1, step: 1 };
@@ -21,7 +21,7 @@ const AFTER_OPERATION: Keys = Keys::Range { first: 2, last: -1, step: 1 };
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
     cmd("BITCOUNT key [start end [BYTE | BIT]]", bitcount, READONLY, "2.6.0", "O(N)", "Counts the number of set bits (population counting) in a string."),
-    cmd("BITFIELD key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset increment> [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset increment> ...]]", bitfield, WRITE | DENYOOM, "3.2.0", "O(1) for each subcommand specified", "Performs arbitrary bitfield integer operations on strings.").uses(&[RW | ACCESS | UPDATE | VARIABLE]),
+    cmd("BITFIELD key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset increment> [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset increment> ...]]", bitfield, WRITE | DENYOOM, "3.2.0", "O(1) for each subcommand specified", "Performs arbitrary bitfield integer operations on strings.").varies(RW | ACCESS | UPDATE, bitfield_uses),
     cmd("BITFIELD_RO key [GET encoding offset [GET encoding offset ...]]", bitfield_ro, READONLY | FAST, "6.0.0", "O(1) for each subcommand specified", "Performs arbitrary read-only bitfield integer operations on strings."),
     cmd("BITOP <AND | OR | XOR | NOT | DIFF | DIFF1 | ANDOR | ONE> destkey key [key ...]", bitop, WRITE | DENYOOM, "2.6.0", "O(N)", "Performs bitwise operations on multiple strings, and stores the result.").keys(AFTER_OPERATION).uses(&[OW | UPDATE, RO | ACCESS]),
     cmd("BITPOS key bit [start [end [BYTE | BIT]]]", bitpos, READONLY, "2.8.7", "O(N)", "Finds the first set (1) or clear (0) bit in a string."),

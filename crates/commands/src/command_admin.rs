@@ -88,12 +88,13 @@ fn getkeys(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 /// COMMAND GETKEYSANDFLAGS command [arg [arg ...]]
 fn getkeysandflags(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let call = Args(args.from(2));
-    let (resolved, positions) = keys_of(cx.engine, call)?;
-    cx.out.array(positions.len());
-    for at in positions {
+    let (resolved, _) = keys_of(cx.engine, call)?;
+    let keys = key_spec::uses_in_call(resolved, call);
+    cx.out.array(keys.len());
+    for (at, flags) in keys {
         cx.out.array(2);
         cx.out.bulk(call.at(at));
-        describe_key_flags(cx, key_spec::flags_at(resolved, call, at));
+        describe_key_flags(cx, flags);
     }
     Ok(())
 }

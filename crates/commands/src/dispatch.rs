@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::acl::admin;
-use crate::acl::check::Denial;
 use crate::args::Args;
 use crate::blocking;
 use crate::client::Client;
@@ -161,9 +160,7 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>, origin: Orig
     if !session.authenticated && !resolved.has(NO_AUTH) {
         return refuse(NOT_LOGGED_IN);
     }
-    if !session.user.is_unrestricted()
-        && let Err(denial) = session.user.may_run(resolved, args)
-    {
+    if let Err(denial) = session.user.may_run(resolved, args) {
         session.client.last_command.store(resolved.id, Ordering::Relaxed);
         admin::note(engine, session, origin, &denial);
         return refuse(denial.to_client());
@@ -182,7 +179,7 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>, origin: Orig
     }
     // PING too, so that who watches the server by it sees the state it is in.
     if engine.log_health.is_failing()
-        && (flags & WRITE != 0 || resolved.name == "ping")
+        && (flags & WRITE != 0 || resolved.original_name == "ping")
         && let Some(refusal) = engine.log_health.refusal()
     {
         return refuse(refusal);
@@ -386,7 +383,7 @@ pub fn call_from_script(cx: &mut Cx<'_, '_>, args: Args<'_>, rights: ScriptRight
             Err(crate::error::Error::Text("ERR Wrong number of args calling Redis command from script"))
         } else if resolved.has(NOSCRIPT) && !lifted(cx.engine, resolved) {
             Err(NOT_IN_SCRIPT)
-        } else if let Err(denial) = may_run(cx.session, resolved, args) {
+        } else if let Err(denial) = cx.session.user.may_run(resolved, args) {
             admin::note(cx.engine, cx.session, Origin::Script, &denial);
             Err(denial.to_script())
         } else if resolved.has(PROTECTED) && !may_debug(cx.engine, cx.session) {
@@ -415,21 +412,15 @@ pub fn call_from_script(cx: &mut Cx<'_, '_>, args: Args<'_>, rights: ScriptRight
     }
 }
 
-/// Tells whether the session's user may run a command.
-#[inline]
-fn may_run(session: &Session, resolved: &Resolved, args: Args<'_>) -> Result<(), Denial> {
-    if session.user.is_unrestricted() { Ok(()) } else { session.user.may_run(resolved, args) }
-}
-
 /// Tells whether the caller of a script may run a command (`redis.acl_check_cmd`); nothing if there is no such command.
 pub fn script_may_run(cx: &Cx<'_, '_>, args: Args<'_>) -> Option<bool> {
     let resolved = cx.engine.registry.resolve(args).ok()?;
-    Some(may_run(cx.session, resolved, args).is_ok())
+    Some(cx.session.user.may_run(resolved, args).is_ok())
 }
 
 /// Runs a queued command of a transaction, unless its user lost the right to.
 pub(crate) fn run_queued(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_>) {
-    if let Err(denial) = may_run(cx.session, resolved, args) {
+    if let Err(denial) = cx.session.user.may_run(resolved, args) {
         admin::note(cx.engine, cx.session, Origin::Transaction, &denial);
         return reject(cx.engine, &denial.to_transaction(), cx.out);
     }

@@ -185,15 +185,22 @@ fn placed(keys: Keys, flags: &[KeyFlags]) -> Vec<KeySpec> {
     }
 }
 
-/// Returns what a call does with the key at an argument.
-pub fn flags_at(resolved: &Resolved, args: Args<'_>, position: usize) -> KeyFlags {
+/// Finds the keys of a call and what it does with each.
+pub fn uses_in_call(resolved: &Resolved, args: Args<'_>) -> Vec<(usize, KeyFlags)> {
+    let mut positions = Vec::new();
+    resolved.key_positions(args, &mut positions);
     if let Uses::Varying(_, of_call) = resolved.command.uses {
-        return of_call(args);
+        let flags = of_call(args);
+        return positions.into_iter().map(|at| (at, flags)).collect();
     }
     let specs = specs(resolved);
-    // A key that no specification finds is one that an option names, and those come last.
-    let found = specs.iter().find(|spec| spec.covers(args, position)).or(specs.last());
-    found.map_or(0, |spec| spec.flags & !VARIABLE)
+    let flags_at = |at| {
+        // A key that no specification finds is one that an option names, and those come last.
+        let found = specs.iter().find(|spec| spec.covers(args, at)).or(specs.last());
+        // A command that specifies nothing may do anything.
+        found.map_or(RW | ACCESS | UPDATE, |spec| spec.flags & !VARIABLE)
+    };
+    positions.into_iter().map(|at| (at, flags_at(at))).collect()
 }
 
 /// Returns the names of flags, as replies list them.

@@ -136,8 +136,8 @@ fn unsubscribe(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 #[cold]
 pub(crate) fn confine(session: &Session, resolved: &Resolved) -> Result<(), Error> {
     const ALLOWED: &[&str] = &["ping", "quit", "reset"];
-    let about_subscriptions = resolved.name.ends_with("subscribe");
-    if session.client.speaks_resp3() || about_subscriptions || ALLOWED.contains(&resolved.name.as_str()) {
+    let about_subscriptions = resolved.original_name.ends_with("subscribe");
+    if session.client.speaks_resp3() || about_subscriptions || ALLOWED.contains(&resolved.original_name.as_str()) {
         return Ok(());
     }
     Err(Error::from(format!(

@@ -1,62 +1,20 @@
 //! May this user run this command with these arguments?
 //!
-//! A command is allowed if one selector allows the command itself, every key in the way the command uses it, and every channel. Which keys a command reads and
-//! which it changes follows from its row, except where [`ACCESS`] says otherwise, as redis-server's key specifications do.
-//! Some uses need no right but to the key: asking for a length, a type or whether it exists shows nothing of the value, which any pattern that matches
-//! the key allows.
+//! A command is allowed if one selector allows the command itself, every key in the way the command uses it, and every channel. How a command uses a key
+//! is what its key specifications say ([`key_spec`]): one whose data it shows must be readable, one whose data it changes must be writable. Some uses need no
+//! right but to the key: asking for a length, a type or whether it exists shows nothing of the value, which any pattern that matches the key allows.
+
+use std::cell::LazyCell;
 
 use redpoll_structures::glob;
 
 use super::rules::{KeyPattern, Rights, Selector};
 use super::{Refusal, User};
 use crate::args::Args;
-use crate::command::{NO_AUTH, READONLY};
+use crate::command::NO_AUTH;
 use crate::error::Error;
+use crate::key_spec::{self, ACCESS, DELETE, INSERT, KeyFlags, UPDATE};
 use crate::registry::Resolved;
-
-/// What a command does with a key's value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Access {
-    /// Nothing that shows or changes it.
-    Neither,
-    Read,
-    Write,
-    Both,
-}
-
-use Access::{Both, Neither, Read, Write};
-
-impl Access {
-    fn reads(self) -> bool {
-        matches!(self, Read | Both)
-    }
-
-    fn writes(self) -> bool {
-        matches!(self, Write | Both)
-    }
-}
-
-/// Commands that use their first key, or the keys that follow it, otherwise than by reading if they only read, and reading and changing if not.
-#[rustfmt::skip]
-const ACCESS: &[(Access, Access, &[&str])] = &[
-    (Neither, Neither, &[
-        "watch", "llen", "exists", "memory|usage", "strlen", "scard", "type", "zcard", "object|encoding", "object|freq", "object|idletime",
-        "object|refcount", "sismember", "hstrlen", "touch", "xlen", "hlen", "hexists",
-    ]),
-    (Read, Read, &["pfdebug", "xreadgroup"]),
-    (Read, Write, &["sort", "copy", "georadius", "georadiusbymember"]),
-    (Both, Read, &["pfmerge"]),
-    (Both, Write, &["rpoplpush", "lmove", "renamenx", "blmove", "brpoplpush", "rename", "smove"]),
-    (Write, Read, &[
-        "sunionstore", "sinterstore", "zdiffstore", "zrangestore", "sdiffstore", "bitop", "geosearchstore", "zunionstore", "zinterstore",
-    ]),
-    (Write, Write, &[
-        "lpush", "lrem", "lset", "rpushx", "msetnx", "xack", "setrange", "xautoclaim", "xgroup|delconsumer", "xgroup|destroy", "xgroup|createconsumer",
-        "xgroup|create", "xgroup|setid", "hset", "lpushx", "psetex", "zadd", "zremrangebyscore", "geoadd", "hdel", "linsert", "rpush", "srem", "xclaim",
-        "del", "hsetnx", "zrem", "pexpire", "setnx", "hmset", "unlink", "xdel", "persist", "append", "ltrim", "xsetid", "restore", "expireat",
-        "pexpireat", "restore-asking", "xadd", "expire", "sadd", "zremrangebylex", "xtrim", "mset", "setex", "pfadd", "zremrangebyrank",
-    ]),
-];
 
 /// Why a command is not allowed. The later, the closer it came to being allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,13 +98,17 @@ impl Denial {
 
 impl User {
     /// Tells whether the user may run a command.
+    #[inline]
     pub(crate) fn may_run(&self, resolved: &Resolved, args: Args<'_>) -> Result<(), Denial> {
+        if self.is_unrestricted() { Ok(()) } else { self.has_right_to(resolved, args) }
+    }
+
+    fn has_right_to(&self, resolved: &Resolved, args: Args<'_>) -> Result<(), Denial> {
         let rights = self.rights.read();
         let mut closest: Option<(Denial, usize)> = None;
-        let mut keys = None;
+        let keys = LazyCell::new(|| key_spec::uses_in_call(resolved, args));
         for selector in rights.selectors() {
-            let keys = keys.get_or_insert_with(|| key_accesses(resolved, args));
-            let Err((denial, at)) = selector.may_run(resolved, args, keys) else { return Ok(()) };
+            let Err((denial, at)) = selector.may_run(resolved, args, &keys) else { return Ok(()) };
             let closer = closest.as_ref().is_none_or(|(other, other_at)| {
                 denial.rank() > other.rank() || (denial.rank() == other.rank() && at > *other_at)
             });
@@ -172,16 +134,23 @@ impl Rights {
 
 impl Selector {
     /// The error also tells which argument it is about, to find the selector that came closest.
-    fn may_run(&self, resolved: &Resolved, args: Args<'_>, keys: &[(usize, Access)]) -> Result<(), (Denial, usize)> {
+    fn may_run<F: FnOnce() -> Vec<(usize, KeyFlags)>>(
+        &self,
+        resolved: &Resolved,
+        args: Args<'_>,
+        keys: &LazyCell<Vec<(usize, KeyFlags)>, F>,
+    ) -> Result<(), (Denial, usize)> {
         if !resolved.has(NO_AUTH) && !self.allows(resolved.id) && !self.allows_first_arg(resolved, args) {
             return Err((Denial::Command(resolved.name.clone()), 0));
         }
-        if let Some((at, _)) = keys.iter().find(|(at, access)| !self.allows_key(args.at(*at), *access)) {
-            return Err((Denial::Key(args.at(*at).to_vec()), *at));
-        }
-        // What stands in the values, such as the patterns of SORT, can lead to any key.
-        if !self.all_keys && resolved.is_unbound(args) {
-            return Err((Denial::Key(args.at(1).to_vec()), 1));
+        if !self.all_keys {
+            if let Some((at, _)) = keys.iter().find(|(at, uses)| !self.allows_key(args.at(*at), *uses)) {
+                return Err((Denial::Key(args.at(*at).to_vec()), *at));
+            }
+            // What stands in the values, such as the patterns of SORT, can lead to any key.
+            if resolved.is_unbound(args) {
+                return Err((Denial::Key(args.at(1).to_vec()), 1));
+            }
         }
         let (channels, is_pattern) = channels(resolved, args);
         if let Some(at) = channels.clone().find(|at| !self.allows_channel(args.at(*at), is_pattern)) {
@@ -195,36 +164,12 @@ impl Selector {
         self.first_args.iter().any(|(id, allowed)| *id == resolved.id && allowed.eq_ignore_ascii_case(first))
     }
 
-    fn allows_key(&self, key: &[u8], access: Access) -> bool {
+    fn allows_key(&self, key: &[u8], uses: KeyFlags) -> bool {
+        let (reads, writes) = (uses & ACCESS != 0, uses & (INSERT | UPDATE | DELETE) != 0);
         let fits = |known: &KeyPattern| {
-            (known.read || !access.reads()) && (known.write || !access.writes()) && glob::matches(&known.pattern, key)
+            (known.read || !reads) && (known.write || !writes) && glob::matches(&known.pattern, key)
         };
-        self.all_keys || self.keys.iter().any(fits)
-    }
-}
-
-/// Which arguments are keys, and what becomes of them.
-fn key_accesses(resolved: &Resolved, args: Args<'_>) -> Vec<(usize, Access)> {
-    let mut positions = Vec::new();
-    resolved.key_positions(args, &mut positions);
-    let (first, rest) = accesses(resolved, args);
-    let access = |index| if index == 0 { first } else { rest };
-    positions.into_iter().enumerate().map(|(index, at)| (at, access(index))).collect()
-}
-
-/// What a command does with its first key and with the others.
-fn accesses(resolved: &Resolved, args: Args<'_>) -> (Access, Access) {
-    match resolved.original_name.as_str() {
-        // What they do depends on their options.
-        "set" if !(3..args.len()).any(|at| args.is(at, "GET")) => return (Write, Write),
-        "bitfield" if !(2..args.len()).any(|at| args.is(at, "SET") || args.is(at, "INCRBY")) => return (Read, Read),
-        _ => {}
-    }
-    let exception = ACCESS.iter().find(|(_, _, names)| names.contains(&resolved.original_name.as_str()));
-    match exception {
-        Some((first, rest, _)) => (*first, *rest),
-        None if resolved.has(READONLY) => (Read, Read),
-        None => (Both, Both),
+        self.keys.iter().any(fits)
     }
 }
 
