@@ -129,6 +129,15 @@ impl Users {
         self.by_name.read().values().cloned().collect()
     }
 
+    /// Tells whether there is only the default user, as it is if nothing but its password is set.
+    pub(crate) fn are_as_without_rules(&self, password: &str) -> bool {
+        let rights = self.default.rights.read();
+        let passwords = usize::from(!password.is_empty());
+        let as_set = rights.nopass == password.is_empty() && rights.passwords.len() == passwords;
+        let fits = password.is_empty() || rights.passwords.contains(&hash(password.as_bytes()));
+        self.by_name.read().len() == 1 && rights.enabled && rights.are_total() && as_set && fits
+    }
+
     /// Returns the user with this name and password, if they may log in.
     pub(crate) fn authenticate(&self, name: &[u8], password: &[u8]) -> Option<Arc<User>> {
         let hash = hash(password);

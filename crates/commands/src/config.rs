@@ -3,11 +3,14 @@
 use redpoll_structures::glob;
 
 use crate::args::Args;
+use crate::client::Client;
 use crate::command::{ADMIN, Command, Family, LOADING, NOSCRIPT, STALE, WHOLE, cmd, container};
+use crate::config_file::{self, Scope};
 use crate::cx::Cx;
+use crate::engine::Engine;
 use crate::error::{Error, SYNTAX};
 use crate::help;
-use crate::settings::{self, Mutability, SETTINGS, Setting, SettingRow, SettingValue};
+use crate::settings::{self, SETTINGS, Setting, SettingRow, SettingValue};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
@@ -39,8 +42,11 @@ fn get(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let mut found: Vec<(String, String)> = Vec::new();
     for row in SETTINGS {
         let names = std::iter::once(row.name.to_owned()).chain(row.older_name());
-        let wanted =
-            |name: &String| args.from(2).iter().any(|pattern| glob::matches_ignore_case(pattern, name.as_bytes()));
+        let matches = |pattern: &&[u8], name: &str| match row.is_hidden() {
+            true => pattern.eq_ignore_ascii_case(name.as_bytes()),
+            false => glob::matches_ignore_case(pattern, name.as_bytes()),
+        };
+        let wanted = |name: &String| args.from(2).iter().any(|pattern| matches(pattern, name));
         found.extend(names.filter(wanted).map(|name| (name, cx.engine.settings.text(row.setting))));
     }
     cx.out.map(found.len());
@@ -66,8 +72,29 @@ fn resetstat(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
 }
 
 /// CONFIG REWRITE
-fn rewrite(_: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
-    Err(Error::Text("ERR The server is running without a config file"))
+fn rewrite(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    write_file(cx.engine, Scope::Needed)?;
+    cx.out.ok();
+    Ok(())
+}
+
+/// Brings the configuration file up to date.
+pub(crate) fn write_file(engine: &Engine, scope: Scope) -> Result<(), Error> {
+    let (Some(path), Some(system)) = (engine.config_file.get(), engine.system.get()) else {
+        return Err(Error::Text("ERR The server is running without a config file"));
+    };
+    let refuse = |error: std::io::Error| {
+        tracing::warn!(%error, "CONFIG REWRITE failed");
+        Error::from(format!("ERR Rewriting config file: {error}"))
+    };
+    let old = match system.read(path) {
+        Ok(old) => old,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(refuse(error)),
+    };
+    system.write(path, &config_file::rewrite(engine, &old, scope)).map_err(refuse)?;
+    tracing::info!("CONFIG REWRITE executed with success.");
+    Ok(())
 }
 
 /// CONFIG SET parameter value [parameter value ...]
@@ -90,11 +117,15 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         if checked.iter().any(|(other, _)| other.name == row.name) {
             return Err(refuse("duplicate parameter"));
         }
-        let value = settings::parse(row, pair[1]).map_err(|reason| refuse(&reason))?;
+        if row.is_protected() && !may_change_protected(cx.engine, &cx.session.client) {
+            return Err(refuse("can't set protected config"));
+        }
+        let value = settings::parse(row, pair[1]);
         // Setting what is set already is no change.
-        if row.mutability == Mutability::AtStart && cx.engine.settings.value(row) != value {
+        if row.mutability.is_fixed() && value.as_ref().ok() != Some(&cx.engine.settings.value(row)) {
             return Err(refuse("can't set immutable config"));
         }
+        let value = value.map_err(|reason| refuse(&reason))?;
         checked.push((row, value));
     }
     let password = checked.iter().any(|(row, _)| row.setting == Setting::Requirepass);
@@ -111,4 +142,13 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     }
     cx.out.ok();
     Ok(())
+}
+
+/// Tells whether the settings allow this client to change those that say which files are written.
+fn may_change_protected(engine: &Engine, client: &Client) -> bool {
+    match engine.settings.text(Setting::EnableProtectedConfigs).as_str() {
+        "yes" => true,
+        "local" => client.is_local(),
+        _ => false,
+    }
 }

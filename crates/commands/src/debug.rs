@@ -21,6 +21,8 @@ use redpoll_structures::{decimal, glob};
 
 use crate::args::Args;
 use crate::command::{ADMIN, Command, EXCLUSIVE, Family, Handler, LOADING, NOSCRIPT, PROTECTED, STALE, cmd};
+use crate::config;
+use crate::config_file::Scope;
 use crate::cx::Cx;
 use crate::digest;
 use crate::error::{
@@ -51,6 +53,7 @@ const ANY: usize = usize::MAX;
 #[rustfmt::skip]
 const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { name: "CHANGE-REPL-ID", args: 0..=0, run: change_repl_id, help: &["CHANGE-REPL-ID", "    Change the replication ID that INFO reports."] },
+    Subcommand { name: "CONFIG-REWRITE-FORCE-ALL", args: 0..=0, run: config_rewrite_force_all, help: &["CONFIG-REWRITE-FORCE-ALL", "    Like CONFIG REWRITE but writes all configuration options, including keywords", "    not listed in original configuration file or default values."] },
     Subcommand { name: "DIGEST", args: 0..=0, run: digest, help: &["DIGEST", "    Output a hex signature representing the current DB content."] },
     Subcommand { name: "DIGEST-VALUE", args: 0..=ANY, run: digest_value, help: &["DIGEST-VALUE <key> [<key> ...]", "    Output a hex signature of the values of all the specified keys."] },
     Subcommand { name: "ERROR", args: 1..=1, run: error, help: &["ERROR <string>", "    Return a Redis protocol error with <string> as message. Useful for clients", "    unit tests to simulate Redis errors."] },
@@ -92,6 +95,13 @@ fn debug(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 /// DEBUG CHANGE-REPL-ID
 fn change_repl_id(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
     *cx.engine.replication_id.write() = cx.engine.random_id();
+    cx.out.ok();
+    Ok(())
+}
+
+/// DEBUG CONFIG-REWRITE-FORCE-ALL
+fn config_rewrite_force_all(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    config::write_file(cx.engine, Scope::All)?;
     cx.out.ok();
     Ok(())
 }

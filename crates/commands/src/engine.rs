@@ -255,6 +255,8 @@ pub struct Engine {
     pub log: OnceLock<Box<dyn Log>>,
     /// The operating system.
     pub system: OnceLock<Box<dyn System>>,
+    /// Path of the configuration file, if the settings come from one.
+    pub config_file: OnceLock<String>,
     /// The program around.
     pub host: OnceLock<Box<dyn Host>>,
     /// When the engine was made.
@@ -324,6 +326,7 @@ impl Engine {
             scripting: OnceLock::new(),
             log: OnceLock::new(),
             system: OnceLock::new(),
+            config_file: OnceLock::new(),
             host: OnceLock::new(),
             started,
             run_id: String::new(),

@@ -99,6 +99,7 @@ fn server(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.add("hz", 10);
     lines.add("configured_hz", 10);
     lines.add("lru_clock", (cx.now() / 1000) & 0xff_ffff);
+    lines.add("config_file", engine.config_file.get().map_or("", String::as_str));
 }
 
 fn clients(cx: &mut Cx<'_, '_>, lines: &mut Lines) {

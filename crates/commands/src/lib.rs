@@ -10,6 +10,7 @@ pub mod args;
 pub mod blocking;
 pub mod client;
 pub mod command;
+pub mod config_file;
 pub mod cx;
 pub mod dispatch;
 pub mod engine;

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::args::Args;
 use crate::client::{Client, Transport};
 use crate::command::{ADMIN, Command, Family, LOADING, MAY_REPLICATE, NOSCRIPT, READONLY, STALE, WRITE, cmd};
+use crate::config_file::quote;
 use crate::cx::{Cx, Origin};
 use crate::engine::Engine;
 use crate::error::Error;
@@ -96,12 +97,11 @@ pub(crate) fn show(cx: &Cx<'_, '_>, args: Args<'_>) {
     let mut line = format!("+{}.{:06} [{} {who}]", micros / 1_000_000, micros % 1_000_000, cx.db.db()).into_bytes();
     let secrets = secrets(args);
     for (at, arg) in args.0.iter().enumerate() {
-        line.extend_from_slice(b" \"");
+        line.push(b' ');
         match secrets.contains(&at) {
-            true => line.extend_from_slice(b"(redacted)"),
+            true => line.extend_from_slice(b"\"(redacted)\""),
             false => quote(arg, &mut line),
         }
-        line.push(b'"');
     }
     line.extend_from_slice(b"\r\n");
     cx.engine.monitors.send(cx.engine, &line.into());
@@ -118,20 +118,4 @@ fn secrets(args: Args<'_>) -> std::ops::Range<usize> {
         return at + 1..at + 3;
     }
     0..0
-}
-
-/// Writes bytes as redis-cli would read them between double quotes.
-fn quote(arg: &[u8], to: &mut Vec<u8>) {
-    for byte in arg {
-        match byte {
-            b'\\' | b'"' => to.extend_from_slice(&[b'\\', *byte]),
-            b'\n' => to.extend_from_slice(b"\\n"),
-            b'\r' => to.extend_from_slice(b"\\r"),
-            b'\t' => to.extend_from_slice(b"\\t"),
-            7 => to.extend_from_slice(b"\\a"),
-            8 => to.extend_from_slice(b"\\b"),
-            b' '..=b'~' => to.push(*byte),
-            _ => to.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
-        }
-    }
 }

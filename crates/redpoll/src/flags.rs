@@ -13,9 +13,6 @@ const HEADING: &str = "Settings of the store, as in redis.conf";
 /// Settings with a flag of their own.
 const DEDICATED: &[&str] = &["bind", "port", "dir", "appendonly"];
 
-/// Settings whose value is several words, as in `--save 900 1`; checked when all words are together.
-const SEVERAL_WORDS: &[&str] = &["save", "client-output-buffer-limit"];
-
 /// Settings that are no rows of the table, may be given several times and take several words: name, placeholder, help.
 const LISTS: &[(&str, &str, &str)] = &[
     ("user", "NAME RULE", "A user and what it may do, as for ACL SETUSER"),
@@ -46,7 +43,8 @@ fn flag(row: &'static SettingRow) -> Arg {
         _ => String::new(),
     };
     let default = if row.default.is_empty() { String::new() } else { format!(" [default: {}]", row.default) };
-    let check = move |text: &str| match SEVERAL_WORDS.contains(&row.name) {
+    // Several words are checked when all are together.
+    let check = move |text: &str| match row.kind.takes_several_words() {
         true => Ok(text.to_owned()),
         false => settings::parse(row, text.as_bytes()).map(|_| text.to_owned()),
     };
@@ -56,13 +54,14 @@ fn flag(row: &'static SettingRow) -> Arg {
         .value_parser(check)
         .action(ArgAction::Append)
         .hide_short_help(true)
+        .hide(!row.mutability.has_effect())
         .help_heading(HEADING)
         .help(format!("{}{words}{default}", row.summary));
     let arg = match row.older_name() {
         Some(older) => arg.alias(older),
         None => arg,
     };
-    if SEVERAL_WORDS.contains(&row.name) { arg.num_args(1..) } else { arg.allow_hyphen_values(true) }
+    if row.kind.takes_several_words() { arg.num_args(1..) } else { arg.allow_hyphen_values(true) }
 }
 
 /// A word as it stands in a line of settings: the shell has taken the quotes of an empty one.
@@ -72,12 +71,13 @@ fn quoted(word: &str) -> String {
 
 fn value_name(row: &SettingRow) -> &'static str {
     match row.kind {
-        SettingKind::Int { .. } => "NUMBER",
-        SettingKind::Memory { .. } => "BYTES",
+        SettingKind::Int { .. } | SettingKind::Octal => "NUMBER",
+        SettingKind::Memory { .. } | SettingKind::MemoryOrPercent => "BYTES",
         SettingKind::Bool => "YES|NO",
         SettingKind::Choice(_) => "WORD",
         SettingKind::Events => "LETTERS",
         SettingKind::Text => "TEXT",
+        SettingKind::Words(_) => "WORDS",
         SettingKind::OutputLimits => "KIND BYTES BYTES SECONDS",
     }
 }
@@ -100,7 +100,7 @@ impl clap::FromArgMatches for SettingFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<SettingFlags, clap::Error> {
         let given = rows().filter_map(|row| {
             let values: Vec<&String> = matches.get_many(row.name)?.collect();
-            let value = match SEVERAL_WORDS.contains(&row.name) {
+            let value = match row.kind.takes_several_words() {
                 true => values.into_iter().map(String::as_str).collect::<Vec<_>>().join(" "),
                 // As with redis-server, the last one counts.
                 false => (*values.last()?).clone(),
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn every_setting_has_exactly_one_flag() {
-        for name in DEDICATED.iter().chain(SEVERAL_WORDS) {
+        for name in DEDICATED {
             assert!(settings::find(name).is_some(), "{name}");
         }
         SettingFlags::augment_args(Command::new("test")).debug_assert();

@@ -7,8 +7,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod backend;
 mod flags;
+mod listen;
+mod log;
 mod openapi;
+mod redis_server;
 mod reference;
+mod run;
 mod serve;
 
 use std::process::ExitCode;
@@ -37,6 +41,16 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    if args.next().is_some_and(|program| redis_server::is_meant(&program)) {
+        return match redis_server::run(&args.collect::<Vec<_>>()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let done = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Openapi => openapi::print(),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod redis_server;
 mod support;
 
 use std::io::{BufRead, BufReader, Write};

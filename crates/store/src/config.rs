@@ -5,6 +5,9 @@ use redpoll_commands::settings::{self, Setting, Settings};
 use crate::Error;
 use crate::host::OnShutdown;
 
+/// What is no setting of the table, since it can be given several times.
+pub(crate) const LISTS: [&str; 2] = ["user", "rename-command"];
+
 /// Settings of a store, checked as they are made.
 #[derive(Debug, Default)]
 pub struct Config {
@@ -14,6 +17,10 @@ pub struct Config {
     pub(crate) users: Vec<String>,
     /// Names of commands and the names they get instead.
     pub(crate) renames: Vec<(String, String)>,
+    /// Path of the configuration file, if there is one.
+    pub(crate) file: Option<String>,
+    /// Settings of that file that have no effect here.
+    pub(crate) without_effect: Vec<&'static str>,
 }
 
 impl Config {
@@ -40,24 +47,26 @@ impl Config {
     /// [`Error::Setting`] if the name is unknown or the value does not fit.
     pub fn set(mut self, name: &str, value: &str) -> Result<Config, Error> {
         let refuse = |reason: String| Error::Setting { name: name.to_owned(), reason };
-        match name.to_ascii_lowercase().as_str() {
-            "user" => {
-                self.users.push(value.to_owned());
-                return Ok(self);
-            }
-            "rename-command" => {
-                let words = redpoll_resp::split_args(value.as_bytes()).map_err(|error| refuse(error.to_string()))?;
-                let [old, new] = words.as_slice() else { return Err(refuse("two names are needed".into())) };
-                let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-                self.renames.push((text(old), text(new)));
-                return Ok(self);
-            }
-            _ => {}
+        if LISTS.iter().any(|list| list.eq_ignore_ascii_case(name)) {
+            let words = redpoll_resp::split_args(value.as_bytes()).map_err(|error| refuse(error.to_string()))?;
+            self.add(&name.to_ascii_lowercase(), &words).map_err(refuse)?;
+            return Ok(self);
         }
         let row = settings::find(name).ok_or_else(|| refuse("unknown setting".into()))?;
         let value = settings::parse(row, value.as_bytes()).map_err(refuse)?;
         self.settings.put(row, value);
         Ok(self)
+    }
+
+    /// Takes a user or another name of a command.
+    pub(crate) fn add(&mut self, name: &str, words: &[Vec<u8>]) -> Result<(), String> {
+        let text = |word: &Vec<u8>| String::from_utf8_lossy(word).into_owned();
+        match (name, words) {
+            ("user", _) => self.users.push(words.iter().map(text).collect::<Vec<_>>().join(" ")),
+            ("rename-command", [old, new]) => self.renames.push((text(old), text(new))),
+            _ => return Err("wrong number of arguments".into()),
+        }
+        Ok(())
     }
 
     /// Says how a client's SHUTDOWN ends the program; without this it is refused.

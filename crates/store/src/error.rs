@@ -20,6 +20,17 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A line of the configuration file is wrong.
+    #[error("{0}")]
+    ConfigLine(redpoll_commands::config_file::Fault),
+    /// A configuration file cannot be read.
+    #[error("Fatal error, can't open config file '{path}': {reason}")]
+    ConfigUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
     /// The data directory cannot be used.
     #[error("data directory {path}: {reason}")]
     Directory {

@@ -21,6 +21,7 @@
 
 mod clock;
 mod config;
+mod config_file;
 mod connection;
 mod error;
 mod host;

@@ -59,6 +59,12 @@ impl Store {
             .ok()
             .expect("a new engine has no scripts yet");
         engine.system.set(Box::new(Machine)).ok().expect("a new engine has no system yet");
+        if let Some(file) = config.file {
+            engine.config_file.set(file).expect("a new engine has no configuration file yet");
+        }
+        for name in config.without_effect {
+            tracing::info!("the setting '{name}' has no effect here");
+        }
         make_users(&engine, &config.users)?;
         let log = log_wanted.then(|| StoreLog::recover(&engine)).transpose()?;
         if let Some(log) = &log {

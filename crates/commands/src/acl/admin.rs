@@ -304,7 +304,7 @@ fn check_name(name: &[u8]) -> Result<(), Error> {
 }
 
 /// A user as a line of the file.
-fn line(user: &User) -> Vec<u8> {
+pub(crate) fn line(user: &User) -> Vec<u8> {
     [b"user ", &*user.name, b" ", user.rights.read().describe().as_slice()].concat()
 }
 

@@ -1,5 +1,7 @@
 //! The program run to its end, the program run with its output watched, and a small HTTP client.
 
+pub(crate) mod as_redis_server;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;

@@ -1,0 +1,279 @@
+//! What is to run, running, and its end.
+//!
+//! The order of the start is so that what can be wrong is found before anything is touched: ports first, then the store
+//! with its log, then the servers, then the line that says that all is ready. The end goes backwards: servers finish the
+//! requests they have, triggers in hand are delivered, the log is flushed.
+//!
+//! With a backend elsewhere there is no store here, so only HTTP is served.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use redpoll_http::{BoundServer, HttpConfig, HttpServer};
+use redpoll_server::{ClientCertificates, Server, ServerConfig, TlsConfig};
+use redpoll_services::events::Deliverer;
+use redpoll_services::{Backend, Services, Settings};
+use redpoll_store::commands::settings::{Setting, SettingValue, Settings as StoreSettings, find};
+use redpoll_store::{Config, Store};
+use serde_json::json;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::backend::{self, BackendChoice, without_secret};
+use crate::{listen, redis_server};
+
+/// Fewest threads that serve HTTP: a call may wait for the disk.
+const HTTP_THREADS_MIN: usize = 4;
+
+/// How the program speaks of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// The ready line for people.
+    Line,
+    /// The ready line for programs.
+    Json,
+    /// Lines of a log, as redis-server writes them.
+    Redis,
+}
+
+/// What is to run.
+pub(crate) struct Plan {
+    /// Port 0 stands for a free port, not for none.
+    pub(crate) takes_free_port: bool,
+    /// Worker threads of the Redis protocol; 0 for one per processor.
+    pub(crate) threads: usize,
+    pub(crate) backend: BackendChoice,
+    pub(crate) http: Option<HttpConfig>,
+    pub(crate) voice: Voice,
+}
+
+/// What runs, to be stopped.
+struct Running {
+    resp: Option<Server>,
+    http: Option<HttpServer>,
+    store: Option<Store>,
+    deliverer: Option<Deliveries>,
+    /// A client of the Redis protocol asks for the end.
+    shutdown: Arc<Notify>,
+}
+
+impl Plan {
+    /// Serves until a signal or a client's SHUTDOWN comes.
+    pub(crate) fn run(self, config: Config) -> anyhow::Result<()> {
+        let runtime = runtime()?;
+        let done = runtime.block_on(self.serve(config));
+        // What a second signal cut off is not waited for.
+        runtime.shutdown_background();
+        done
+    }
+
+    async fn serve(self, config: Config) -> anyhow::Result<()> {
+        let mut signals = Signals::take()?;
+        let bound = self.http.as_ref().map(bind_http).transpose()?;
+        let running = self.start(config, bound).await?;
+        running.announce(self.voice, &self.backend)?;
+        tokio::select! {
+            name = signals.wait() => tracing::info!("Received {name} scheduling shutdown..."),
+            () = running.shutdown.notified() => tracing::info!("User requested shutdown..."),
+        }
+        tracing::info!("stopping: finishing the requests received so far");
+        tokio::select! {
+            stopped = running.stop() => stopped,
+            _ = signals.wait() => bail!("stopped by a second signal before all requests were finished"),
+        }
+    }
+
+    /// Starts everything there is to run.
+    async fn start(&self, config: Config, bound: Option<BoundServer>) -> anyhow::Result<Running> {
+        let shutdown = Arc::new(Notify::new());
+        let (backend, store, resp) = match &self.backend {
+            BackendChoice::Embedded => {
+                let (store, server) = self.start_store(config, Arc::clone(&shutdown))?;
+                (Backend::embedded(store.clone()), Some(store), Some(server))
+            }
+            BackendChoice::Elsewhere(url) => (backend::connect(url).await?, None, None),
+        };
+        if self.voice == Voice::Redis {
+            // Whoever starts a redis-server wants nothing but a store.
+            return Ok(Running { resp, http: None, store, deliverer: None, shutdown });
+        }
+        let settings = Settings::from_environment(&|name| std::env::var(name).ok())?;
+        let services = Services::new(backend, settings);
+        let deliverer = Some(Deliveries::start(services.clone()));
+        let http = bound.map(|bound| bound.serve(services)).transpose()?;
+        Ok(Running { resp, http, store, deliverer, shutdown })
+    }
+
+    /// Opens the store and serves the Redis protocol on it.
+    fn start_store(&self, config: Config, shutdown: Arc<Notify>) -> anyhow::Result<(Store, Server)> {
+        let settings = config.settings();
+        let port = u16::try_from(settings.int(Setting::Port)).expect("the table bounds ports");
+        let tls = tls_of(settings);
+        let plain = port != 0 || (self.takes_free_port && tls.is_none());
+        let bind = listen::hosts(&settings.text(Setting::Bind), port);
+        if plain {
+            bind.iter().try_for_each(|host| listen::try_listening(host, port))?;
+        }
+        let dir = PathBuf::from(settings.text(Setting::Dir));
+        let store = Store::open(config.on_shutdown(move || shutdown.notify_one()))?;
+        if let Ok(absolute) = dir.canonicalize() {
+            put(&store, "dir", SettingValue::Text(absolute.to_string_lossy().into_owned()));
+        }
+        let config = ServerConfig { bind, port, workers: self.threads, tls, plain };
+        let server = Server::start(store.clone(), &config).context(listen::PORT_ADVICE)?;
+        if let Some(address) = server.addresses().first() {
+            put(&store, "port", SettingValue::Number(address.port().into()));
+        }
+        Ok((store, server))
+    }
+}
+
+fn put(store: &Store, name: &str, value: SettingValue) {
+    store.engine().settings.put(find(name).expect("the table has this row"), value);
+}
+
+fn bind_http(config: &HttpConfig) -> anyhow::Result<BoundServer> {
+    match BoundServer::bind(config) {
+        Ok(bound) => Ok(bound),
+        Err(error @ redpoll_http::Error::Open(_)) => bail!("{error} (--http-token, --http-bind)"),
+        Err(error) => bail!("{error} (choose another with --http-port; 0 takes a free one)"),
+    }
+}
+
+impl Running {
+    /// Prints the line that says where to connect.
+    fn announce(&self, voice: Voice, backend: &BackendChoice) -> anyhow::Result<()> {
+        let resp = self.resp.as_ref().map(Server::addresses).unwrap_or_default();
+        let http = self.http.as_ref().map(HttpServer::addresses).unwrap_or_default();
+        let line = match voice {
+            Voice::Redis => {
+                redis_server::announce(self.store.as_ref());
+                return Ok(());
+            }
+            Voice::Json => {
+                let mut line = json!({"event": "ready"});
+                for (name, addresses) in [("resp", resp), ("http", http)] {
+                    if let Some(address) = addresses.first() {
+                        line[name] = json!(address);
+                    }
+                }
+                if let BackendChoice::Elsewhere(url) = backend {
+                    line["backend"] = json!(without_secret(url));
+                }
+                line.to_string()
+            }
+            Voice::Line => {
+                let mut parts = Vec::new();
+                if !resp.is_empty() {
+                    parts.push(format!("redis protocol on {}", listed(resp, "")));
+                }
+                if !http.is_empty() {
+                    parts.push(format!("http on {}", listed(http, "http://")));
+                }
+                if let BackendChoice::Elsewhere(url) = backend {
+                    parts.push(format!("data on {}, the redis protocol is not served", without_secret(url)));
+                }
+                format!("ready: {}", parts.join(", "))
+            }
+        };
+        let mut stdout = std::io::stdout().lock();
+        writeln!(stdout, "{line}")?;
+        stdout.flush()?;
+        Ok(())
+    }
+
+    /// Lets both servers finish, then everything that was in hand, then the log.
+    async fn stop(self) -> anyhow::Result<()> {
+        let resp = self.resp.map(|server| tokio::task::spawn_blocking(move || server.stop()));
+        if let Some(http) = self.http {
+            http.stop().await;
+        }
+        if let Some(resp) = resp {
+            resp.await.context("the Redis protocol did not stop cleanly")?;
+        }
+        if let Some(deliverer) = self.deliverer {
+            deliverer.stop().await;
+        }
+        if let Some(store) = self.store {
+            store.flush_log()?;
+        }
+        Ok(())
+    }
+}
+
+/// The task that delivers triggers.
+struct Deliveries {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Deliveries {
+    fn start(services: Services) -> Deliveries {
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async move {
+            // An error means that the program is ending, which is a way of stopping too.
+            stopped.await.ok();
+        };
+        Deliveries { stop, task: tokio::spawn(Deliverer::new(services).run(shutdown)) }
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).ok();
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "delivering triggers broke");
+        }
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Takes the signals over; from now on they do not end the program.
+    fn take() -> anyhow::Result<Signals> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one of them and names it.
+    async fn wait(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+fn listed(addresses: &[SocketAddr], scheme: &str) -> String {
+    addresses.iter().map(|address| format!("{scheme}{address}")).collect::<Vec<_>>().join(", ")
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).max(HTTP_THREADS_MIN);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(threads).thread_name("redpoll-http").enable_all().build().context("cannot start threads")
+}
+
+/// Reads what the settings say about TLS; nothing if there is no port for it.
+fn tls_of(settings: &StoreSettings) -> Option<TlsConfig> {
+    let port = u16::try_from(settings.int(Setting::TlsPort)).ok().filter(|port| *port != 0)?;
+    let clients = match settings.text(Setting::TlsAuthClients).as_str() {
+        "no" => ClientCertificates::No,
+        "optional" => ClientCertificates::Optional,
+        _ => ClientCertificates::Required,
+    };
+    Some(TlsConfig {
+        port,
+        cert_file: settings.text(Setting::TlsCertFile),
+        key_file: settings.text(Setting::TlsKeyFile),
+        ca_cert_file: settings.text(Setting::TlsCaCertFile),
+        clients,
+    })
+}
