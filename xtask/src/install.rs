@@ -55,40 +55,40 @@ impl Tool {
     }
 }
 
-/// Gives a Python that can import a package of PyPI, such as `redis==8.1.0`, from an environment of its own.
+/// Gives a Python that can import packages of PyPI, such as `redis==8.1.0`, from an environment of its own.
 ///
 /// # Errors
-/// When Python or the package cannot be had.
-pub(crate) fn python_with(folder: &Path, package: &str) -> Result<PathBuf> {
-    let (python, done) = (folder.join("bin/python"), folder.join("installed"));
-    if std::fs::read_to_string(&done).is_ok_and(|installed| installed == package) {
+/// When Python or a package cannot be had.
+pub(crate) fn python_with(folder: &Path, packages: &[&str]) -> Result<PathBuf> {
+    let (python, done, wanted) = (folder.join("bin/python"), folder.join("installed"), packages.join(" "));
+    if std::fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
         return Ok(python);
     }
     PYTHON.ensure()?;
     quietly(program("python3").args(["-m", "venv", "--clear"]).arg(folder)).context("no Python environment")?;
-    let pip = ["-m", "pip", "--quiet", "--disable-pip-version-check", "install", package];
-    quietly(program(&python.display().to_string()).args(pip))
-        .with_context(|| format!("{package} could not be installed from PyPI"))?;
-    std::fs::write(&done, package).with_context(|| format!("cannot write {}", done.display()))?;
+    let pip = ["-m", "pip", "--quiet", "--disable-pip-version-check", "install"];
+    quietly(program(&python.display().to_string()).args(pip).args(packages))
+        .with_context(|| format!("{wanted} could not be installed from PyPI"))?;
+    std::fs::write(&done, wanted).with_context(|| format!("cannot write {}", done.display()))?;
     Ok(python)
 }
 
-/// Installs a package of npm, such as `ioredis@6.0.0`, below a folder of its own.
+/// Installs packages of npm, such as `ioredis@6.0.0`, below a folder of its own.
 ///
 /// # Errors
-/// When npm or the package cannot be had.
-pub(crate) fn node_modules_with(folder: &Path, package: &str) -> Result<()> {
-    let done = folder.join("installed");
-    if std::fs::read_to_string(&done).is_ok_and(|installed| installed == package) {
+/// When npm or a package cannot be had.
+pub(crate) fn node_modules_with(folder: &Path, packages: &[&str]) -> Result<()> {
+    let (done, wanted) = (folder.join("installed"), packages.join(" "));
+    if std::fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
     NODE.ensure()?;
     NPM.ensure()?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let npm = ["install", "--no-save", "--no-audit", "--no-fund", "--silent", package, "--prefix"];
-    quietly(program("npm").args(npm).arg(folder))
-        .with_context(|| format!("{package} could not be installed from npm"))?;
-    std::fs::write(&done, package).with_context(|| format!("cannot write {}", done.display()))
+    let npm = ["install", "--no-save", "--no-audit", "--no-fund", "--silent", "--prefix"];
+    quietly(program("npm").args(npm).arg(folder).args(packages))
+        .with_context(|| format!("{wanted} could not be installed from npm"))?;
+    std::fs::write(&done, wanted).with_context(|| format!("cannot write {}", done.display()))
 }
 
 /// Runs an installer; it is heard only when it fails.

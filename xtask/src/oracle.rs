@@ -36,6 +36,16 @@ pub(crate) enum Server {
     Redpoll,
 }
 
+impl Server {
+    /// Gives its name as people know it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Redis => "redis-server",
+            Self::Redpoll => "Redpoll",
+        }
+    }
+}
+
 /// How many transcripts passed and failed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
