@@ -10,9 +10,18 @@ pub(crate) fn root() -> PathBuf {
     own.parent().expect("xtask is a folder of the workspace").to_owned()
 }
 
+/// What `cargo run` says about the program it runs. Build scripts that look at these, as ring's does, would think that
+/// something changed, and half the dependencies would be built anew after every turn of cargo by hand.
+const ABOUT_US: &[&str] =
+    &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_NAME", "CARGO_BIN_NAME", "CARGO_PRIMARY_PACKAGE"];
+
 /// Prepares cargo, the one that runs us, in the root of the workspace.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = program(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    let about_us = |name: &str| ABOUT_US.iter().any(|start| name.starts_with(start));
+    std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(about_us)).for_each(|(name, _)| {
+        command.env_remove(name);
+    });
     command.args(args);
     command
 }
