@@ -1,5 +1,7 @@
 //! CONFIG: reading and changing the settings.
 
+use std::sync::atomic::Ordering;
+
 use redpoll_structures::glob;
 
 use crate::args::Args;
@@ -66,6 +68,7 @@ fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
 /// CONFIG RESETSTAT
 fn resetstat(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
     cx.engine.stats.reset();
+    cx.engine.memory_peak.store(0, Ordering::Relaxed);
     cx.db.reset_counters();
     cx.out.ok();
     Ok(())

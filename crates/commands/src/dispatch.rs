@@ -31,7 +31,7 @@ use crate::journal::Journal;
 use crate::registry::Resolved;
 use crate::session::{ReplyMode, Session};
 use crate::settings::Setting;
-use crate::{monitor, notifications, pubsub, tracking, transaction};
+use crate::{monitor, notifications, pubsub, timing, tracking, transaction};
 
 /// What became of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +87,8 @@ impl Call {
     /// Takes the time anew when everybody else has been waited for: what they did and what expired meanwhile was not later than this.
     fn catch_up(&mut self, engine: &Engine) {
         if self.origin != Origin::Replay {
-            self.now = engine.clock.now();
-            self.stamped = self.now;
+            let Moment { now, ticks } = engine.clock.moment();
+            (self.now, self.stamped, self.ticks) = (now, now, ticks);
         }
     }
 }
@@ -233,7 +233,7 @@ fn execute(
                 return Vec::new();
             }
         };
-        if exclusive {
+        if exclusive || passage.waited {
             call.catch_up(engine);
         }
         lock(engine, session, resolved, args, &mut passage.gate)
@@ -247,7 +247,7 @@ fn execute(
     let mut cx = Cx { db: &mut view, out, session, engine, journal: &mut journal, origin: call.origin };
     run(&mut cx, resolved, args);
     let ended = engine.clock.ticks();
-    engine.stats.ran(cx.session.slot, resolved.id, ended.saturating_sub(call.ticks));
+    timing::ran(&cx, resolved, args, ended.saturating_sub(call.ticks));
     call.ticks = ended;
     if !journal.is_empty()
         && let Some(log) = engine.log.get()
@@ -362,7 +362,7 @@ fn record(engine: &Engine, journal: &mut Journal, db: usize, args: &[&[u8]]) {
 pub(crate) fn run_nested(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_>) {
     let started = cx.engine.clock.ticks();
     run(cx, resolved, args);
-    cx.engine.stats.ran(cx.session.slot, resolved.id, cx.engine.clock.ticks().saturating_sub(started));
+    timing::ran(cx, resolved, args, cx.engine.clock.ticks().saturating_sub(started));
 }
 
 /// What a script may do.

@@ -14,12 +14,14 @@ use crate::cx::Cx;
 use crate::error::{Error, log_failing};
 use crate::exchange::Exchange;
 use crate::journal::Journal;
+use crate::latency::LatencyMonitor;
 use crate::monitor::Monitors;
 use crate::notifications;
 use crate::pause::Pause;
 use crate::registry::Registry;
 use crate::session::Session;
 use crate::settings::{Setting, Settings};
+use crate::slow_log::SlowLog;
 use crate::stats::Stats;
 use crate::tracking::Tracker;
 use crate::turn::{ScriptKind, Turn};
@@ -233,6 +235,10 @@ pub struct Engine {
     pub settings: Settings,
     /// Counts of what happened.
     pub stats: Stats,
+    /// Commands that took long.
+    pub slow_log: SlowLog,
+    /// What took long, by kind.
+    pub latency: LatencyMonitor,
     /// Who is connected.
     pub clients: Clients,
     /// The waits of blocked clients.
@@ -271,6 +277,8 @@ pub struct Engine {
     pub memory_full: AtomicBool,
     /// Heap bytes of the data set, as last measured.
     pub memory_used: AtomicU64,
+    /// The most memory that was found used.
+    pub memory_peak: AtomicU64,
     /// Whether the log can be written.
     pub log_health: LogHealth,
     random: AtomicU64,
@@ -315,6 +323,8 @@ impl Engine {
             registry,
             settings,
             stats: Stats::new(commands),
+            slow_log: SlowLog::default(),
+            latency: LatencyMonitor::default(),
             clients: Clients::default(),
             blocking: Blocking::default(),
             exchange: Exchange::new(seed),
@@ -334,6 +344,7 @@ impl Engine {
             debug: DebugSwitches::default(),
             memory_full: AtomicBool::new(false),
             memory_used: AtomicU64::new(0),
+            memory_peak: AtomicU64::new(0),
             log_health: LogHealth::default(),
             random: AtomicU64::new(seed),
         };
@@ -354,6 +365,7 @@ impl Engine {
     pub fn judge_memory(&self, used: usize) {
         let limit = self.settings.size(Setting::Maxmemory);
         self.memory_used.store(used as u64, Ordering::Relaxed);
+        self.memory_peak.fetch_max(used as u64, Ordering::Relaxed);
         self.memory_full.store(limit != 0 && used > limit, Ordering::Relaxed);
     }
 

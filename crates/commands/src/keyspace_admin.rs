@@ -10,6 +10,7 @@ use crate::command::{Command, EXCLUSIVE, FAST, Family, LOADING, READONLY, STALE,
 use crate::cx::Cx;
 use crate::error::{DB_INDEX, Error, FIRST_DB_INDEX, SECOND_DB_INDEX, SYNTAX};
 use crate::help;
+use crate::info::memory::{MemoryUse, percent};
 use crate::key_spec::RO;
 use crate::settings::Setting;
 
@@ -139,20 +140,64 @@ fn memory_purge(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
 
 /// MEMORY STATS
 fn memory_stats(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
-    let (_, used) = cx.db.totals();
-    let keys: usize = (0..cx.db.databases()).map(|db| cx.db.size(db).keys).sum();
-    let rows = [
-        ("total.allocated", used),
-        ("keys.count", keys),
-        ("keys.bytes-per-key", used.checked_div(keys).unwrap_or(0)),
-        ("dataset.bytes", used),
+    let measured = MemoryUse::measure(cx);
+    let total = measured.total();
+    let used: Vec<usize> = (0..cx.db.databases()).filter(|db| cx.db.size(*db).keys > 0).collect();
+    let before = [
+        ("peak.allocated", measured.peak),
+        ("total.allocated", total),
+        ("startup.allocated", 0),
+        ("replication.backlog", 0),
+        ("clients.slaves", 0),
+        ("clients.normal", measured.clients),
+        ("cluster.links", 0),
+        ("aof.buffer", 0),
+        ("lua.caches", measured.scripts),
+        ("functions.caches", 0),
     ];
-    cx.out.map(rows.len());
+    let after = [
+        ("overhead.total", measured.overhead()),
+        ("keys.count", measured.keys),
+        ("keys.bytes-per-key", measured.dataset.checked_div(measured.keys).unwrap_or(0)),
+        ("dataset.bytes", measured.dataset),
+    ];
+    let (ratio, bytes) = measured.fragmentation();
+    let ratios = [
+        ("dataset.percentage", percent(measured.dataset, total)),
+        ("peak.percentage", percent(total, measured.peak)),
+        ("fragmentation", ratio),
+    ];
+    cx.out.map(before.len() + used.len() + after.len() + ratios.len() + 1);
+    put_numbers(cx, &before);
+    for db in used {
+        // Deadlines are part of the entries, and there are no slots.
+        cx.out.bulk(format!("db.{db}").as_bytes());
+        let tables = cx.db.table_bytes(db) as u64;
+        cx.out.map(3);
+        put_numbers(
+            cx,
+            &[
+                ("overhead.hashtable.main", tables),
+                ("overhead.hashtable.expires", 0),
+                ("overhead.hashtable.slot-to-keys", 0),
+            ],
+        );
+    }
+    put_numbers(cx, &after);
+    for (name, value) in ratios {
+        cx.out.bulk(name.as_bytes());
+        cx.out.double(value);
+    }
+    cx.out.bulk(b"fragmentation.bytes");
+    cx.out.int(bytes);
+    Ok(())
+}
+
+fn put_numbers(cx: &mut Cx<'_, '_>, rows: &[(&str, u64)]) {
     for (name, value) in rows {
         cx.out.bulk(name.as_bytes());
-        cx.out.int(value as i64);
+        cx.out.int(*value as i64);
     }
-    Ok(())
 }
 
 /// MEMORY USAGE key [SAMPLES count]

@@ -17,21 +17,28 @@ pub mod engine;
 pub mod error;
 pub mod exchange;
 mod expiry;
+mod histogram;
 pub mod info;
 pub mod journal;
 pub mod key_spec;
+pub mod latency;
+mod latency_report;
 pub mod monitor;
 mod names;
 mod notifications;
 pub mod outbox;
 pub mod output_limit;
 pub mod pause;
+mod rates;
 pub mod registry;
 pub mod reload;
+mod secrets;
 pub mod session;
 pub mod settings;
+pub mod slow_log;
 pub mod stats;
 mod syntax;
+mod timing;
 pub mod tracking;
 pub mod transaction;
 pub mod turn;
@@ -120,6 +127,8 @@ pub fn families() -> Vec<command::Family> {
         shutdown::FAMILY,
         keyspace_admin::FAMILY,
         monitor::FAMILY,
+        slow_log::FAMILY,
+        latency::FAMILY,
         debug::FAMILY,
     ]
 }

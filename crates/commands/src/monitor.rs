@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::outbox::Message;
 use crate::registry::Resolved;
+use crate::secrets;
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
@@ -95,7 +96,7 @@ pub(crate) fn show(cx: &Cx<'_, '_>, args: Args<'_>) {
         (_, Transport::Tcp) => &cx.session.client.address,
     };
     let mut line = format!("+{}.{:06} [{} {who}]", micros / 1_000_000, micros % 1_000_000, cx.db.db()).into_bytes();
-    let secrets = secrets(args);
+    let secrets = cx.engine.registry.resolve(args).map(|resolved| secrets::of(resolved, args)).unwrap_or_default();
     for (at, arg) in args.0.iter().enumerate() {
         line.push(b' ');
         match secrets.contains(&at) {
@@ -105,17 +106,4 @@ pub(crate) fn show(cx: &Cx<'_, '_>, args: Args<'_>) {
     }
     line.extend_from_slice(b"\r\n");
     cx.engine.monitors.send(cx.engine, &line.into());
-}
-
-/// Returns which arguments are names and passwords of users.
-fn secrets(args: Args<'_>) -> std::ops::Range<usize> {
-    if args.is(0, "AUTH") {
-        return 1..args.len();
-    }
-    if args.is(0, "HELLO")
-        && let Some(at) = (2..args.len()).find(|at| args.is(*at, "AUTH"))
-    {
-        return at + 1..at + 3;
-    }
-    0..0
 }

@@ -6,7 +6,7 @@
 mod table;
 mod values;
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use redpoll_keyspace::Limits;
@@ -125,6 +125,8 @@ pub struct Settings {
     texts: Box<[RwLock<String>]>,
     /// How much may wait to be sent to clients.
     pub output_limits: OutputLimits,
+    /// The least time of a command that slow log or latency monitor want to know of.
+    watched_nanos: AtomicU64,
 }
 
 impl Default for Settings {
@@ -133,6 +135,7 @@ impl Default for Settings {
             numbers: SETTINGS.iter().map(|_| AtomicI64::new(0)).collect(),
             texts: SETTINGS.iter().map(|_| RwLock::default()).collect(),
             output_limits: OutputLimits::default(),
+            watched_nanos: AtomicU64::new(u64::MAX),
         };
         for row in SETTINGS {
             settings.put(row, row.default_value());
@@ -202,6 +205,23 @@ impl Settings {
             SettingValue::Text(text) if row.kind == SettingKind::OutputLimits => self.output_limits.put(&text),
             SettingValue::Text(text) => *self.texts[row.setting as usize].write() = text,
         }
+        if matches!(row.setting, Setting::SlowlogLogSlowerThan | Setting::LatencyMonitorThreshold) {
+            let slow_nanos = match self.int(Setting::SlowlogLogSlowerThan) {
+                micros @ 0.. => micros.unsigned_abs().saturating_mul(1000),
+                _ => u64::MAX,
+            };
+            let latency_nanos = match self.int(Setting::LatencyMonitorThreshold) {
+                0 => u64::MAX,
+                millis => millis.unsigned_abs().saturating_mul(1_000_000),
+            };
+            self.watched_nanos.store(slow_nanos.min(latency_nanos), Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the least time of a command that slow log or latency monitor want to know of, nanoseconds.
+    #[inline]
+    pub fn watched_nanos(&self) -> u64 {
+        self.watched_nanos.load(Ordering::Relaxed)
     }
 
     /// Returns the thresholds at which values leave their compact form.

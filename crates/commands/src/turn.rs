@@ -47,6 +47,8 @@ pub struct Turn {
 pub(crate) struct Passage<'e> {
     /// Dropped before the turn is given back: who is woken by that finds the gate open.
     pub(crate) gate: Gate<'e>,
+    /// It was shut at first.
+    pub(crate) waited: bool,
     _turn: Option<Taken<'e>>,
 }
 
@@ -84,7 +86,7 @@ impl Turn {
     #[inline]
     pub(crate) fn enter<'e>(&'e self, keyspace: &'e Keyspace) -> Result<Passage<'e>, Error> {
         match keyspace.try_enter() {
-            Some(gate) => Ok(Passage { gate, _turn: None }),
+            Some(gate) => Ok(Passage { gate, waited: false, _turn: None }),
             None => self.wait_to_enter(keyspace),
         }
     }
@@ -93,7 +95,7 @@ impl Turn {
     fn wait_to_enter<'e>(&'e self, keyspace: &'e Keyspace) -> Result<Passage<'e>, Error> {
         loop {
             if let Some(gate) = keyspace.try_enter() {
-                return Ok(Passage { gate, _turn: None });
+                return Ok(Passage { gate, waited: true, _turn: None });
             }
             let mut taken = self.taken.lock();
             if !*taken {
@@ -120,7 +122,7 @@ impl Turn {
         *taken = true;
         drop(taken);
         let turn = Taken(self);
-        Ok(Passage { gate: keyspace.enter_exclusive(), _turn: Some(turn) })
+        Ok(Passage { gate: keyspace.enter_exclusive(), waited: true, _turn: Some(turn) })
     }
 }
 

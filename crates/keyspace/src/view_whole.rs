@@ -59,6 +59,15 @@ impl View<'_> {
         (sum, bytes)
     }
 
+    /// Returns the heap bytes of a database's tables, without the entries.
+    pub fn table_bytes(&mut self, db: usize) -> usize {
+        let mut bytes = 0;
+        for index in 0..SHARDS as ShardIndex {
+            self.held.with_shard(index, |shard| bytes += shard.databases[db].table.heap_size());
+        }
+        bytes
+    }
+
     /// Sets the counters of all shards to zero.
     pub fn reset_counters(&mut self) {
         for index in 0..SHARDS as ShardIndex {

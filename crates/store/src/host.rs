@@ -72,7 +72,11 @@ fn line(name: &str, value: impl fmt::Display) -> (String, String) {
 }
 
 fn server() -> Vec<(String, String)> {
-    let mut lines = vec![line("os", system()), line("process_id", std::process::id())];
+    let mut lines = vec![
+        line("os", system()),
+        line("multiplexing_api", if cfg!(target_os = "linux") { "epoll" } else { "kqueue" }),
+        line("process_id", std::process::id()),
+    ];
     lines.extend(std::env::current_exe().ok().map(|path| line("executable", path.display())));
     lines
 }

@@ -50,9 +50,14 @@ impl Housekeeper {
                     continue;
                 }
                 if !engine.debug.lazy_expire_only.load(Ordering::Relaxed) {
+                    let begun = engine.clock.ticks();
                     (next_shard, pause) = sweep_round(engine, next_shard);
+                    let nanos = engine.clock.ticks() - begun;
+                    engine.stats.totals.expire_nanos.fetch_add(nanos, Ordering::Relaxed);
+                    engine.note_latency("expire-cycle", nanos / 1_000_000);
                 }
                 engine.clock.synchronise();
+                engine.stats.look(engine.clock.ticks());
                 engine.clients.cut_off_overdue(&engine.settings.output_limits, engine.clock.now());
                 watch_memory(engine);
                 if let Some(log) = &inner.log {

@@ -105,9 +105,9 @@ settings! {
     ActiveExpireEffort "active-expire-effort" int(1, 10), "1", Always, "How much processor time the removal of expired keys may take.";
     NotifyKeyspaceEvents "notify-keyspace-events" SettingKind::Events, "", Always, "Which keyspace events are published: K and E for the kinds of channels, a letter for each class, A for most of them.";
     TrackingTableMaxKeys "tracking-table-max-keys" SIZE, "1000000", Always, "Keys that CLIENT TRACKING remembers for all clients together; 0 for no limit.";
-    SlowlogLogSlowerThan "slowlog-log-slower-than" int(-1, i64::MAX), "10000", NoEffect, "Microseconds from which a command is logged as slow.";
-    SlowlogMaxLen "slowlog-max-len" SIZE, "128", NoEffect, "Length of the slow log.";
-    LatencyTracking "latency-tracking" SettingKind::Bool, "yes", NoEffect, "Whether latency histograms are kept.";
+    SlowlogLogSlowerThan "slowlog-log-slower-than" int(-1, i64::MAX), "10000", Always, "Microseconds from which a command is logged as slow.";
+    SlowlogMaxLen "slowlog-max-len" SIZE, "128", Always, "Length of the slow log.";
+    LatencyTracking "latency-tracking" SettingKind::Bool, "yes", Always, "Whether latency histograms are kept.";
     AlwaysShowLogo "always-show-logo" SettingKind::Bool, "no", NoEffectAtStart, "Whether a logo is printed at start; none is.";
     Activedefrag "activedefrag" SettingKind::Bool, "no", NoEffect, "Whether memory is defragmented; the allocator needs no help.";
     ActiveDefragCycleMax "active-defrag-cycle-max" int(1, 99), "25", NoEffect, "Most processor time for defragmentation, percent.";
