@@ -240,6 +240,8 @@ texts! {
     NEW_ID_IN_XREAD = "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.";
     /// XREADGROUP from `$`.
     TOP_ID_IN_XREADGROUP = "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set.";
+    /// XREADGROUP from `+`.
+    LAST_ID_IN_XREADGROUP = "ERR The + ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by specifying a proper ID, or use the > ID to get new messages. The + ID would just return an empty result set.";
     /// XREADGROUP without GROUP.
     MISSING_GROUP = "ERR Missing GROUP option for XREADGROUP";
     /// XGROUP of a key that does not exist.

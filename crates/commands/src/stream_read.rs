@@ -1,6 +1,6 @@
 //! Reading what is new in streams: XREAD for oneself, XREADGROUP as a member of a group.
 //!
-//! A call is read into a [`Reading`] that needs its arguments no more, with `$` resolved to the id it stands for at that moment. [`Reading::serve`] then looks
+//! A call is read into a [`Reading`] that needs its arguments no more, with `$` and `+` resolved to the ids they stand for at that moment. [`Reading::serve`] then looks
 //! for entries; it can be called again later, for one stream, by whoever adds to it. Without entries to give the call waits, or is answered
 //! null as after a timeout.
 //!
@@ -18,8 +18,8 @@ use crate::args::Args;
 use crate::blocking::{Empty, Request, Served, Timeout};
 use crate::cx::{Cx, Origin};
 use crate::error::{
-    Error, GROUP_IN_XREAD, MISSING_GROUP, NEW_ID_IN_XREAD, NOACK_IN_XREAD, SYNTAX, TOP_ID_IN_XREADGROUP,
-    UNBALANCED_STREAMS, block_from_script, no_key_or_group,
+    Error, GROUP_IN_XREAD, LAST_ID_IN_XREADGROUP, MISSING_GROUP, NEW_ID_IN_XREAD, NOACK_IN_XREAD, SYNTAX,
+    TOP_ID_IN_XREADGROUP, UNBALANCED_STREAMS, block_from_script, no_key_or_group,
 };
 use crate::journal::Journal;
 use crate::stream::{write_entries, write_entry};
@@ -149,8 +149,10 @@ impl<'a> Call<'a> {
             }
             let from = match (*id, self.caller) {
                 (b"$", Caller::Member) => return Err(TOP_ID_IN_XREADGROUP),
+                (b"+", Caller::Member) => return Err(LAST_ID_IN_XREADGROUP),
                 (b">", Caller::Anyone) => return Err(NEW_ID_IN_XREAD),
                 (b"$", Caller::Anyone) => From::After(stream.map_or(StreamId::MIN, |stream| stream.extent().last_id)),
+                (b"+", Caller::Anyone) => From::After(before_last(stream)),
                 (b">", Caller::Member) => From::New,
                 (id, caller) => match stream_args::id(id)? {
                     StreamId::MAX if caller == Caller::Member => From::New,
@@ -162,6 +164,11 @@ impl<'a> Call<'a> {
         let Call { member, count, acknowledgement, .. } = self;
         Ok(Reading { streams, member, count, acknowledgement })
     }
+}
+
+/// Gives the id after which there is the last entry alone; without one, any that comes is the last.
+fn before_last(stream: Option<&Stream>) -> StreamId {
+    stream.and_then(Stream::last_entry_id).and_then(StreamId::previous).unwrap_or(StreamId::MIN)
 }
 
 /// How Redis ends the sentence that a group is missing, here.
