@@ -280,7 +280,7 @@ pub(crate) fn log_expired(engine: &Engine, effects: &mut Effects) {
     let expired = std::mem::take(&mut effects.expired);
     if let Some(log) = engine.log.get().filter(|_| !expired.is_empty()) {
         let mut journal = Journal::new(true);
-        expired.iter().for_each(|(db, key)| journal.record(*db, &[b"DEL".as_slice(), key]));
+        expired.iter().for_each(|expired| journal.record_expired(expired));
         log.append(&journal);
     }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redpoll_keyspace::{
-    Direction, Entry, Expiry, Hash, List, Object, Set, SortedSet, Stamping, StreamId, encoding, lru_idle_seconds,
+    Direction, Entry, Expiry, List, Object, Set, SortedSet, Stamping, StreamId, encoding, lru_idle_seconds,
 };
 use redpoll_resp::Protocol;
 use redpoll_structures::decimal::F64_TEXT_MAX;
@@ -139,7 +139,9 @@ fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
 fn htstats_key(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let object = cx.db.peek(args.at(2)).ok_or(NO_SUCH_KEY)?.object();
     let (elements, bytes) = match object {
-        Some(Object::Hash(Hash::Table(table))) => (table.len(), table.heap_size()),
+        Some(Object::Hash(hash)) => {
+            hash.as_table().map(|table| (table.len(), table.heap_size())).ok_or(NO_HASH_TABLE)?
+        }
         Some(Object::Set(Set::Table(table))) => (table.len(), table.heap_size()),
         Some(Object::SortedSet(SortedSet::Ranked(map))) => (map.len(), map.heap_size()),
         _ => return Err(NO_HASH_TABLE),
@@ -159,9 +161,9 @@ fn accept(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
 fn listpack(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let object = cx.db.peek(args.at(2)).ok_or(NO_SUCH_KEY)?.object();
     let packed: &Packed = match object {
+        Some(Object::Hash(hash)) => hash.as_packed().ok_or(NO_LISTPACK)?,
         Some(
             Object::List(List::Packed(packed))
-            | Object::Hash(Hash::Packed(packed))
             | Object::Set(Set::Packed(packed))
             | Object::SortedSet(SortedSet::Packed(packed)),
         ) => packed,
@@ -376,7 +378,9 @@ fn text_length(entry: &Entry) -> usize {
         Payload::Bytes(bytes) => bytes.len(),
         Payload::Object(Object::Bytes(bytes)) => bytes.len(),
         Payload::Object(Object::List(list)) => list.iter().map(Item::len).sum(),
-        Payload::Object(Object::Hash(hash)) => hash.iter().map(|(field, value)| field.len() + value.len()).sum(),
+        Payload::Object(Object::Hash(hash)) => {
+            hash.iter_with_deadlines().map(|(field, value, _)| field.len() + value.len()).sum()
+        }
         Payload::Object(Object::Set(set)) => set.iter().map(Item::len).sum(),
         Payload::Object(Object::SortedSet(set)) => set
             .iter()

@@ -77,10 +77,13 @@ fn take_in(digest: &mut Digest, entry: &Entry) {
         Payload::Bytes(bytes) => digest.chain(bytes),
         Payload::Object(Object::Bytes(bytes)) => digest.chain(bytes),
         Payload::Object(Object::List(list)) => list.iter().for_each(|item| digest.chain_item(item)),
-        Payload::Object(Object::Hash(hash)) => hash.iter().for_each(|(field, value)| {
+        Payload::Object(Object::Hash(hash)) => hash.iter_with_deadlines().for_each(|(field, value, deadline)| {
             let mut pair = Digest::default();
             pair.chain_item(field);
             pair.chain_item(value);
+            if deadline.is_some() {
+                pair.add(b"!!hexpire!!");
+            }
             digest.add(&pair.0);
         }),
         Payload::Object(Object::Set(set)) => set.iter().for_each(|member| digest.add(member.text(&mut [0; 20]))),

@@ -8,7 +8,7 @@
 //! Bookkeeping that must follow a command happens here or in the view, never in a handler.
 
 pub use redpoll_keyspace::AHEAD_MAX;
-use redpoll_keyspace::{Effects, Gate, Held, Millis, ShardIndex, View};
+use redpoll_keyspace::{Effects, Expired, Gate, Held, Millis, ShardIndex, View};
 use redpoll_resp::Writer;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -327,8 +327,8 @@ pub(crate) fn run(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_>) {
 /// Records what a handler has changed, after what it found expired.
 pub(crate) fn settle(cx: &mut Cx<'_, '_>, db: usize, args: &[&[u8]]) {
     if cx.journal.enabled {
-        for (db, key) in std::mem::take(&mut cx.db.effects.expired) {
-            cx.journal.record(db, &[b"DEL".as_slice(), &key]);
+        for expired in std::mem::take(&mut cx.db.effects.expired) {
+            cx.journal.record_expired(&expired);
         }
         if cx.db.effects.dirty > 0 {
             record(cx.engine, cx.journal, db, args);
@@ -466,8 +466,8 @@ pub fn whole<R>(engine: &Engine, now: Millis, visit: impl FnOnce(&mut View<'_>) 
     visit(&mut View::new(&engine.keyspace, held, 0, now, engine.stamping(now), Effects::default()))
 }
 
-/// Removes expired keys of one shard, visiting at most `budget` buckets, and logs their removal; returns how many buckets were visited and how
-/// many keys went.
+/// Removes expired keys and fields of one shard, visiting at most `budget` buckets, and logs their removal; returns how many buckets were visited and how
+/// many keys and fields went.
 pub fn sweep(engine: &Engine, shard: ShardIndex, budget: usize, now: Millis) -> (usize, usize) {
     let (served, visited, removed);
     {
@@ -475,7 +475,7 @@ pub fn sweep(engine: &Engine, shard: ShardIndex, budget: usize, now: Millis) -> 
         let held = gate.lock_shard(shard);
         let mut view = View::new(&engine.keyspace, held, 0, now, engine.stamping(now), engine.effects());
         visited = view.sweep(shard, budget);
-        removed = view.effects.expired.len();
+        removed = view.effects.expired.iter().map(Expired::count).sum();
         blocking::log_expired(engine, &mut view.effects);
         announce(engine, &mut view.effects);
         served = if view.effects.ready.is_empty() { Vec::new() } else { blocking::serve(engine, &mut view) };

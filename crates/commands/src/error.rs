@@ -1,4 +1,4 @@
-//! Error replies: every text a client can see stands here, exactly as Redis words it.
+//! Error replies: every text a client can see stands here and in the files of this folder, exactly as Redis words it.
 
 use std::borrow::Cow;
 
@@ -50,6 +50,10 @@ macro_rules! texts {
         $($(#[$doc])* pub const $name: Error = Error::Text($text);)*
     };
 }
+
+mod fields;
+
+pub use fields::*;
 
 texts! {
     /// The key holds another type.

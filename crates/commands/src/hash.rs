@@ -1,4 +1,7 @@
-//! Hashes.
+//! Hashes, field by field; the deadlines of fields are in `hash_expire.rs` and `hash_ex.rs`.
+//!
+//! A field whose time has come is not seen by any command. Who asks for it by name removes it; HLEN, HSET and HDEL, which would have to look for it, count
+//! it as long as it is there, as in Redis.
 
 use redpoll_keyspace::{Change, Hash};
 use redpoll_resp::{Protocol, Writer};
@@ -54,26 +57,29 @@ fn hdel(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// HEXISTS key field
 fn hexists(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    let exists = cx.db.read_as::<Hash>(args.at(1))?.is_some_and(|hash| hash.contains(args.at(2)));
+    let now = cx.now();
+    let exists = named(cx, args, 2)?.is_some_and(|hash| hash.contains(args.at(2), now));
     cx.out.int(i64::from(exists));
     Ok(())
 }
 
 /// HGET key field
 fn hget(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    let value = cx.db.read_as::<Hash>(args.at(1))?.and_then(|hash| hash.get(args.at(2)));
-    reply::item_or_null(cx.out, value);
+    let (now, key, field) = (cx.now(), args.at(1), args.at(2));
+    cx.db.expire_fields(key, &[field]);
+    reply::item_or_null(cx.out, cx.db.read_as::<Hash>(key)?.and_then(|hash| hash.get(field, now)));
     Ok(())
 }
 
 /// HGETALL key
 fn hgetall(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    let now = cx.now();
     let Some(hash) = cx.db.read_as::<Hash>(args.at(1))? else {
         cx.out.map(0);
         return Ok(());
     };
-    cx.out.map(hash.len());
-    hash.iter().for_each(|(field, value)| {
+    cx.out.map(hash.live_len(now));
+    hash.iter(now).for_each(|(field, value)| {
         reply::item(cx.out, field);
         reply::item(cx.out, value);
     });
@@ -103,14 +109,18 @@ fn hincrbyfloat(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         return Err(INFINITE_INCREMENT);
     }
     let mut sum = Vec::new();
-    calculate(cx, key, field, "hincrbyfloat", |current| {
+    let has_deadline = calculate(cx, key, field, "hincrbyfloat", |current| {
         let mut buf = [0; decimal::I64_TEXT_MAX];
         let current = current.map_or(&b"0"[..], |current| current.text(&mut buf));
         let current = LongDouble::parse(current).ok_or(HASH_NOT_A_FLOAT)?;
         sum = current.add(increment).ok_or(NAN_OR_INFINITY)?.to_text();
         Ok(&sum)
     })?;
-    cx.journal.instead(&[b"HSET", key, field, &sum]);
+    if has_deadline {
+        cx.journal.instead(&[b"HSETEX", key, b"KEEPTTL", b"FIELDS", b"1", field, &sum]);
+    } else {
+        cx.journal.instead(&[b"HSET", key, field, &sum]);
+    }
     cx.out.bulk(&sum);
     Ok(())
 }
@@ -129,11 +139,12 @@ fn hlen(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// HMGET key field [field ...]
 fn hmget(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    let (now, fields) = (cx.now(), args.from(2));
+    cx.db.expire_fields(args.at(1), fields);
     let hash = cx.db.read_as::<Hash>(args.at(1))?;
-    let fields = args.from(2);
     cx.out.array(fields.len());
     for field in fields {
-        reply::item_or_null(cx.out, hash.and_then(|hash| hash.get(field)));
+        reply::item_or_null(cx.out, hash.and_then(|hash| hash.get(field, now)));
     }
     Ok(())
 }
@@ -150,6 +161,7 @@ fn hrandfield(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let engine = cx.engine;
     let random = || engine.random();
     if args.len() == 2 {
+        cx.db.expire_all_fields(args.at(1));
         match cx.db.read_as::<Hash>(args.at(1))? {
             Some(hash) => hash.choose(1, random, |field, _| reply::item(cx.out, field)),
             None => cx.out.null(),
@@ -165,6 +177,7 @@ fn hrandfield(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     if parts == Parts::Pairs && count.unsigned_abs() > i64::MAX as u64 / 2 {
         return Err(VALUE_OUT_OF_RANGE);
     }
+    cx.db.expire_all_fields(args.at(1));
     let Some(hash) = cx.db.read_as::<Hash>(args.at(1))? else {
         cx.out.array(0);
         return Ok(());
@@ -184,13 +197,13 @@ fn hrandfield(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// HSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]
 fn hscan(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    let cursor = scan::cursor(args.at(2))?;
+    let (now, cursor) = (cx.now(), scan::cursor(args.at(2))?);
     let mut found = Writer::new(cx.out.protocol());
     let (mark, mut count, mut next) = (found.begin_array(), 0, 0);
     if let Some(hash) = cx.db.read_as::<Hash>(args.at(1))? {
         let options = ScanOptions::parse(args, 3, Scanned::Fields)?;
         let mut buf = [0; decimal::I64_TEXT_MAX];
-        next = hash.scan(cursor, options.count, |field, value| {
+        next = hash.scan(cursor, options.count, now, |field, value| {
             let name = field.text(&mut buf);
             if options.admits(name) {
                 found.bulk(name);
@@ -216,9 +229,10 @@ fn hset(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// HSETNX key field value
 fn hsetnx(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    let (limits, seed) = (cx.limits(), cx.db.hash_seed());
+    let (limits, seed, now) = (cx.limits(), cx.db.hash_seed(), cx.now());
+    cx.db.expire_fields(args.at(1), &[args.at(2)]);
     let added = cx.db.update_or_create::<Hash, _>(args.at(1), |hash| {
-        let absent = !hash.contains(args.at(2));
+        let absent = !hash.contains(args.at(2), now);
         if absent {
             hash.set(args.at(2), args.at(3), &limits, seed);
         }
@@ -230,8 +244,9 @@ fn hsetnx(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// HSTRLEN key field
 fn hstrlen(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    let value = cx.db.read_as::<Hash>(args.at(1))?.and_then(|hash| hash.get(args.at(2)));
-    cx.out.int(value.map_or(0, Item::len) as i64);
+    let now = cx.now();
+    let len = named(cx, args, 2)?.and_then(|hash| hash.get(args.at(2), now)).map_or(0, Item::len);
+    cx.out.int(len as i64);
     Ok(())
 }
 
@@ -267,12 +282,13 @@ impl Parts {
 
 /// Replies with one part of every field.
 fn each(cx: &mut Cx<'_, '_>, key: &[u8], part: impl for<'i> Fn((Item<'i>, Item<'i>)) -> Item<'i>) -> Result<(), Error> {
+    let now = cx.now();
     let Some(hash) = cx.db.read_as::<Hash>(key)? else {
         cx.out.array(0);
         return Ok(());
     };
-    cx.out.array(hash.len());
-    hash.iter().for_each(|pair| reply::item(cx.out, part(pair)));
+    cx.out.array(hash.live_len(now));
+    hash.iter(now).for_each(|pair| reply::item(cx.out, part(pair)));
     Ok(())
 }
 
@@ -291,19 +307,26 @@ fn set_fields(cx: &mut Cx<'_, '_>, args: Args<'_>, command: &str) -> Result<usiz
     Ok(added)
 }
 
-/// Sets a field to what is calculated from its value, or changes nothing if that fails.
+/// Reads a hash to look at the field that stands at this argument, which is removed if its time has come.
+fn named<'c>(cx: &'c mut Cx<'_, '_>, args: Args<'_>, field: usize) -> Result<Option<&'c Hash>, Error> {
+    cx.db.expire_fields(args.at(1), &[args.at(field)]);
+    Ok(cx.db.read_as::<Hash>(args.at(1))?)
+}
+
+/// Sets a field to what is calculated from its value, or changes nothing if that fails. The field keeps its deadline; tells whether it has one.
 fn calculate<'t>(
     cx: &mut Cx<'_, '_>,
     key: &[u8],
     field: &[u8],
     event: &'static str,
     calculation: impl FnOnce(Option<Item<'_>>) -> Result<&'t [u8], Error>,
-) -> Result<(), Error> {
-    let (limits, seed) = (cx.limits(), cx.db.hash_seed());
-    cx.db.update_or_create::<Hash, _>(key, |hash| match calculation(hash.get(field)) {
+) -> Result<bool, Error> {
+    let (limits, seed, now) = (cx.limits(), cx.db.hash_seed(), cx.now());
+    cx.db.expire_fields(key, &[field]);
+    cx.db.update_or_create::<Hash, _>(key, |hash| match calculation(hash.get(field, now)) {
         Ok(value) => {
-            hash.set(field, value, &limits, seed);
-            (Ok(()), Change::of(event, 1))
+            hash.set_keeping_deadline(field, value, &limits, seed);
+            (Ok(hash.deadline(field, now).flatten().is_some()), Change::of(event, 1))
         }
         Err(error) => (Err(error), Change::NONE),
     })?

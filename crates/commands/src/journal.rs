@@ -4,6 +4,7 @@
 //! log instead. A transaction or a script yields one record per changing command inside it; the log frames several records with MULTI and EXEC.
 //! Records are encoded at once, so a transaction costs no second copy of its arguments.
 
+use redpoll_keyspace::Expired;
 use redpoll_resp::encode_command;
 
 /// Encoded records in order.
@@ -45,6 +46,14 @@ impl Journal {
     pub(crate) fn record(&mut self, db: usize, args: &[impl AsRef<[u8]>]) {
         encode_command(args, &mut self.bytes);
         self.ends.push((db, self.bytes.len()));
+    }
+
+    /// Records that something has expired.
+    pub(crate) fn record_expired(&mut self, expired: &Expired) {
+        let Expired { db, key, fields } = expired;
+        let name: &[u8] = if fields.is_empty() { b"DEL" } else { b"HDEL" };
+        let args: Vec<&[u8]> = [name, key].into_iter().chain(fields.iter().map(AsRef::as_ref)).collect();
+        self.record(*db, &args);
     }
 
     /// Logs this command (too) instead of the one that runs.

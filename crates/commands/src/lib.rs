@@ -60,6 +60,8 @@ mod generic;
 mod geo;
 mod geo_search;
 mod hash;
+mod hash_ex;
+mod hash_expire;
 mod help;
 mod hyper_log_log;
 mod keyspace_admin;
@@ -112,6 +114,8 @@ pub fn families() -> Vec<command::Family> {
         bitmap::FAMILY,
         hyper_log_log::FAMILY,
         hash::FAMILY,
+        hash_expire::FAMILY,
+        hash_ex::FAMILY,
         list::FAMILY,
         set::FAMILY,
         sorted_set::FAMILY,

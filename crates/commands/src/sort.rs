@@ -78,7 +78,11 @@ impl Pattern<'_> {
         let (suffix, field) = arrow.map_or((rest, None), |at| (&rest[..at], Some(&rest[at + 2..])));
         let key = [prefix, element, suffix].concat();
         match field {
-            Some(field) => cx.db.read_as::<Hash>(&key).ok()??.get(field).map(Item::to_vec),
+            Some(field) => {
+                let now = cx.now();
+                cx.db.expire_fields(&key, &[field]);
+                cx.db.read_as::<Hash>(&key).ok()??.get(field, now).map(Item::to_vec)
+            }
             None => cx.db.read_text(&key).ok()?.map(|text| text.bytes(&mut [0; 20]).to_vec()),
         }
     }

@@ -5,6 +5,8 @@
 
 #[path = "journal/blocking.rs"]
 mod blocking;
+#[path = "journal/hash_expire.rs"]
+mod hash_expire;
 mod support;
 
 use std::sync::{Arc, Mutex};

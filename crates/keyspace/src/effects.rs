@@ -86,6 +86,29 @@ impl Change {
     }
 }
 
+/// What was removed because its time had come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// The database of the key.
+    pub db: usize,
+    /// The key.
+    pub key: Box<[u8]>,
+    /// The fields of the hash at the key that were removed; none if it was the key itself.
+    pub fields: Vec<Box<[u8]>>,
+}
+
+impl Expired {
+    /// The key went.
+    pub(crate) fn key(db: usize, key: &[u8]) -> Expired {
+        Expired { db, key: key.into(), fields: Vec::new() }
+    }
+
+    /// Returns the number of things removed.
+    pub fn count(&self) -> usize {
+        self.fields.len().max(1)
+    }
+}
+
 /// Everything one command caused, in order.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -93,8 +116,8 @@ pub struct Effects {
     pub dirty: u64,
     /// Events of the wanted classes.
     pub events: Vec<Event>,
-    /// Keys removed because their time had come, to be logged as deletions before the command itself.
-    pub expired: Vec<(usize, Box<[u8]>)>,
+    /// What was removed because its time had come, to be logged as deletions before the command itself.
+    pub expired: Vec<Expired>,
     /// Keys that somebody waits for and that changed.
     pub ready: ReadyKeys,
     /// Which events to collect.

@@ -138,6 +138,15 @@ pub(crate) fn is_expired(entry: &Entry, now: Millis) -> bool {
     entry.deadline().is_some_and(|deadline| deadline <= now)
 }
 
+/// Returns the soonest deadline of a field, if the entry holds a hash that has any.
+#[inline]
+pub(crate) fn soonest_field(entry: &Entry) -> Option<Millis> {
+    match entry.object() {
+        Some(Object::Hash(hash)) => hash.soonest(),
+        _ => None,
+    }
+}
+
 /// Returns the bytes an entry holds on the heap.
 pub fn heap_size(entry: &Entry) -> usize {
     entry.heap_size() + entry.object().map_or(0, Object::heap_size)

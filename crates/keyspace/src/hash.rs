@@ -3,20 +3,46 @@
 //! A hash leaves its packed form when it has more than `hash-max-listpack-entries` fields, when a field or value is longer than
 //! `hash-max-listpack-value`, or when one command brings more pairs than would fit, and never returns to it. Values come out as the text that went in,
 //! whichever form holds them.
+//!
+//! ```text
+//!   Packed ───► Table            no field has ever had a deadline
+//!     │           │
+//!     ▼           ▼
+//!   VolatilePacked ► VolatileTable      some may have
+//! ```
+//!
+//! A field that is given a deadline brings its hash into a volatile form, which the hash keeps; all others pay nothing for there being deadlines. A field whose
+//! time has come is not found any more, but it is still there, and counted, until somebody takes it away: whoever asked for it by name, or a sweep
+//! ([`Hash::reap`]). So it is in Redis, where also setting such a field does not make it a new one, and removing it counts.
 
-use redpoll_structures::packed::{Item, Packed, Pairs};
-use redpoll_structures::table;
+#[cfg(test)]
+mod deadline_tests;
+mod forms;
+#[cfg(test)]
+mod tests;
+mod triples;
+mod volatile_table;
 
-use crate::Limits;
+use redpoll_structures::packed::{Item, Packed};
+
+pub use forms::HashIter;
+pub use triples::Triples;
+pub use volatile_table::VolatileTable;
+
 use crate::member_table::{Member, MemberTable, Selection, below, value};
+use crate::{Limits, Millis};
 
 /// A hash.
 #[derive(Clone, Debug)]
 pub enum Hash {
     /// Few short fields: OBJECT ENCODING says `listpack`.
     Packed(Packed),
-    /// Any fields: `hashtable`. The deadline of a record is reserved for the field's TTL.
+    /// Any fields: `hashtable`.
     Table(Box<MemberTable>),
+    /// Few short fields with deadlines: `listpackex`.
+    VolatilePacked(Triples),
+    /// Any fields with deadlines: `hashtable`.
+    VolatileTable(Box<VolatileTable>),
 }
 
 impl Hash {
@@ -25,13 +51,21 @@ impl Hash {
         Hash::Packed(Packed::new())
     }
 
-    /// Returns the number of fields.
+    /// Returns the number of fields, those included whose time has come.
     #[inline]
     pub fn len(&self) -> usize {
         match self {
             Hash::Packed(packed) => packed.len() / 2,
             Hash::Table(table) => table.len(),
+            Hash::VolatilePacked(triples) => triples.len(),
+            Hash::VolatileTable(table) => table.table().len(),
         }
+    }
+
+    /// Returns the number of fields whose time has not come: a walk, if that of any has.
+    #[inline]
+    pub fn live_len(&self, now: Millis) -> usize {
+        if self.is_due(now) { self.iter(now).count() } else { self.len() }
     }
 
     /// Tells whether there are no fields.
@@ -39,7 +73,7 @@ impl Hash {
     pub fn is_empty(&self) -> bool {
         match self {
             Hash::Packed(packed) => packed.is_empty(),
-            Hash::Table(table) => table.is_empty(),
+            _ => self.len() == 0,
         }
     }
 
@@ -47,7 +81,8 @@ impl Hash {
     pub fn encoding(&self) -> &'static str {
         match self {
             Hash::Packed(_) => "listpack",
-            Hash::Table(_) => "hashtable",
+            Hash::VolatilePacked(_) => "listpackex",
+            Hash::Table(_) | Hash::VolatileTable(_) => "hashtable",
         }
     }
 
@@ -56,39 +91,53 @@ impl Hash {
         match self {
             Hash::Packed(packed) => packed.heap_size(),
             Hash::Table(table) => size_of::<MemberTable>() + table.heap_size(),
+            Hash::VolatilePacked(triples) => triples.packed().heap_size(),
+            Hash::VolatileTable(table) => table.heap_size(),
+        }
+    }
+
+    /// Returns the block of a hash in a packed form.
+    pub fn as_packed(&self) -> Option<&Packed> {
+        match self {
+            Hash::Packed(packed) => Some(packed),
+            Hash::VolatilePacked(triples) => Some(triples.packed()),
+            Hash::Table(_) | Hash::VolatileTable(_) => None,
+        }
+    }
+
+    /// Returns the table of a hash in the form of one.
+    pub fn as_table(&self) -> Option<&MemberTable> {
+        match self {
+            Hash::Table(table) => Some(table),
+            Hash::VolatileTable(table) => Some(table.table()),
+            Hash::Packed(_) | Hash::VolatilePacked(_) => None,
         }
     }
 
     /// Returns the value of a field.
     #[inline]
-    pub fn get(&self, field: &[u8]) -> Option<Item<'_>> {
+    pub fn get(&self, field: &[u8], now: Millis) -> Option<Item<'_>> {
         match self {
             Hash::Packed(packed) => {
                 let at = packed.find(field, 1)?;
                 Some(packed.item(packed.next(at).expect("every field has a value")))
             }
             Hash::Table(table) => table.find(field).map(value),
+            Hash::VolatilePacked(_) | Hash::VolatileTable(_) => self.find_volatile(field, now).map(|(value, _)| value),
         }
     }
 
     /// Tells whether a field exists.
     #[inline]
-    pub fn contains(&self, field: &[u8]) -> bool {
+    pub fn contains(&self, field: &[u8], now: Millis) -> bool {
         match self {
             Hash::Packed(packed) => packed.find(field, 1).is_some(),
             Hash::Table(table) => table.find(field).is_some(),
+            Hash::VolatilePacked(_) | Hash::VolatileTable(_) => self.find_volatile(field, now).is_some(),
         }
     }
 
-    /// Iterates over fields and values: in order of insertion while packed, in no particular order beyond.
-    pub fn iter(&self) -> HashIter<'_> {
-        HashIter(match self {
-            Hash::Packed(packed) => Inner::Packed(packed.pairs()),
-            Hash::Table(table) => Inner::Table(table.iter()),
-        })
-    }
-
-    /// Sets a field; tells whether it is new. `seed` must be secret, it goes into the hash function of a table.
+    /// Sets a field, whose deadline goes away; tells whether it is new. `seed` must be secret, it goes into the hash function of a table.
     #[inline]
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits, seed: u64) -> bool {
         if let Hash::Packed(packed) = self
@@ -104,7 +153,22 @@ impl Hash {
                 return found.is_none();
             }
         }
+        if let Hash::VolatilePacked(_) | Hash::VolatileTable(_) = self {
+            let is_new = self.set_volatile(field, value, limits, seed);
+            if !is_new {
+                self.clear_deadline(field);
+            }
+            return is_new;
+        }
         self.table(seed).set(field, value)
+    }
+
+    /// Sets a field, which keeps its deadline if it has one; tells whether it is new.
+    pub fn set_keeping_deadline(&mut self, field: &[u8], value: &[u8], limits: &Limits, seed: u64) -> bool {
+        match self {
+            Hash::Packed(_) | Hash::Table(_) => self.set(field, value, limits, seed),
+            Hash::VolatilePacked(_) | Hash::VolatileTable(_) => self.set_volatile(field, value, limits, seed),
+        }
     }
 
     /// Prepares for so many fields that may all be new: a hash they would make too large for the packed form becomes a table at once.
@@ -121,22 +185,30 @@ impl Hash {
         match self {
             Hash::Packed(packed) => packed.find(field, 1).map(|at| packed.remove_pair(at)).is_some(),
             Hash::Table(table) => table.remove(field).is_some(),
+            Hash::VolatilePacked(triples) => triples.remove(field),
+            Hash::VolatileTable(table) => table.remove(field),
         }
     }
 
     /// Visits some fields, about `count`, from a cursor on and returns the cursor to go on from; zero begins and zero ends. A packed hash is visited
     /// as a whole.
-    pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(Item<'_>, Item<'_>)) -> u64 {
+    pub fn scan(&self, cursor: u64, count: usize, now: Millis, mut visit: impl FnMut(Item<'_>, Item<'_>)) -> u64 {
+        let mut member = |member: &Member| visit(Item::Str(member.key()), value(member));
         match self {
-            Hash::Packed(packed) => {
-                packed.pairs().for_each(|(field, value)| visit(field, value));
+            Hash::Table(table) => table.scan(cursor, count, member),
+            Hash::VolatileTable(table) => table.table().scan(cursor, count, |found| {
+                if !volatile_table::is_due(found, now) {
+                    member(found);
+                }
+            }),
+            Hash::Packed(_) | Hash::VolatilePacked(_) => {
+                self.iter(now).for_each(|(field, value)| visit(field, value));
                 0
             }
-            Hash::Table(table) => table.scan(cursor, count, |member| visit(Item::Str(member.key()), value(member))),
         }
     }
 
-    /// Visits `count` fields chosen at random, each independently of the others; none of an empty hash.
+    /// Visits `count` fields chosen at random, each independently of the others; none of an empty hash. All that is due must have been removed.
     pub fn choose(&self, count: usize, mut random: impl FnMut() -> u64, mut visit: impl FnMut(Item<'_>, Item<'_>)) {
         match self {
             Hash::Packed(packed) if count == 1 => {
@@ -145,15 +217,16 @@ impl Hash {
                     visit(packed.item(at), packed.item(packed.next(at).expect("every field has a value")));
                 }
             }
-            Hash::Packed(packed) if !packed.is_empty() => {
-                let pairs: Vec<_> = packed.pairs().collect();
+            Hash::Packed(_) | Hash::VolatilePacked(_) => {
+                let pairs: Vec<_> = self.iter(0).collect();
+                let count = if pairs.is_empty() { 0 } else { count };
                 for _ in 0..count {
                     let (field, value) = pairs[below(random(), pairs.len())];
                     visit(field, value);
                 }
             }
-            Hash::Packed(_) => {}
-            Hash::Table(table) => {
+            Hash::Table(_) | Hash::VolatileTable(_) => {
+                let table = self.as_table().expect("it is one");
                 for member in (0..count).filter_map(|_| table.random(random())) {
                     visit(Item::Str(member.key()), value(member));
                 }
@@ -161,27 +234,24 @@ impl Hash {
         }
     }
 
-    /// Visits `count` different fields chosen at random, all of them if there are no more.
+    /// Visits `count` different fields chosen at random, all of them if there are no more. All that is due must have been removed.
     pub fn sample(&self, count: usize, mut random: impl FnMut() -> u64, mut visit: impl FnMut(Item<'_>, Item<'_>)) {
-        match self {
-            Hash::Packed(packed) => {
-                let mut selection = Selection::new(count, self.len());
-                let chosen = packed.pairs().filter(|_| selection.takes(&mut random));
-                chosen.for_each(|(field, value)| visit(field, value));
-            }
-            Hash::Table(table) => table.sample(count, random, |member| visit(Item::Str(member.key()), value(member))),
+        if let Some(table) = self.as_table() {
+            return table.sample(count, random, |member| visit(Item::Str(member.key()), value(member)));
         }
+        let mut selection = Selection::new(count, self.len());
+        self.iter(0).filter(|_| selection.takes(&mut random)).for_each(|(field, value)| visit(field, value));
     }
 
-    /// Returns the table, into which a packed hash is turned.
+    /// Returns the table, into which a packed hash is turned. The hash must not be volatile.
     #[inline]
     fn table(&mut self, seed: u64) -> &mut MemberTable {
         if let Hash::Packed(packed) = self {
-            *self = Hash::Table(Box::new(unpack(packed, seed)));
+            *self = Hash::Table(Box::new(forms::unpack(packed, seed)));
         }
         match self {
             Hash::Table(table) => table,
-            Hash::Packed(_) => unreachable!("it was just turned into a table"),
+            _ => unreachable!("it was just turned into a table, or is volatile"),
         }
     }
 }
@@ -191,51 +261,3 @@ impl Default for Hash {
         Hash::new()
     }
 }
-
-#[cold]
-fn unpack(packed: &Packed, seed: u64) -> MemberTable {
-    let mut table = MemberTable::new(seed);
-    table.reserve(packed.len() / 2 + 1);
-    let (mut name, mut text) = ([0; 20], [0; 20]);
-    for (field, value) in packed.pairs() {
-        table.set(field.text(&mut name), value.text(&mut text));
-    }
-    table
-}
-
-/// The fields of a hash with their values.
-pub struct HashIter<'a>(Inner<'a>);
-
-enum Inner<'a> {
-    Packed(Pairs<'a>),
-    Table(table::Iter<'a, Member>),
-}
-
-impl<'a> Iterator for HashIter<'a> {
-    type Item = (Item<'a>, Item<'a>);
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        match &mut self.0 {
-            Inner::Packed(pairs) => pairs.next(),
-            Inner::Table(members) => members.next().map(pair),
-        }
-    }
-
-    /// The form is looked at once, not at every field.
-    #[inline]
-    fn fold<B, F: FnMut(B, Self::Item) -> B>(self, init: B, fold: F) -> B {
-        match self.0 {
-            Inner::Packed(pairs) => pairs.fold(init, fold),
-            Inner::Table(members) => members.map(pair).fold(init, fold),
-        }
-    }
-}
-
-#[inline]
-fn pair(member: &Member) -> (Item<'_>, Item<'_>) {
-    (Item::Str(member.key()), value(member))
-}
-
-#[cfg(test)]
-mod tests;

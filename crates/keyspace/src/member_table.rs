@@ -4,6 +4,8 @@
 //! outside can choose members that collide, and the sum of the records' sizes, so that [`MemberTable::heap_size`] need not walk. Every change
 //! of a record therefore goes through here.
 //!
+//! A member may carry a deadline, which stays when its value is replaced. The table keeps deadlines but draws nothing from them.
+//!
 //! Values of nine bytes and more that are canonical integers are held as eight bytes; shorter ones are no longer as text than as a number.
 
 use std::collections::HashSet;
@@ -15,6 +17,8 @@ use redpoll_structures::decimal;
 use redpoll_structures::packed::Item;
 use redpoll_structures::record::{Payload, Record};
 use redpoll_structures::table::{self, Table};
+
+use crate::Millis;
 
 /// A member, or a field with its value, in one block.
 pub type Member = Record<Infallible>;
@@ -100,6 +104,36 @@ impl MemberTable {
         let hasher = &self.hasher;
         let rehash = |member: &Member| hash(hasher, member.key());
         let member = self.table.remove(hash(hasher, name), |member| member.key() == name, rehash)?;
+        self.records_heap -= member.heap_size();
+        Some(member)
+    }
+
+    /// Returns the hash of a member's name.
+    #[inline]
+    pub(crate) fn hash(&self, name: &[u8]) -> u64 {
+        hash(&self.hasher, name)
+    }
+
+    /// Gives a member a deadline or takes it away and returns what it had; none if there is no such member.
+    pub(crate) fn set_deadline(&mut self, name: &[u8], deadline: Option<Millis>) -> Option<Option<Millis>> {
+        let member = self.table.find_mut(hash(&self.hasher, name), |member| member.key() == name)?;
+        let (had, before) = (member.deadline(), member.heap_size());
+        member.set_deadline(deadline);
+        self.records_heap = self.records_heap + member.heap_size() - before;
+        Some(had)
+    }
+
+    /// Tells whether a member whose name has this hash has this deadline.
+    pub(crate) fn has_deadline(&self, hash: u64, deadline: Millis) -> bool {
+        self.table.find(hash, |member| member.deadline() == Some(deadline) && self.hash(member.key()) == hash).is_some()
+    }
+
+    /// Removes a member whose name has this hash and that has this deadline, and returns it.
+    pub(crate) fn remove_by_deadline(&mut self, code: u64, deadline: Millis) -> Option<Member> {
+        let hasher = &self.hasher;
+        let rehash = |member: &Member| hash(hasher, member.key());
+        let is_it = |member: &Member| member.deadline() == Some(deadline) && rehash(member) == code;
+        let member = self.table.remove(code, is_it, rehash)?;
         self.records_heap -= member.heap_size();
         Some(member)
     }

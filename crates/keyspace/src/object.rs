@@ -3,7 +3,7 @@
 //! Short strings and integers stand inside the key's own record ([`crate::Entry`]); everything else is an [`Object`] in it: a tag and one pointer,
 //! 16 bytes. Each kind has its own file (`list.rs`, `set.rs`, …) that hides the encodings behind operations.
 
-use crate::{EventClass, Hash, List, Set, SortedSet, Stream};
+use crate::{EventClass, Hash, List, Millis, Set, SortedSet, Stream};
 
 /// The type of a key's value, as TYPE names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,10 +111,15 @@ pub trait Typed: Sized {
     fn is_empty(&self) -> bool;
     /// Returns the bytes held on the heap.
     fn heap_size(&self) -> usize;
+    /// Returns the soonest deadline of anything in the collection: of the fields of a hash.
+    #[inline]
+    fn soonest(&self) -> Option<Millis> {
+        None
+    }
 }
 
 macro_rules! typed {
-    ($type:ident, $class:expr) => {
+    ($type:ident, $class:expr $(, $soonest:expr)?) => {
         impl Typed for $type {
             const CLASS: EventClass = $class;
 
@@ -151,11 +156,18 @@ macro_rules! typed {
             fn heap_size(&self) -> usize {
                 $type::heap_size(self)
             }
+
+            $(
+                #[inline]
+                fn soonest(&self) -> Option<Millis> {
+                    $soonest(self)
+                }
+            )?
         }
     };
 }
 
 typed!(List, EventClass::List);
 typed!(Set, EventClass::Set);
-typed!(Hash, EventClass::Hash);
+typed!(Hash, EventClass::Hash, Hash::soonest);
 typed!(SortedSet, EventClass::SortedSet);

@@ -6,14 +6,16 @@
 //! string    length and bytes │ 0xc0 i8 │ 0xc1 i16 │ 0xc2 i32 │ 0xc3 packed length, length, LZF
 //! ```
 //!
-//! Written are types of Redis 7.0 (version 10), which every later server reads, and nothing is compressed. Read is every type of strings, lists, sets, sorted sets,
-//! hashes and streams up to Redis 7.4: also zipmaps and ziplists, which servers before 7.0 wrote (`older`). Hashes whose fields have deadlines and
-//! modules' values are refused.
+//! Written are types of Redis 7.0 (version 10), which every later server reads, and nothing is compressed; only a hash of which a field has a deadline is written as Redis
+//! 7.4 does (version 12). Read is every type of strings, lists, sets, sorted sets, hashes and streams up to Redis 7.4: also zipmaps and ziplists, which servers
+//! before 7.0 wrote (`older`), and the hashes of the release candidates of 7.4. Modules' values are refused.
 //!
 //! Nothing that is read is believed. Lengths are compared with what is there before anything is allocated, blocks are walked once from end to end, members that
 //! occur twice and scores that are no numbers are refused, and what decompression may yield is limited for a value as a whole. A value that is read comes out in
 //! the form its size calls for here, whatever form it had there.
 
+#[cfg(test)]
+mod deadline_tests;
 mod older;
 mod read;
 mod stream;
@@ -30,7 +32,7 @@ use crate::{Entry, Object};
 
 /// Version written: that of Redis 7.0.
 const VERSION: u16 = 10;
-/// The latest version that is read: that of Redis 7.4.
+/// The latest version that is read: that of Redis 7.4. It is written where a field of a hash has a deadline.
 const VERSION_MAX: u16 = 12;
 /// Bytes of version and checksum.
 const FOOTER: usize = 10;
@@ -58,6 +60,13 @@ mod kind {
     pub(super) const STREAM_7_2: u8 = 21;
     /// Of Redis 7.2, never written.
     pub(super) const SET_PACKED: u8 = 20;
+    /// Of release candidates of Redis 7.4, never written.
+    pub(super) const HASH_DEADLINES_RC: u8 = 22;
+    pub(super) const HASH_TRIPLES_RC: u8 = 23;
+    /// Deadline, field, value, …; of Redis 7.4, as is the next.
+    pub(super) const HASH_DEADLINES: u8 = 24;
+    /// A packed block of field, value, deadline, …
+    pub(super) const HASH_TRIPLES: u8 = 25;
 }
 
 /// How a chunk of a list is held.
@@ -90,7 +99,11 @@ pub enum Refused {
 pub fn dump(entry: &Entry) -> Vec<u8> {
     let mut payload = Vec::new();
     write_value(entry, &mut payload);
-    payload.extend(VERSION.to_le_bytes());
+    let version = match payload.first() {
+        Some(&kind::HASH_DEADLINES | &kind::HASH_TRIPLES) => VERSION_MAX,
+        _ => VERSION,
+    };
+    payload.extend(version.to_le_bytes());
     payload.extend(crc64(&payload).to_le_bytes());
     payload
 }

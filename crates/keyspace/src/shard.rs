@@ -18,6 +18,8 @@ pub struct Counters {
     pub misses: u64,
     /// Keys removed because their time had come.
     pub expired: u64,
+    /// Fields of hashes removed because their time had come.
+    pub expired_fields: u64,
 }
 
 /// One shard.
@@ -37,7 +39,9 @@ pub(crate) struct Database {
     pub(crate) table: Table<Entry>,
     /// Number of entries with a deadline.
     pub(crate) volatile: usize,
-    /// No entry expires before this; `Millis::MAX` if none has a deadline.
+    /// Number of hashes of which some field has a deadline.
+    pub(crate) volatile_hashes: usize,
+    /// No entry and no field of a hash expires before this; `Millis::MAX` if none has a deadline.
     pub(crate) soonest: Millis,
     /// Where the sweep for expired entries stands, and what it has seen so far as the soonest deadline.
     pub(crate) sweep_cursor: u64,
@@ -46,7 +50,14 @@ pub(crate) struct Database {
 
 impl Default for Database {
     fn default() -> Database {
-        Database { table: Table::new(), volatile: 0, soonest: Millis::MAX, sweep_cursor: 0, sweep_soonest: Millis::MAX }
+        Database {
+            table: Table::new(),
+            volatile: 0,
+            volatile_hashes: 0,
+            soonest: Millis::MAX,
+            sweep_cursor: 0,
+            sweep_soonest: Millis::MAX,
+        }
     }
 }
 
@@ -77,8 +88,30 @@ impl Database {
     #[inline]
     pub(crate) fn note_deadline(&mut self, deadline: Millis) {
         self.volatile += 1;
+        self.lower_soonest(deadline);
+    }
+
+    /// Notes how the soonest deadline of the fields of an entry has changed.
+    #[inline]
+    pub(crate) fn note_fields(&mut self, before: Option<Millis>, after: Option<Millis>) {
+        if before.is_some() {
+            self.volatile_hashes -= 1;
+        }
+        if let Some(soonest) = after {
+            self.volatile_hashes += 1;
+            self.lower_soonest(soonest);
+        }
+    }
+
+    fn lower_soonest(&mut self, deadline: Millis) {
         self.soonest = self.soonest.min(deadline);
         self.sweep_soonest = self.sweep_soonest.min(deadline);
+    }
+
+    /// Tells whether anything has a deadline.
+    #[inline]
+    pub(crate) fn is_volatile(&self) -> bool {
+        self.volatile + self.volatile_hashes > 0
     }
 
     /// Takes everything out.
@@ -90,10 +123,10 @@ impl Database {
         self.table.iter().map(heap_size).sum()
     }
 
-    /// Tells whether an entry may be expired at all at this time.
+    /// Tells whether an entry or a field may be expired at all at this time.
     #[inline]
     pub(crate) fn may_expire(&self, now: Millis) -> bool {
-        self.volatile > 0 && self.soonest <= now
+        self.soonest <= now && self.is_volatile()
     }
 
     #[inline]

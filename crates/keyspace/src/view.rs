@@ -2,7 +2,7 @@
 //!
 //! The rules a handler cannot break, because the view keeps them:
 //!
-//! * an expired entry does not exist: a read or update removes it first and records that it expired;
+//! * an expired entry does not exist: a read or update removes it first and records that it expired (for fields of hashes see [`View::expire_fields`]);
 //! * a change raises the flags of watchers, notes the key as ready if somebody waits for it, counts as dirty and raises its event;
 //! * a collection left empty is removed, with a `del` event;
 //! * the shard's byte count and its number of volatile entries follow every change.
@@ -15,8 +15,8 @@ use crate::entry;
 use crate::object::Typed;
 use crate::shard::Database;
 use crate::{
-    Change, Effects, Entry, EventClass, Held, Keyspace, Kind, Millis, Object, Shard, Stamping, Text, WatchFlag,
-    WrongType,
+    Change, Effects, Entry, EventClass, Expired, Held, Keyspace, Kind, Millis, Object, Shard, Stamping, Text,
+    WatchFlag, WrongType,
 };
 use std::sync::Arc;
 
@@ -287,10 +287,13 @@ impl<'g> View<'g> {
         let Some(entry) = shard.databases[db].find_mut(hash, key) else { return Ok(None) };
         touch(entry, self.stamping);
         let value = entry.object_mut().and_then(T::of_mut).ok_or(WrongType)?;
-        let before = value.heap_size();
+        let (before, had_soonest) = (value.heap_size(), value.soonest());
         let (result, change) = update(value);
-        let (after, emptied) = (value.heap_size(), value.is_empty());
+        let (after, soonest, emptied) = (value.heap_size(), value.soonest(), value.is_empty());
         shard.used = shard.used + after - before;
+        if had_soonest != soonest {
+            shard.databases[db].note_fields(had_soonest, soonest);
+        }
         if change.count > 0 {
             if change.watched {
                 changed(shard, db, hash, key, &mut self.effects);
@@ -351,7 +354,7 @@ impl<'g> View<'g> {
         let (hash, now, db) = (self.hash(key), self.now, self.db);
         let shard = self.held.shard(key);
         let stale = shard.databases[db].holds_expired(hash, key, now);
-        shard.watches.add(db, key, flag, stale);
+        shard.watches.add(db, key, flag, stale, now);
     }
 
     /// Ends a watch.
@@ -359,11 +362,20 @@ impl<'g> View<'g> {
         self.held.shard(key).watches.remove(db, key, flag);
     }
 
-    /// Tells whether a watched key has expired since the watch began, without having been removed yet.
+    /// Tells whether a watched key, or a field of the hash there, has expired since the watch began, without having been removed yet.
     pub fn expired_since_watch(&mut self, db: usize, key: &[u8], flag: &Arc<WatchFlag>) -> bool {
         let (hash, now) = (self.hash(key), self.now);
         let shard = self.held.shard(key);
-        shard.databases[db].holds_expired(hash, key, now) && !shard.watches.is_stale(db, key, flag)
+        if !shard.databases[db].may_expire(now) {
+            return false;
+        }
+        if shard.databases[db].holds_expired(hash, key, now) {
+            return !shard.watches.is_stale(db, key, flag);
+        }
+        let Some(Object::Hash(fields)) = shard.databases[db].find(hash, key).and_then(Entry::object) else {
+            return false;
+        };
+        shard.watches.began(db, key, flag).is_some_and(|began| fields.expires_between(began, now))
     }
 
     // Inside.
@@ -377,7 +389,7 @@ impl<'g> View<'g> {
         let shard = self.held.shard(key);
         let database = &mut shard.databases[db];
         if let Some(entry) = database.find_mut(hash, key) {
-            let (before, had) = (entry::heap_size(entry), entry.deadline());
+            let (before, had, had_soonest) = (entry::heap_size(entry), entry.deadline(), entry::soonest_field(entry));
             make(Some(entry));
             let deadline = match expiry {
                 Expiry::Keep => had,
@@ -388,7 +400,11 @@ impl<'g> View<'g> {
                 entry.set_deadline(deadline);
             }
             touch(entry, stamping);
+            let soonest = entry::soonest_field(entry);
             shard.used = shard.used + entry::heap_size(entry) - before;
+            if had_soonest != soonest {
+                database.note_fields(had_soonest, soonest);
+            }
             if deadline != had {
                 note_deadline_change(database, had.is_some(), deadline);
             }
@@ -403,6 +419,7 @@ impl<'g> View<'g> {
             if let Some(deadline) = entry.deadline() {
                 database.note_deadline(deadline);
             }
+            database.note_fields(None, entry::soonest_field(&entry));
             shard.used += entry::heap_size(&entry);
             database.table.insert_unique(hash, entry, |entry| keyspace.hash(entry.key()));
             self.effects.notify(EventClass::New, "new", db, key);
@@ -412,7 +429,7 @@ impl<'g> View<'g> {
     }
 
     /// Takes an entry out of its table; no watcher, no event.
-    fn take(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
+    pub(crate) fn take(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
         let (db, keyspace) = (self.db, self.keyspace);
         let shard = self.held.shard(key);
         let database = &mut shard.databases[db];
@@ -420,6 +437,7 @@ impl<'g> View<'g> {
         if entry.deadline().is_some() {
             database.volatile -= 1;
         }
+        database.note_fields(entry::soonest_field(&entry), None);
         shard.used -= entry::heap_size(&entry);
         Some(entry)
     }
@@ -433,7 +451,7 @@ impl<'g> View<'g> {
     }
 
     #[cold]
-    fn expire_if_found(&mut self, hash: u64, key: &[u8]) {
+    pub(crate) fn expire_if_found(&mut self, hash: u64, key: &[u8]) {
         let (db, now) = (self.db, self.now);
         if !self.held.shard(key).databases[db].holds_expired(hash, key, now) {
             return;
@@ -444,7 +462,7 @@ impl<'g> View<'g> {
         shard.watches.expired(db, key);
         shard.signal(db, hash, key, &mut self.effects);
         self.effects.note_modified(key);
-        self.effects.expired.push((db, key.into()));
+        self.effects.expired.push(Expired::key(db, key));
         self.effects.notify(EventClass::Expired, "expired", db, key);
     }
 }

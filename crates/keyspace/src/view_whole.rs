@@ -5,10 +5,10 @@
 
 use redpoll_structures::table::Table;
 
-use crate::entry::{heap_size, is_expired};
+use crate::entry::is_expired;
 use crate::shard::Database;
 use crate::watch::Standing;
-use crate::{Counters, Entry, Millis, SHARDS, ShardIndex, View};
+use crate::{Counters, Entry, SHARDS, ShardIndex, View};
 
 /// Bits of a scan cursor that name the shard.
 const SHARD_BITS: u32 = SHARDS.trailing_zeros();
@@ -26,6 +26,8 @@ pub struct DatabaseSize {
     pub keys: usize,
     /// Keys with a deadline.
     pub volatile: usize,
+    /// Hashes of which some field has a deadline.
+    pub volatile_hashes: usize,
 }
 
 /// What all databases held, shard by shard, with its size in bytes.
@@ -40,6 +42,7 @@ impl View<'_> {
             self.held.with_shard(index, |shard| {
                 size.keys += shard.databases[db].table.len();
                 size.volatile += shard.databases[db].volatile;
+                size.volatile_hashes += shard.databases[db].volatile_hashes;
             });
         }
         size
@@ -53,6 +56,7 @@ impl View<'_> {
                 sum.hits += shard.counters.hits;
                 sum.misses += shard.counters.misses;
                 sum.expired += shard.counters.expired;
+                sum.expired_fields += shard.counters.expired_fields;
                 bytes += shard.used + shard.databases.iter().map(|db| db.table.heap_size()).sum::<usize>();
             });
         }
@@ -216,41 +220,6 @@ impl View<'_> {
         for (index, (databases, used)) in contents.0.into_iter().enumerate() {
             self.held.with_shard(index as ShardIndex, |shard| (shard.databases, shard.used) = (databases, used));
         }
-    }
-
-    /// Removes expired entries of one shard locked by number, visiting at most `budget` buckets; returns how many it visited.
-    ///
-    /// A database is looked at only when its soonest deadline has come, so keys that live long cost nothing.
-    pub fn sweep(&mut self, index: ShardIndex, budget: usize) -> usize {
-        let (now, keyspace, effects) = (self.now, self.keyspace, &mut self.effects);
-        let mut visited = 0;
-        for db in 0..keyspace.databases() {
-            let mut gone = Vec::new();
-            self.held.with_locked(index, |shard| {
-                visited += shard.databases[db].sweep(now, budget - visited, keyspace, &mut gone);
-                for entry in &gone {
-                    shard.used -= heap_size(entry);
-                    shard.counters.expired += 1;
-                    shard.watches.expired(db, entry.key());
-                    shard.signal(db, keyspace.hash(entry.key()), entry.key(), effects);
-                }
-            });
-            for entry in gone {
-                effects.notify(crate::EventClass::Expired, "expired", db, entry.key());
-                effects.note_modified(entry.key());
-                effects.expired.push((db, entry.key().into()));
-            }
-            if visited >= budget {
-                break;
-            }
-        }
-        visited
-    }
-
-    /// Returns the soonest time at which an entry of a shard locked by number may expire.
-    pub fn soonest_deadline(&mut self, index: ShardIndex) -> Option<Millis> {
-        self.held
-            .with_locked(index, |shard| shard.databases.iter().filter(|db| db.volatile > 0).map(|db| db.soonest).min())
     }
 }
 

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::Millis;
+
 /// Raised when a watched key has changed; shared by all watches of one transaction.
 #[derive(Debug, Default)]
 pub struct WatchFlag(AtomicBool);
@@ -45,6 +47,8 @@ struct Watch {
     flag: Arc<WatchFlag>,
     /// The key had already expired when the watch began: its removal is then no change.
     stale: bool,
+    /// When the watch began.
+    began: Millis,
 }
 
 impl Watches {
@@ -53,10 +57,10 @@ impl Watches {
         self.by_key.is_empty()
     }
 
-    pub(crate) fn add(&mut self, db: usize, key: &[u8], flag: &Arc<WatchFlag>, stale: bool) {
+    pub(crate) fn add(&mut self, db: usize, key: &[u8], flag: &Arc<WatchFlag>, stale: bool, now: Millis) {
         let watches = self.by_key.entry((db, key.into())).or_default();
         if !watches.iter().any(|watch| Arc::ptr_eq(&watch.flag, flag)) {
-            watches.push(Watch { flag: Arc::clone(flag), stale });
+            watches.push(Watch { flag: Arc::clone(flag), stale, began: now });
         }
     }
 
@@ -72,8 +76,16 @@ impl Watches {
 
     /// Tells whether the key had already expired when this flag began to watch it.
     pub(crate) fn is_stale(&self, db: usize, key: &[u8], flag: &Arc<WatchFlag>) -> bool {
-        let watches = self.by_key.get(&(db, Box::from(key)));
-        watches.is_some_and(|watches| watches.iter().any(|watch| Arc::ptr_eq(&watch.flag, flag) && watch.stale))
+        self.find(db, key, flag).is_some_and(|watch| watch.stale)
+    }
+
+    /// Returns when this flag began to watch the key.
+    pub(crate) fn began(&self, db: usize, key: &[u8], flag: &Arc<WatchFlag>) -> Option<Millis> {
+        self.find(db, key, flag).map(|watch| watch.began)
+    }
+
+    fn find(&self, db: usize, key: &[u8], flag: &Arc<WatchFlag>) -> Option<&Watch> {
+        self.by_key.get(&(db, Box::from(key)))?.iter().find(|watch| Arc::ptr_eq(&watch.flag, flag))
     }
 
     /// Raises the flags of those who watch the key.

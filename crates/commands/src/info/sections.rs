@@ -107,6 +107,7 @@ pub(super) fn stats(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.add("instantaneous_input_repl_kbps", "0.00");
     lines.add("instantaneous_output_repl_kbps", "0.00");
     lines.add("rejected_connections", totals.rejected_connections.load(Ordering::Relaxed));
+    lines.add("expired_subkeys", counters.expired_fields);
     lines.add("expired_keys", counters.expired);
     lines.add("expired_stale_perc", "0.00");
     lines.add("expired_time_cap_reached_count", totals.expire_cycles_cut.load(Ordering::Relaxed));
@@ -217,7 +218,8 @@ pub(super) fn keyspace(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     for db in 0..cx.db.databases() {
         let size = cx.db.size(db);
         if size.keys > 0 {
-            lines.add(&format!("db{db}"), format!("keys={},expires={},avg_ttl=0", size.keys, size.volatile));
+            let (keys, expires, subexpiry) = (size.keys, size.volatile, size.volatile_hashes);
+            lines.add(&format!("db{db}"), format!("keys={keys},expires={expires},avg_ttl=0,subexpiry={subexpiry}"));
         }
     }
 }

@@ -9,10 +9,13 @@ use std::collections::HashSet;
 
 use super::stream::Form;
 use super::{Refused, Value, container, kind, older};
-use crate::{Hash, Limits, List, Object, Set, SortedSet};
+use crate::{Hash, Limits, List, Millis, Object, Set, SortedSet};
 
 /// Most bytes that decompression and repetition may yield for one value: a string of the greatest length that can be sent, twice.
 const UNPACKED_MAX: usize = 1 << 30;
+
+/// Latest deadline of a field that Redis can hold.
+const DEADLINE_MAX: Millis = (1 << 48) - 2;
 
 /// What members go into: the thresholds of forms, and the seed of hash functions.
 #[derive(Clone, Copy)]
@@ -43,6 +46,16 @@ fn value(source: &mut Source<'_>, to: Target<'_>) -> Option<Value> {
         kind::SET_PACKED => Object::Set(set_of_packed(&source.string()?, to)?),
         kind::HASH => Object::Hash(hash(source, to)?),
         kind::HASH_PACKED => Object::Hash(hash_of_packed(&source.string()?, to)?),
+        kind::HASH_DEADLINES => {
+            let soonest = source.deadline()?;
+            Object::Hash(hash_of_fields(source, soonest, to)?)
+        }
+        kind::HASH_DEADLINES_RC => Object::Hash(hash_of_fields(source, 1, to)?),
+        kind::HASH_TRIPLES => {
+            source.deadline()?;
+            Object::Hash(hash_of_triples(&source.string()?, to)?)
+        }
+        kind::HASH_TRIPLES_RC => Object::Hash(hash_of_triples(&source.string()?, to)?),
         kind::HASH_ZIPLIST => Object::Hash(hash_of_pairs(older::ziplist(&source.string()?)?.pairs(), to)?),
         kind::HASH_ZIPMAP => Object::Hash(hash_of_zipmap(&source.string()?, to)?),
         kind::SORTED_SET => Object::SortedSet(sorted_set(source, to, Source::score)?),
@@ -163,6 +176,42 @@ fn hash_of_packed(bytes: &[u8], to: Target<'_>) -> Option<Hash> {
     (unique && !packed.is_empty()).then_some(Hash::Packed(packed))
 }
 
+/// Reads fields with deadlines relative to `soonest`, counted from 1; 0 for none.
+fn hash_of_fields(source: &mut Source<'_>, soonest: Millis, to: Target<'_>) -> Option<Hash> {
+    let (count, mut hash) = (source.count(3)?, Hash::new());
+    for _ in 0..count {
+        let deadline = match source.length()? {
+            0 => None,
+            relative => Some(soonest.checked_add(relative - 1)?),
+        };
+        let (field, value) = (source.string()?, source.string()?);
+        add_field(&mut hash, &field, &value, deadline, to)?;
+    }
+    (!hash.is_empty()).then_some(hash)
+}
+
+fn hash_of_triples(bytes: &[u8], to: Target<'_>) -> Option<Hash> {
+    let packed = Packed::from_listpack(bytes).ok()?;
+    let (mut items, mut hash) = (packed.iter(), Hash::new());
+    while let Some(field) = items.next() {
+        let (value, deadline) = (items.next()?, u64::try_from(items.next()?.as_int()?).ok()?);
+        let (field, value) = (field.to_vec(), value.to_vec());
+        add_field(&mut hash, &field, &value, (deadline > 0).then_some(deadline), to)?;
+    }
+    (!hash.is_empty()).then_some(hash)
+}
+
+/// Adds a field; none if it was there or its deadline is none that a field can have.
+fn add_field(hash: &mut Hash, field: &[u8], value: &[u8], deadline: Option<Millis>, to: Target<'_>) -> Option<()> {
+    if !hash.set(field, value, to.limits, to.seed) || deadline.is_some_and(|deadline| deadline > DEADLINE_MAX) {
+        return None;
+    }
+    if let Some(deadline) = deadline {
+        hash.set_deadline(field, deadline, to.seed);
+    }
+    Some(())
+}
+
 fn hash_of_pairs<'a>(pairs: impl Iterator<Item = (Item<'a>, Item<'a>)>, to: Target<'_>) -> Option<Hash> {
     let mut hash = Hash::new();
     for (field, value) in pairs {
@@ -274,6 +323,11 @@ impl<'a> Source<'a> {
     pub(super) fn charge(&mut self, len: usize) -> Option<()> {
         self.unpacked = self.unpacked.checked_add(len).filter(|sum| *sum <= UNPACKED_MAX)?;
         Some(())
+    }
+
+    /// Reads a deadline of a field as eight bytes; 0 for none.
+    fn deadline(&mut self) -> Option<Millis> {
+        self.array().map(Millis::from_le_bytes).filter(|deadline| *deadline <= DEADLINE_MAX)
     }
 
     /// Reads a score as eight bytes.

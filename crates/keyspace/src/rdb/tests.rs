@@ -34,7 +34,7 @@ fn shown(value: &Value) -> String {
         Value::Object(Object::List(list)) => list.iter().map(text).collect::<Vec<_>>().join(" "),
         Value::Object(Object::Set(set)) => sorted(set.iter().map(text).collect()),
         Value::Object(Object::Hash(hash)) => {
-            sorted(hash.iter().map(|(field, value)| format!("{}={}", text(field), text(value))).collect())
+            sorted(hash.iter(0).map(|(field, value)| format!("{}={}", text(field), text(value))).collect())
         }
         Value::Object(Object::SortedSet(set)) => {
             set.iter().map(|(member, score)| format!("{}:{score}", text(member))).collect::<Vec<_>>().join(" ")

@@ -4,7 +4,7 @@ use redpoll_structures::decimal;
 use redpoll_structures::packed::{Item, Packed};
 
 use super::{container, kind, stream};
-use crate::{Entry, Hash, List, Object, Set, SortedSet, entry};
+use crate::{Entry, Hash, List, Millis, Object, Set, SortedSet, entry};
 
 /// The longest text that may be held as an integer of 32 bits.
 const INT_TEXT_MAX: usize = 11;
@@ -66,13 +66,33 @@ fn set(set: &Set, out: &mut Vec<u8>) {
 }
 
 fn hash(hash: &Hash, out: &mut Vec<u8>) {
+    if let Some(soonest) = hash.soonest() {
+        return hash_with_deadlines(hash, soonest, out);
+    }
     if let Hash::Packed(packed) = hash {
         out.push(kind::HASH_PACKED);
         return bytes(packed.as_listpack(), out);
     }
     out.push(kind::HASH);
     length(hash.len() as u64, out);
-    for (field, value) in hash.iter() {
+    for (field, value, _) in hash.iter_with_deadlines() {
+        item(field, out);
+        item(value, out);
+    }
+}
+
+/// Writes the soonest deadline first. In a listing those of the fields are relative to it, counted from 1.
+fn hash_with_deadlines(hash: &Hash, soonest: Millis, out: &mut Vec<u8>) {
+    if let Hash::VolatilePacked(triples) = hash {
+        out.push(kind::HASH_TRIPLES);
+        out.extend(soonest.to_le_bytes());
+        return bytes(triples.packed().as_listpack(), out);
+    }
+    out.push(kind::HASH_DEADLINES);
+    out.extend(soonest.to_le_bytes());
+    length(hash.len() as u64, out);
+    for (field, value, deadline) in hash.iter_with_deadlines() {
+        length(deadline.map_or(0, |deadline| deadline - soonest + 1), out);
         item(field, out);
         item(value, out);
     }

@@ -1,0 +1,115 @@
+//! Removing what has expired where nobody asks for the key itself: fields of hashes, and the sweep through a shard.
+//!
+//! A field whose time has come is no longer found, whatever is done here. Who asks for fields by name removes those of them that are due, so that they do not stay
+//! until the next sweep; who needs to draw among all fields removes all that are due. Either is told as one event, logged as one removal, and changes the key.
+
+use crate::entry::heap_size;
+use crate::view::changed;
+use crate::{Entry, EventClass, Expired, Hash, Millis, Object, ShardIndex, View};
+
+/// Most fields that one record of the log removes.
+const FIELDS_PER_RECORD: usize = 1024;
+
+impl View<'_> {
+    /// Removes those of these fields whose time has come.
+    #[inline]
+    pub fn expire_fields(&mut self, key: &[u8], fields: &[&[u8]]) {
+        let (db, now) = (self.db, self.now);
+        if self.held.shard(key).databases[db].may_expire(now) {
+            self.reap(key, |hash, now, gone| {
+                let due = fields.iter().filter(|field| hash.remove_due(field, now));
+                gone.extend(due.map(|field| Box::<[u8]>::from(*field)));
+            });
+        }
+    }
+
+    /// Removes all fields of a hash whose time has come.
+    #[inline]
+    pub fn expire_all_fields(&mut self, key: &[u8]) {
+        let (db, now) = (self.db, self.now);
+        if self.held.shard(key).databases[db].may_expire(now) {
+            self.reap(key, |hash, now, gone| {
+                hash.reap(now, usize::MAX, |field| gone.push(field.into()));
+            });
+        }
+    }
+
+    #[cold]
+    fn reap(&mut self, key: &[u8], reap: impl FnOnce(&mut Hash, Millis, &mut Vec<Box<[u8]>>)) {
+        let (hash, db, now) = (self.hash(key), self.db, self.now);
+        self.expire_if_found(hash, key);
+        let shard = self.held.shard(key);
+        let database = &mut shard.databases[db];
+        let found = database.find_mut(hash, key).and_then(Entry::object_mut);
+        let Some(Object::Hash(value)) = found else { return };
+        if !value.is_due(now) {
+            return;
+        }
+        let (before, had_soonest, mut gone) = (value.heap_size(), value.soonest(), Vec::new());
+        reap(value, now, &mut gone);
+        let (after, soonest, emptied) = (value.heap_size(), value.soonest(), value.is_empty());
+        if gone.is_empty() {
+            return;
+        }
+        database.note_fields(had_soonest, soonest);
+        shard.used = shard.used + after - before;
+        shard.counters.expired_fields += gone.len() as u64;
+        changed(shard, db, hash, key, &mut self.effects);
+        self.note_fields_gone(db, key, gone);
+        if emptied {
+            self.take(hash, key);
+            self.notify(EventClass::Generic, "del", key);
+        }
+    }
+
+    fn note_fields_gone(&mut self, db: usize, key: &[u8], mut gone: Vec<Box<[u8]>>) {
+        while !gone.is_empty() {
+            let rest = gone.split_off(gone.len().min(FIELDS_PER_RECORD));
+            self.effects.expired.push(Expired { db, key: key.into(), fields: std::mem::replace(&mut gone, rest) });
+        }
+        self.effects.notify(EventClass::Hash, "hexpired", db, key);
+    }
+
+    /// Removes expired entries and fields of one shard locked by number, visiting at most `budget` buckets; returns how many it visited.
+    ///
+    /// A database is looked at only when its soonest deadline has come, so what lives long costs nothing.
+    pub fn sweep(&mut self, index: ShardIndex, budget: usize) -> usize {
+        let (now, keyspace) = (self.now, self.keyspace);
+        let mut visited = 0;
+        for db in 0..keyspace.databases() {
+            let effects = &mut self.effects;
+            let swept = self.held.with_locked(index, |shard| {
+                let swept = shard.databases[db].sweep(now, budget - visited, keyspace);
+                shard.used = shard.used + swept.after - swept.before;
+                for entry in &swept.expired {
+                    shard.used -= heap_size(entry);
+                    shard.counters.expired += 1;
+                    shard.watches.expired(db, entry.key());
+                    shard.signal(db, keyspace.hash(entry.key()), entry.key(), effects);
+                    effects.note_modified(entry.key());
+                }
+                for hash in &swept.hashes {
+                    shard.counters.expired_fields += hash.fields.len() as u64;
+                    changed(shard, db, keyspace.hash(&hash.key), &hash.key, effects);
+                }
+                shard.used -= swept.emptied.iter().map(heap_size).sum::<usize>();
+                swept
+            });
+            visited += swept.visited;
+            for entry in swept.expired {
+                self.effects.notify(EventClass::Expired, "expired", db, entry.key());
+                self.effects.expired.push(Expired::key(db, entry.key()));
+            }
+            for hash in swept.hashes {
+                self.note_fields_gone(db, &hash.key, hash.fields);
+                if hash.is_empty {
+                    self.effects.notify(EventClass::Generic, "del", db, &hash.key);
+                }
+            }
+            if visited >= budget {
+                break;
+            }
+        }
+        visited
+    }
+}
