@@ -11,17 +11,21 @@
 //! SHA-256 and compared in constant time.
 //!
 //! ```text
-//! acl/rules   the language of ACL SETUSER: reading rules, writing them out
-//! acl/check   may this user run this command with these arguments?
-//! acl/log     refusals, for ACL LOG
-//! acl/admin   the ACL command
+//! acl/rules      the language of ACL SETUSER: reading rules, writing them out
+//! acl/check      may this user run this command with these arguments?
+//! acl/file       users as lines of a file or of the settings
+//! acl/log        refusals, for ACL LOG
+//! acl/presence   clients that are there when users change
+//! acl/admin      the ACL command
 //! ```
 //!
 //! Callers in the same process and the log are nobody's users: they may do everything ([`Users::trusted`]).
 
 pub(crate) mod admin;
 pub(crate) mod check;
+pub(crate) mod file;
 mod log;
+mod presence;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -33,9 +37,9 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::registry::Registry;
-pub use admin::{configure, load_text};
+pub use file::{configure, load_text};
 pub(crate) use log::{Log, Refusal};
-pub(crate) use rules::{Rights, Selector};
+pub(crate) use rules::{Basis, Rights, Selector};
 
 /// The user of who has not logged in as another.
 pub const DEFAULT_USER: &[u8] = b"default";
@@ -150,17 +154,12 @@ impl Users {
     }
 
     /// Makes or changes a user by rules; if one is refused, with the text for the client, nothing has changed.
-    pub(crate) fn set(
-        &self,
-        registry: &Registry,
-        name: &[u8],
-        rules: &[&[u8]],
-        fresh: Rights,
-    ) -> Result<Arc<User>, Vec<u8>> {
+    pub(crate) fn set(&self, basis: Basis<'_>, name: &[u8], rules: &[&[u8]]) -> Result<Arc<User>, Vec<u8>> {
         let _changing = self.changes.lock();
         let existing = self.find(name);
-        let mut rights = existing.as_ref().map_or(fresh, |user| user.rights.read().clone());
-        rights.apply_all(registry, rules)?;
+        let fresh = || Rights::of_a_new_user(basis);
+        let mut rights = existing.as_ref().map_or_else(fresh, |user| user.rights.read().clone());
+        rights.apply_all(basis, rules)?;
         if let Some(user) = existing {
             user.put(rights);
             return Ok(user);
@@ -175,11 +174,11 @@ impl Users {
     }
 
     /// Forgets a user, who must not be the default user; who is logged in as them may do nothing more.
-    pub(crate) fn delete(&self, name: &[u8]) -> bool {
+    pub(crate) fn delete(&self, name: &[u8]) -> Option<Arc<User>> {
         let _changing = self.changes.lock();
-        let Some(user) = self.by_name.write().remove(name) else { return false };
+        let user = self.by_name.write().remove(name)?;
         user.put(Rights::none());
-        true
+        Some(user)
     }
 
     /// Puts these users in the place of all there are. Sessions keep their user if there is still one of the name.

@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use redpoll_keyspace::Millis;
 use redpoll_resp::Protocol;
 
+use crate::acl::User;
 use crate::blocking::Wait;
 use crate::outbox::{Message, Outbox, Put};
 use crate::output_limit::{OutputClass, OutputLimits};
@@ -80,7 +81,7 @@ pub struct Client {
 }
 
 /// What a client says about itself.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Names {
     /// CLIENT SETNAME.
     pub name: String,
@@ -89,7 +90,7 @@ pub struct Names {
     /// CLIENT SETINFO LIB-VER.
     pub library_version: String,
     /// The user it is logged in as.
-    pub user: String,
+    pub user: Arc<User>,
 }
 
 /// Wakes the task or thread that serves a connection. What there is to do it must find out itself: see [`Client::wake`].
@@ -242,9 +243,10 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Registers a client.
-    pub fn arrive(&self, arrival: Arrival, now: Millis) -> Arc<Client> {
+    /// Registers a client, which is a user until it logs in as another.
+    pub fn arrive(&self, arrival: Arrival, user: Arc<User>, now: Millis) -> Arc<Client> {
         let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let names = Names { name: String::new(), library: String::new(), library_version: String::new(), user };
         let client = Arc::new(Client {
             id,
             address: arrival.address,
@@ -260,7 +262,7 @@ impl Clients {
             watching: AtomicUsize::new(0),
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
-            names: Mutex::new(Names { user: "default".into(), ..Names::default() }),
+            names: Mutex::new(names),
             query_buffer: AtomicUsize::new(0),
             output_buffer: AtomicUsize::new(0),
             outbox: Outbox::default(),

@@ -351,7 +351,7 @@ impl Filter {
             && self.id.is_none_or(|id| id == client.id)
             && self.address.as_ref().is_none_or(|address| *address == client.address)
             && self.local_address.as_ref().is_none_or(|address| *address == client.local_address)
-            && self.user.as_ref().is_none_or(|user| *user == client.names.lock().user)
+            && self.user.as_ref().is_none_or(|user| user.as_bytes() == &*client.names.lock().user.name)
             && self.max_age.is_none_or(|age| now.saturating_sub(client.created) / 1000 >= age)
     }
 }
@@ -393,7 +393,7 @@ pub(crate) fn describe_line(engine: &Engine, client: &Client, now: Millis, query
         client.db.load(Ordering::Relaxed),
         query + output,
         command.map_or("NULL", |command| command.name.as_str()),
-        names.user,
+        String::from_utf8_lossy(&names.user.name),
         client.redirect.load(Ordering::Relaxed),
         client.protocol.load(Ordering::Relaxed),
         names.library,

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use redpoll_resp::split_args;
 
-use crate::acl::admin;
+use crate::acl::file;
 use crate::engine::Engine;
 use crate::output_limit;
 use crate::settings::{self, SETTINGS, Setting, SettingKind, SettingRow, SettingValue, Settings, Words};
@@ -121,7 +121,7 @@ pub(crate) fn rewrite(engine: &Engine, old: &[u8], scope: Scope) -> Vec<u8> {
     }
     let no_users = engine.users.are_as_without_rules(&engine.settings.text(Setting::Requirepass));
     if engine.settings.text(Setting::Aclfile).is_empty() && (!page.said(USER).is_empty() || !no_users) {
-        let lines = engine.users.all().iter().map(|user| admin::line(user)).collect();
+        let lines = engine.users.all().iter().map(|user| file::line(user)).collect();
         page.put(USER, lines);
     }
     page.finish()

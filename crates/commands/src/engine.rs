@@ -371,16 +371,17 @@ impl Engine {
 
     /// Begins a session, as the default user.
     pub fn session(&self, arrival: Arrival) -> Session {
-        let client = self.clients.arrive(arrival, self.clock.now());
         let user = Arc::clone(self.users.default_user());
+        let client = self.clients.arrive(arrival, Arc::clone(&user), self.clock.now());
         Session::new(client, user, self.users.default_needs_no_password())
     }
 
     /// Begins a session of a caller in the process itself, who may do everything: passwords and rights keep strangers out of the network, not the
     /// process out of its own store.
     pub fn trusted_session(&self) -> Session {
-        let client = self.clients.arrive(Arrival::embedded(), self.clock.now());
-        Session::new(client, Arc::clone(self.users.trusted()), true)
+        let user = Arc::clone(self.users.trusted());
+        let client = self.clients.arrive(Arrival::embedded(), Arc::clone(&user), self.clock.now());
+        Session::new(client, user, true)
     }
 
     /// Returns a random number: one step of SplitMix64, so a seed repeats a run.

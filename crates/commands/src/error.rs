@@ -232,6 +232,10 @@ texts! {
     BITFIELD_OVERFLOW = "ERR Invalid OVERFLOW type specified";
     /// BITFIELD_RO with a subcommand that writes.
     BITFIELD_READ_ONLY = "ERR BITFIELD_RO only supports the GET subcommand";
+    /// A pattern behind BY, by a user who may not read every key.
+    SORT_BY_DENIED = "ERR BY option of SORT denied due to insufficient ACL permissions.";
+    /// A pattern behind GET, by a user who may not read every key.
+    SORT_GET_DENIED = "ERR GET option of SORT denied due to insufficient ACL permissions.";
     /// SORT of what is no number, without ALPHA.
     SORT_NOT_NUMBERS = "ERR One or more scores can't be converted into double";
     /// XREAD or XREADGROUP with a number of ids that is not that of keys.

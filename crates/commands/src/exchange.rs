@@ -149,6 +149,19 @@ impl Exchange {
         receivers
     }
 
+    /// Shows every subscription, in no order. Its lane is locked meanwhile.
+    pub(crate) fn visit(&self, see: &mut dyn FnMut(&Arc<Client>, Scope, &[u8])) {
+        let mut see_all = |scope, name: &[u8], subscribers: &Subscribers| {
+            subscribers.values().for_each(|client| see(client, scope, name));
+        };
+        for lane in &self.lanes {
+            let lane = lane.lock();
+            lane.channels.iter().for_each(|(name, subscribers)| see_all(Scope::Channel, name, subscribers));
+            lane.shard_channels.iter().for_each(|(name, subscribers)| see_all(Scope::Shard, name, subscribers));
+        }
+        self.patterns.read().iter().for_each(|(name, subscribers)| see_all(Scope::Pattern, name, subscribers));
+    }
+
     /// Returns the channels of a scope that somebody is subscribed to and that match a pattern, in ascending order.
     pub(crate) fn channels(&self, scope: Scope, pattern: Option<&[u8]>) -> Vec<Box<[u8]>> {
         let wanted = |name: &[u8]| pattern.is_none_or(|pattern| glob::matches(pattern, name));

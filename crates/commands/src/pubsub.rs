@@ -163,6 +163,11 @@ fn begin(cx: &mut Cx<'_, '_>, args: Args<'_>, scope: Scope) -> Result<(), Error>
         if !subscriptions.add(&cx.engine.exchange, client, scope, name) {
             tracing::warn!(client = client.id, "a client has reached the greatest number of subscriptions");
         }
+        if !cx.session.user.may_hear(name, scope == Scope::Pattern) {
+            // The right was lost since the command was admitted.
+            cx.session.closing = true;
+            return Ok(());
+        }
         let kind = ["subscribe", "psubscribe", "ssubscribe"][scope as usize];
         cx.out.push(3);
         cx.out.bulk(kind.as_bytes());

@@ -129,7 +129,7 @@ impl Session {
 
     /// Goes on as a user.
     pub(crate) fn become_user(&mut self, user: Arc<User>) {
-        self.client.names.lock().user = String::from_utf8_lossy(&user.name).into_owned();
+        self.client.names.lock().user = Arc::clone(&user);
         self.user = user;
     }
 

@@ -14,7 +14,7 @@ use redpoll_structures::packed::Item;
 use crate::args::Args;
 use crate::command::{Command, DENYOOM, Family, Keys, READONLY, WRITE, cmd};
 use crate::cx::{Cx, Origin};
-use crate::error::{Error, SORT_NOT_NUMBERS, SYNTAX, WRONG_TYPE};
+use crate::error::{Error, SORT_BY_DENIED, SORT_GET_DENIED, SORT_NOT_NUMBERS, SYNTAX, WRONG_TYPE};
 use crate::key_spec::{ACCESS, KeySpec, OW, RO, UPDATE};
 
 #[rustfmt::skip]
@@ -31,12 +31,29 @@ pub(crate) const FAMILY: Family = Family { group: "generic", commands: COMMANDS 
 
 /// SORT key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA] [STORE destination]
 fn sort(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    run(cx, args, Options::parse(args, Mode::Storing)?)
+    let options = Options::parse(args, Mode::Storing)?;
+    check_rights(cx, args, &options)?;
+    run(cx, args, options)
 }
 
 /// SORT_RO key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA]
 fn sort_ro(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    run(cx, args, Options::parse(args, Mode::ReadOnly)?)
+    let options = Options::parse(args, Mode::ReadOnly)?;
+    check_rights(cx, args, &options)?;
+    run(cx, args, options)
+}
+
+/// Refuses patterns to a user who may not read every key: what they lead to is known only when it has been read.
+fn check_rights(cx: &Cx<'_, '_>, args: Args<'_>, options: &Options<'_>) -> Result<(), Error> {
+    let by_pattern = options.by.is_some_and(Pattern::is_pattern);
+    if (!by_pattern && options.get.is_empty()) || cx.session.user.is_unrestricted() {
+        return Ok(());
+    }
+    let resolved = cx.engine.registry.resolve(args)?;
+    if cx.session.user.may_read_everything(resolved, args) {
+        return Ok(());
+    }
+    Err(if by_pattern { SORT_BY_DENIED } else { SORT_GET_DENIED })
 }
 
 /// Pushes the place of the key behind STORE; of several, the last one counts.

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Running, eventually};
+use support::{Raw, Running, eventually};
 
 /// Long enough to see that something does not happen.
 const A_WHILE: Duration = Duration::from_millis(60);
@@ -55,6 +55,49 @@ fn who_is_logged_in_as_a_deleted_user_is_disconnected() {
     bob.send("ACL DELUSER bob\r\nPING\r\n");
     assert_eq!(bob.until_closed(), b":1\r\n");
     operator.call("PING", "+PONG");
+}
+
+#[test]
+fn who_may_not_hear_a_channel_any_more_is_disconnected() {
+    let running = Running::start(&[]);
+    let mut operator = running.connect();
+    operator.call("ACL SETUSER alice on nopass +@all &news &weather*", "+OK");
+    let listen = |what: &str| {
+        let mut client = running.connect();
+        client.call("AUTH alice x", "+OK");
+        client.call(what, "*3");
+        client
+    };
+    // Who has just been cut may still be counted.
+    let publish = |operator: &mut Raw, line: &str| {
+        operator.send(format!("{line}\r\n"));
+        assert!(operator.line().starts_with(':'));
+    };
+    let rows =
+        ["SUBSCRIBE news", "PSUBSCRIBE weather*", "SSUBSCRIBE weather:1", "SUBSCRIBE weather:2", "SSUBSCRIBE news"];
+    let [news, pattern, shard, mut weather, shard_news] = rows.map(listen);
+    // What was not lost stays: a right of a selector is as good, and others are not meant.
+    operator.call("ACL SETUSER bob on nopass +@all resetchannels", "+OK");
+    operator.call("ACL SETUSER alice resetchannels &weather:2 (&weather:* +@all)", "+OK");
+    for mut lost in [news, pattern, shard_news] {
+        let rest = lost.until_closed();
+        assert!(!rest.windows(7).any(|window| window == b"message"));
+    }
+    publish(&mut operator, "PUBLISH weather:2 rain");
+    publish(&mut operator, "SPUBLISH weather:1 rain");
+    operator.call("ACL SETUSER alice clearselectors", "+OK");
+    let mut shard = shard;
+    assert!(shard.until_closed().windows(4).any(|window| window == b"rain"));
+    publish(&mut operator, "PUBLISH weather:2 sun");
+    operator.call("ACL DELUSER alice", ":1");
+    let heard = weather.until_closed();
+    assert!(heard.windows(4).any(|window| window == b"rain") && heard.windows(3).any(|window| window == b"sun"));
+    // Of itself a client takes the right after the answer.
+    let mut own = running.connect();
+    own.call("HELLO 3", "%7");
+    own.send("SUBSCRIBE x\r\nACL SETUSER default resetchannels\r\nPING\r\n");
+    let end = own.until_closed();
+    assert!(end.ends_with(b"+OK\r\n"), "{}", String::from_utf8_lossy(&end));
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn make_users(engine: &Engine, lines: &[String]) -> Result<(), Error> {
     let path = engine.settings.text(Setting::Aclfile);
     let refuse = |name: &str, reason: String| Error::Setting { name: name.into(), reason };
     if path.is_empty() {
-        return lines.iter().try_for_each(|line| acl::configure(engine, line).map_err(|reason| refuse("user", reason)));
+        return acl::configure(engine, lines).map_err(|reason| refuse("user", reason));
     }
     if !lines.is_empty() {
         return Err(refuse("user", "users come either from the settings or from the file that aclfile names".into()));

@@ -32,6 +32,8 @@ fn users_of_the_settings() {
     for denied in [&["GET", "other"][..], &["SET", "abc", "2"], &["ACL", "LIST"], &["EVAL", "return 1", "0"]] {
         assert!(matches!(connection.call(denied), Value::Error(text) if text.starts_with("NOPERM")), "{denied:?}");
     }
+    let twice = Config::in_memory().set("user", "alice on").unwrap().set("user", "alice off").unwrap();
+    assert!(refused(twice).contains("Error in user declaration 'alice': Duplicate user found."));
     for wrong in ["", "alice nosuch", "alice +nosuch", "alice (+get"] {
         assert!(!refused(Config::in_memory().set("user", wrong).unwrap()).is_empty());
     }
@@ -55,12 +57,18 @@ fn users_of_a_file() {
     // A file with an error changes nothing; one without a user takes the user's sessions their rights.
     let mut alice = store.connect();
     alice.call(&["AUTH", "alice", "x"]);
-    std::fs::write(&path, "user carol on nopass\nuser carol off\nuser dave +nosuch\nbad line\n").unwrap();
+    std::fs::write(&path, "user carol on nopass\nuser carol off\nuser dave x y +nosuch\nbad line\nuser eve (+get\n")
+        .unwrap();
     match store.call(&["ACL", "LOAD"]) {
         Value::Error(text) => {
-            for part in
-                [":2: user 'carol' is defined twice", ":3: ", ":4: line should start with user keyword", "no change"]
-            {
+            for part in [
+                "WARNING: Duplicate user 'carol' found on line 2. ",
+                ":3: Error in applying operation '+nosuch': Unknown",
+                ":3: Syntax error. ",
+                ":4 should start with user keyword",
+                ":5: Unmatched parenthesis",
+                "no change",
+            ] {
                 assert!(text.contains(part), "{part} is missing in {text}");
             }
         }

@@ -3,18 +3,16 @@
 //! Users are not data: they are not in the log. They come from the settings, from the file that `aclfile` names, or from ACL SETUSER, and only ACL SAVE keeps
 //! them. Changes hold at once; who is logged in as a user that is gone is disconnected.
 
-use std::collections::BTreeMap;
-
 use super::check::Denial;
 use super::log::Entry;
 use super::rules::CATEGORIES;
-use super::{DEFAULT_USER, Refusal, Rights, Selector, User, hex};
+use super::{Basis, DEFAULT_USER, Refusal, Selector, file, hex, presence};
 use crate::args::Args;
 use crate::client_admin::describe_line;
 use crate::command::{ADMIN, Command, Family, LOADING, NOSCRIPT, STALE, cmd, container};
 use crate::command_admin::categories;
 use crate::cx::{Cx, Origin};
-use crate::engine::{Engine, System};
+use crate::engine::Engine;
 use crate::error::{Error, wrong_arity};
 use crate::help;
 use crate::settings::Setting;
@@ -97,9 +95,9 @@ fn deluser(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     }
     let mut deleted = 0;
     for name in args.from(2) {
-        if cx.engine.users.delete(name) {
+        if let Some(user) = cx.engine.users.delete(name) {
             deleted += 1;
-            disconnect(cx, name);
+            presence::disconnect(cx, &user);
         }
     }
     cx.out.int(deleted);
@@ -184,23 +182,19 @@ fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
 fn list(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
     let users = cx.engine.users.all();
     cx.out.array(users.len());
-    users.iter().for_each(|user| cx.out.bulk(&line(user)));
+    users.iter().for_each(|user| cx.out.bulk(&file::line(user)));
     Ok(())
 }
 
 /// ACL LOAD
 fn load(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
-    let (path, storage) = file(cx.engine)?;
-    let text = storage
+    let (path, system) = file::place(cx.engine)?;
+    let text = system
         .read(&path)
         .map_err(|error| Error::from(format!("ERR Error loading ACLs, opening file '{path}': {error}")))?;
-    load_text(cx.engine, &path, &text)?;
-    for client in cx.engine.clients.all() {
-        let user = client.names.lock().user.clone();
-        if cx.engine.users.find(user.as_bytes()).is_none() {
-            close(cx, &client);
-        }
-    }
+    file::load_text(cx.engine, &path, &text)?;
+    presence::disconnect_unknown(cx);
+    presence::cut_listeners(cx);
     cx.out.ok();
     Ok(())
 }
@@ -249,13 +243,13 @@ fn log(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// ACL SAVE
 fn save(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
-    let (path, storage) = file(cx.engine)?;
+    let (path, system) = file::place(cx.engine)?;
     let mut text = Vec::new();
     for user in cx.engine.users.all() {
-        text.extend_from_slice(&line(&user));
+        text.extend_from_slice(&file::line(&user));
         text.push(b'\n');
     }
-    if let Err(error) = storage.write(&path, &text) {
+    if let Err(error) = system.write(&path, &text) {
         tracing::warn!(%error, path, "the ACL file cannot be written");
         return Err(Error::Text(
             "ERR There was an error trying to save the ACLs. Please check the server logs for more information",
@@ -269,7 +263,10 @@ fn save(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
 fn setuser(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let name = args.at(2);
     check_name(name)?;
-    cx.engine.users.set(&cx.engine.registry, name, args.from(3), new_rights(cx.engine)).map_err(Error::Owned)?;
+    let user = cx.engine.users.set(Basis::of(cx.engine), name, args.from(3));
+    if !user.map_err(Error::Owned)?.may_hear_everything() {
+        presence::cut_listeners(cx);
+    }
     cx.out.ok();
     Ok(())
 }
@@ -296,101 +293,10 @@ fn at_most(args: Args<'_>, count: usize) -> Result<(), Error> {
     Err(Error::of(&[b"ERR unknown subcommand or wrong number of arguments for '", args.at(1), END]))
 }
 
-fn check_name(name: &[u8]) -> Result<(), Error> {
+pub(super) fn check_name(name: &[u8]) -> Result<(), Error> {
     if name.iter().any(|byte| *byte == 0 || byte.is_ascii_whitespace() || *byte == 0x0b) {
         return Err(Error::Text("ERR Usernames can't contain spaces or null characters"));
     }
-    Ok(())
-}
-
-/// A user as a line of the file.
-pub(crate) fn line(user: &User) -> Vec<u8> {
-    [b"user ", &*user.name, b" ", user.rights.read().describe().as_slice()].concat()
-}
-
-fn new_rights(engine: &Engine) -> Rights {
-    Rights::of_a_new_user(engine.settings.text(Setting::AclPubsubDefault) == "allchannels")
-}
-
-/// Disconnects everybody who is logged in as a user.
-fn disconnect(cx: &mut Cx<'_, '_>, name: &[u8]) {
-    for client in cx.engine.clients.all() {
-        if client.names.lock().user.as_bytes() == name {
-            close(cx, &client);
-        }
-    }
-}
-
-/// Disconnects a client; the one that asks gets its answer first.
-fn close(cx: &mut Cx<'_, '_>, client: &crate::client::Client) {
-    if client.id == cx.session.client.id {
-        cx.session.closing = true;
-    } else {
-        client.kill();
-    }
-}
-
-/// Where users are kept, if anywhere.
-fn file(engine: &Engine) -> Result<(String, &dyn System), Error> {
-    const NO_FILE: Error = Error::Text(
-        "ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to store users in the Redis configuration.",
-    );
-    let path = engine.settings.text(Setting::Aclfile);
-    let system = engine.system.get().filter(|_| !path.is_empty()).ok_or(NO_FILE)?;
-    Ok((path, system.as_ref()))
-}
-
-/// Makes the users of a file all there are; if one line is wrong, with the text for the client, nothing has changed.
-pub fn load_text(engine: &Engine, path: &str, text: &[u8]) -> Result<(), Error> {
-    let mut errors = Vec::new();
-    let mut users: BTreeMap<Vec<u8>, Rights> = BTreeMap::new();
-    for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
-        let line = line.trim_ascii();
-        if line.is_empty() || line.starts_with(b"#") {
-            continue;
-        }
-        match read_line(engine, line) {
-            Ok((name, _)) if users.contains_key(&name) => {
-                let name = String::from_utf8_lossy(&name).into_owned();
-                errors.push(format!("{path}:{}: user '{name}' is defined twice. ", index + 1));
-            }
-            Ok((name, rights)) => drop(users.insert(name, rights)),
-            Err(reason) => errors.push(format!("{path}:{}: {reason}. ", index + 1)),
-        }
-    }
-    if !errors.is_empty() {
-        let text = format!(
-            "ERR {}WARNING: ACL errors detected, no change to the previously active ACL rules was performed",
-            errors.concat()
-        );
-        return Err(text.into());
-    }
-    engine.users.replace(&engine.registry, users);
-    Ok(())
-}
-
-/// Reads a line `user name rules…`.
-fn read_line(engine: &Engine, line: &[u8]) -> Result<(Vec<u8>, Rights), String> {
-    let words: Vec<&[u8]> = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
-    let [b"user", name, rules @ ..] = words.as_slice() else {
-        return Err("line should start with user keyword".into());
-    };
-    check_name(name).map_err(|error| String::from_utf8_lossy(error.text()).into_owned())?;
-    let mut rights = new_rights(engine);
-    rights.apply_all(&engine.registry, rules).map_err(|text| String::from_utf8_lossy(&text).into_owned())?;
-    Ok((name.to_vec(), rights))
-}
-
-/// Makes or changes the user of a `user` line of the settings.
-///
-/// # Errors
-/// What is wrong with the line.
-pub fn configure(engine: &Engine, line: &str) -> Result<(), String> {
-    let (name, rights) = read_line(engine, format!("user {line}").as_bytes())?;
-    let mut all: BTreeMap<Vec<u8>, Rights> =
-        engine.users.all().iter().map(|user| (user.name.to_vec(), user.rights.read().clone())).collect();
-    all.insert(name, rights);
-    engine.users.replace(&engine.registry, all);
     Ok(())
 }
 

@@ -119,10 +119,25 @@ impl User {
         Err(closest.expect("there is a root selector").0)
     }
 
+    /// Tells whether the user may run a command and read all keys there are, which commands need whose keys are no arguments.
+    pub(crate) fn may_read_everything(&self, resolved: &Resolved, args: Args<'_>) -> bool {
+        let reads_all = |selector: &Selector| {
+            (selector.allows(resolved.id) || selector.allows_first_arg(resolved, args)) && selector.reads_all_keys()
+        };
+        self.is_unrestricted() || self.rights.read().selectors().any(reads_all)
+    }
+
     /// Tells whether the user may hear of a channel, or of all that fit a pattern.
     pub fn may_hear(&self, channel: &[u8], is_pattern: bool) -> bool {
         self.is_unrestricted()
             || self.rights.read().selectors().any(|selector| selector.allows_channel(channel, is_pattern))
+    }
+}
+
+impl User {
+    /// Tells whether there is no channel that the user may not hear.
+    pub(super) fn may_hear_everything(&self) -> bool {
+        self.is_unrestricted() || self.rights.read().selectors().any(|selector| selector.all_channels)
     }
 }
 
@@ -147,10 +162,6 @@ impl Selector {
             if let Some((at, _)) = keys.iter().find(|(at, uses)| !self.allows_key(args.at(*at), *uses)) {
                 return Err((Denial::Key(args.at(*at).to_vec()), *at));
             }
-            // What stands in the values, such as the patterns of SORT, can lead to any key.
-            if resolved.is_unbound(args) {
-                return Err((Denial::Key(args.at(1).to_vec()), 1));
-            }
         }
         let (channels, is_pattern) = channels(resolved, args);
         if let Some(at) = channels.clone().find(|at| !self.allows_channel(args.at(*at), is_pattern)) {
@@ -162,6 +173,10 @@ impl Selector {
     fn allows_first_arg(&self, resolved: &Resolved, args: Args<'_>) -> bool {
         let Some(first) = args.optional(1) else { return false };
         self.first_args.iter().any(|(id, allowed)| *id == resolved.id && allowed.eq_ignore_ascii_case(first))
+    }
+
+    fn reads_all_keys(&self) -> bool {
+        self.all_keys || self.keys.iter().any(|known| known.read && *known.pattern == *b"*")
     }
 
     fn allows_key(&self, key: &[u8], uses: KeyFlags) -> bool {

@@ -17,7 +17,9 @@ use redpoll_structures::glob;
 
 use super::{PasswordHash, hash, hex};
 use crate::command_admin::categories;
+use crate::engine::Engine;
 use crate::registry::{Registry, Resolved};
+use crate::settings::Setting;
 
 /// Names of the categories, in the order of ACL CAT.
 pub(crate) const CATEGORIES: &[&str] = &[
@@ -48,11 +50,28 @@ pub(crate) const CATEGORIES: &[&str] = &[
 const PARTS_MAX: usize = 10_000;
 
 const SYNTAX: &str = "Syntax error";
-const UNKNOWN: &str = "Unknown command or category name in ACL";
+pub(super) const UNKNOWN: &str = "Unknown command or category name in ACL";
 const BAD_HASH: &str =
     "The password hash must be exactly 64 characters and contain only lowercase hexadecimal characters";
 const NO_SUCH_PASSWORD: &str = "The password you are trying to remove from the user does not exist";
 const TOO_MANY: &str = "Too many rules";
+
+/// What rules are read against.
+#[derive(Clone, Copy)]
+pub(crate) struct Basis<'a> {
+    /// The commands there are.
+    pub(crate) registry: &'a Registry,
+    /// Who is told nothing about channels may use all of them (`acl-pubsub-default`).
+    pub(crate) all_channels: bool,
+}
+
+impl<'a> Basis<'a> {
+    /// Returns what rules mean by the settings of now.
+    pub(crate) fn of(engine: &'a Engine) -> Basis<'a> {
+        let all_channels = engine.settings.text(Setting::AclPubsubDefault) == "allchannels";
+        Basis { registry: &engine.registry, all_channels }
+    }
+}
 
 /// What a user may do.
 #[derive(Clone, Debug, Default)]
@@ -112,9 +131,9 @@ impl Rights {
         rights
     }
 
-    /// The rights a new user starts with; channels are as `acl-pubsub-default` says.
-    pub(crate) fn of_a_new_user(all_channels: bool) -> Rights {
-        Rights { root: Selector { all_channels, ..Selector::default() }, ..Rights::default() }
+    /// The rights a new user starts with.
+    pub(crate) fn of_a_new_user(basis: Basis<'_>) -> Rights {
+        Rights { root: Selector::new(basis), ..Rights::default() }
     }
 
     /// Tells whether everything is allowed.
@@ -133,10 +152,13 @@ impl Rights {
     }
 
     /// Applies rules in order; the error is the text for the client.
-    pub(super) fn apply_all(&mut self, registry: &Registry, rules: &[&[u8]]) -> Result<(), Vec<u8>> {
-        for rule in join_selectors(rules)? {
+    pub(super) fn apply_all(&mut self, basis: Basis<'_>, rules: &[&[u8]]) -> Result<(), Vec<u8>> {
+        let unmatched = |first: &[u8]| {
+            [b"ERR Unmatched parenthesis in acl selector starting at '".as_slice(), first, b"'."].concat()
+        };
+        for rule in join_selectors(rules).map_err(unmatched)? {
             let shown = rule.split(|byte| *byte == 0).next().unwrap_or_default();
-            self.apply(registry, &rule).map_err(|reason| {
+            self.apply(basis, &rule).map_err(|reason| {
                 [b"ERR Error in ACL SETUSER modifier '", shown, b"': ", reason.as_bytes()].concat()
             })?;
         }
@@ -144,7 +166,7 @@ impl Rights {
     }
 
     /// Applies one rule; the error is the reason alone.
-    pub(crate) fn apply(&mut self, registry: &Registry, rule: &[u8]) -> Result<(), &'static str> {
+    pub(crate) fn apply(&mut self, basis: Basis<'_>, rule: &[u8]) -> Result<(), &'static str> {
         match rule.to_ascii_lowercase().as_slice() {
             b"" => {}
             b"on" => self.enabled = true,
@@ -160,17 +182,17 @@ impl Rights {
             b"sanitize-payload" => self.sanitize = Some(true),
             b"skip-sanitize-payload" => self.sanitize = Some(false),
             b"clearselectors" => self.selectors.clear(),
-            b"reset" => *self = Rights { sanitize: Some(true), ..Rights::default() },
+            b"reset" => *self = Rights { sanitize: Some(true), ..Rights::of_a_new_user(basis) },
             _ => match rule[0] {
                 b'>' => self.add_password(hash(&rule[1..]))?,
                 b'#' => self.add_password(read_hash(&rule[1..])?)?,
                 b'<' => self.remove_password(hash(&rule[1..]))?,
                 b'!' => self.remove_password(read_hash(&rule[1..])?)?,
                 b'(' if rule.ends_with(b")") => {
-                    let selector = Selector::read(registry, &rule[1..rule.len() - 1])?;
+                    let selector = Selector::read(basis, &rule[1..rule.len() - 1])?;
                     push(&mut self.selectors, selector)?;
                 }
-                _ => self.root.apply(registry, rule)?,
+                _ => self.root.apply(basis, rule)?,
             },
         }
         Ok(())
@@ -206,15 +228,19 @@ impl Rights {
 }
 
 impl Selector {
-    fn read(registry: &Registry, rules: &[u8]) -> Result<Selector, &'static str> {
-        let mut selector = Selector::default();
+    fn new(basis: Basis<'_>) -> Selector {
+        Selector { all_channels: basis.all_channels, ..Selector::default() }
+    }
+
+    fn read(basis: Basis<'_>, rules: &[u8]) -> Result<Selector, &'static str> {
+        let mut selector = Selector::new(basis);
         for rule in rules.split(|byte| *byte == b' ').filter(|rule| !rule.is_empty()) {
-            selector.apply(registry, rule)?;
+            selector.apply(basis, rule)?;
         }
         Ok(selector)
     }
 
-    fn apply(&mut self, registry: &Registry, rule: &[u8]) -> Result<(), &'static str> {
+    fn apply(&mut self, basis: Basis<'_>, rule: &[u8]) -> Result<(), &'static str> {
         const AFTER_ALL_KEYS: &str = "Adding a pattern after the * pattern (or the 'allkeys' flag) is not valid and does not have any effect. Try 'resetkeys' to start with an empty list of patterns";
         const AFTER_ALL_CHANNELS: &str = "Adding a pattern after the * pattern (or the 'allchannels' flag) is not valid and does not have any effect. Try 'resetchannels' to start with an empty list of channels";
         match (rule.to_ascii_lowercase().as_slice(), rule[0]) {
@@ -234,7 +260,7 @@ impl Selector {
                 self.all_channels = false;
                 self.channels.clear();
             }
-            (b"allcommands" | b"+@all", _) => self.allow_all_commands(registry),
+            (b"allcommands" | b"+@all", _) => self.allow_all_commands(basis.registry),
             (b"nocommands" | b"-@all", _) => {
                 (self.all_commands, self.allowed) = (false, Vec::new());
                 self.first_args.clear();
@@ -242,9 +268,13 @@ impl Selector {
             }
             (_, b'~' | b'%') if self.all_keys => return Err(AFTER_ALL_KEYS),
             (_, b'~' | b'%') => {
-                let pattern = KeyPattern::read(rule)?;
-                if !self.keys.contains(&pattern) {
-                    push(&mut self.keys, pattern)?;
+                let new = KeyPattern::read(rule)?;
+                match self.keys.iter_mut().find(|known| known.pattern == new.pattern) {
+                    None => push(&mut self.keys, new)?,
+                    Some(known) => {
+                        known.read |= new.read;
+                        known.write |= new.write;
+                    }
                 }
             }
             (_, b'&') if self.all_channels => return Err(AFTER_ALL_CHANNELS),
@@ -260,7 +290,7 @@ impl Selector {
             (lower, b'+' | b'-') => {
                 let sign = char::from(rule[0]);
                 let what = std::str::from_utf8(&lower[1..]).map_err(|_| UNKNOWN)?;
-                self.apply_command(registry, sign, what)?;
+                self.apply_command(basis.registry, sign, what)?;
             }
             _ => return Err(SYNTAX),
         }
@@ -281,17 +311,15 @@ impl Selector {
             resolved.subcommands.iter().for_each(|id| self.put(&registry.all()[*id], sign));
             return self.note(sign, &resolved.name);
         }
-        let Some((command, argument)) = what.split_once('|') else { return Err(UNKNOWN) };
+        let Some((command, argument)) = what.rsplit_once('|').filter(|_| sign == '+') else { return Err(UNKNOWN) };
         let resolved = registry.find(command.as_bytes()).ok_or(UNKNOWN)?;
+        if resolved.is_subcommand() {
+            return Err("Allowing first-arg of a subcommand is not supported");
+        }
         if argument.is_empty() {
             return Err(SYNTAX);
         }
         if !resolved.subcommands.is_empty() {
-            let subcommand = argument.split('|').next().unwrap_or_default();
-            let known = registry.find(format!("{command}|{subcommand}").as_bytes()).is_some();
-            return Err(if known { "Allowing first-arg of a subcommand is not supported" } else { UNKNOWN });
-        }
-        if sign == '-' {
             return Err(UNKNOWN);
         }
         let first_arg = (resolved.id, argument.as_bytes().to_vec());
@@ -428,11 +456,11 @@ fn read_hash(text: &[u8]) -> Result<PasswordHash, &'static str> {
     bytes.and_then(|bytes| bytes.try_into().ok()).ok_or(BAD_HASH)
 }
 
-/// Joins the words of selectors that were split at blanks.
-fn join_selectors(rules: &[&[u8]]) -> Result<Vec<Vec<u8>>, Vec<u8>> {
+/// Joins the words of selectors that were split at blanks; the error is the beginning of one that does not end.
+pub(super) fn join_selectors<'a>(rules: &[&'a [u8]]) -> Result<Vec<Vec<u8>>, &'a [u8]> {
     let mut joined: Vec<Vec<u8>> = Vec::new();
     // The selector that is open: what it began with, and all of it so far.
-    let mut open: Option<(&[u8], Vec<u8>)> = None;
+    let mut open: Option<(&'a [u8], Vec<u8>)> = None;
     for rule in rules {
         let (first, word) = match open.take() {
             Some((first, started)) => (first, [started.as_slice(), b" ", rule].concat()),
@@ -446,9 +474,6 @@ fn join_selectors(rules: &[&[u8]]) -> Result<Vec<Vec<u8>>, Vec<u8>> {
     }
     match open {
         None => Ok(joined),
-        Some((first, _)) => {
-            let shown = first.split(|byte| *byte == 0).next().unwrap_or_default();
-            Err([b"ERR Unmatched parenthesis in acl selector starting at '", shown, b"'."].concat())
-        }
+        Some((first, _)) => Err(first.split(|byte| *byte == 0).next().unwrap_or_default()),
     }
 }
