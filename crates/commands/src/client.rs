@@ -310,9 +310,9 @@ impl Clients {
         self.by_id.lock().get(&id).cloned()
     }
 
-    /// Returns all clients, oldest first.
+    /// Returns all clients, oldest first, without those that have been killed and are about to go.
     pub fn all(&self) -> Vec<Arc<Client>> {
-        self.by_id.lock().values().cloned().collect()
+        self.by_id.lock().values().filter(|client| !client.is_killed()).cloned().collect()
     }
 
     /// Returns the number of clients connected over the network.

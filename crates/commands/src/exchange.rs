@@ -150,7 +150,7 @@ impl Exchange {
     }
 
     /// Shows every subscription, in no order. Its lane is locked meanwhile.
-    pub(crate) fn visit(&self, see: &mut dyn FnMut(&Arc<Client>, Scope, &[u8])) {
+    pub(crate) fn visit(&self, mut see: impl FnMut(&Arc<Client>, Scope, &[u8])) {
         let mut see_all = |scope, name: &[u8], subscribers: &Subscribers| {
             subscribers.values().for_each(|client| see(client, scope, name));
         };

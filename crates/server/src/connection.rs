@@ -281,6 +281,10 @@ impl Connection {
 
     /// Runs the complete commands in a buffer; returns how many bytes were used up.
     fn process(&mut self, buf: &[u8]) -> (Progress, usize) {
+        if self.session.client.is_killed() {
+            // What came with the end or after it is not run any more.
+            return (Progress::Close, buf.len());
+        }
         let engine = self.store.engine();
         let limits = limits(&engine.settings, self.session.authenticated);
         let mut moment = engine.clock.moment();

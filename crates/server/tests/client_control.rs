@@ -90,6 +90,7 @@ fn who_may_not_hear_a_channel_any_more_is_disconnected() {
     assert!(shard.until_closed().windows(4).any(|window| window == b"rain"));
     publish(&mut operator, "PUBLISH weather:2 sun");
     operator.call("ACL DELUSER alice", ":1");
+    operator.call("CLIENT KILL TYPE pubsub", ":0");
     let heard = weather.until_closed();
     assert!(heard.windows(4).any(|window| window == b"rain") && heard.windows(3).any(|window| window == b"sun"));
     // Of itself a client takes the right after the answer.

@@ -158,10 +158,10 @@ impl Selector {
         if !resolved.has(NO_AUTH) && !self.allows(resolved.id) && !self.allows_first_arg(resolved, args) {
             return Err((Denial::Command(resolved.name.clone()), 0));
         }
-        if !self.all_keys {
-            if let Some((at, _)) = keys.iter().find(|(at, uses)| !self.allows_key(args.at(*at), *uses)) {
-                return Err((Denial::Key(args.at(*at).to_vec()), *at));
-            }
+        if !self.all_keys
+            && let Some((at, _)) = keys.iter().find(|(at, uses)| !self.allows_key(args.at(*at), *uses))
+        {
+            return Err((Denial::Key(args.at(*at).to_vec()), *at));
         }
         let (channels, is_pattern) = channels(resolved, args);
         if let Some(at) = channels.clone().find(|at| !self.allows_channel(args.at(*at), is_pattern)) {

@@ -33,7 +33,7 @@ pub(super) fn disconnect_unknown(cx: &mut Cx<'_, '_>) {
 /// Disconnects everybody who listens to what they may not hear.
 pub(super) fn cut_listeners(cx: &mut Cx<'_, '_>) {
     let mut cut: BTreeMap<u64, Arc<Client>> = BTreeMap::new();
-    cx.engine.exchange.visit(&mut |client, scope, name| {
+    cx.engine.exchange.visit(|client, scope, name| {
         let user = Arc::clone(&client.names.lock().user);
         if !user.may_hear(name, scope == Scope::Pattern) {
             cut.insert(client.id, Arc::clone(client));
