@@ -7,9 +7,9 @@ use crate::command::{ADMIN, BLOCKING, Command, FAST, Family, Keys, LOADING, PUBS
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::error::{Error, SYNTAX};
-use crate::help;
 use crate::key_spec::{self, Begin, Find, KeyFlags, KeySpec};
 use crate::registry::Resolved;
+use crate::{command_docs, help};
 
 /// Asking for the table is part of setting up a connection.
 const CATEGORIES: &[&str] = &["connection"];
@@ -72,7 +72,7 @@ fn docs(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         _ => args.from(2).iter().filter_map(|name| registry.find(name)).collect(),
     };
     cx.out.map(asked.len());
-    asked.into_iter().for_each(|resolved| document(cx, resolved));
+    asked.into_iter().for_each(|resolved| command_docs::document(cx, resolved));
     Ok(())
 }
 
@@ -159,9 +159,7 @@ fn list(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         }
         _ => return Err(SYNTAX),
     };
-    // With a filter subcommands are listed by their own names, without one only commands are.
-    let with_subcommands = args.len() == 5;
-    let all = cx.engine.registry.all().iter().filter(|resolved| with_subcommands || !resolved.is_subcommand());
+    let all = cx.engine.registry.all().iter();
     let names: Vec<&str> = all.filter(|resolved| wanted(resolved)).map(|resolved| resolved.name.as_str()).collect();
     cx.out.array(names.len());
     names.into_iter().for_each(|name| cx.out.bulk(name.as_bytes()));
@@ -263,26 +261,6 @@ fn key_range(resolved: &Resolved) -> (i64, i64, i64) {
         Keys::Counted { destination, .. } if destination > 0 => (destination as i64, destination as i64, 1),
         Keys::First { .. } => (1, 1, 1),
         _ => (0, 0, 0),
-    }
-}
-
-/// Writes what COMMAND DOCS says about a command, name first.
-fn document(cx: &mut Cx<'_, '_>, resolved: &Resolved) {
-    let row = resolved.command;
-    cx.out.bulk(resolved.name.as_bytes());
-    cx.out.map(4 + usize::from(!resolved.subcommands.is_empty()));
-    let facts =
-        [("summary", row.summary), ("since", row.since), ("group", resolved.group), ("complexity", row.complexity)];
-    for (name, value) in facts {
-        cx.out.bulk(name.as_bytes());
-        cx.out.bulk(value.as_bytes());
-    }
-    if !resolved.subcommands.is_empty() {
-        cx.out.bulk(b"subcommands");
-        cx.out.map(resolved.subcommands.len());
-        for id in &resolved.subcommands {
-            document(cx, &cx.engine.registry.all()[*id]);
-        }
     }
 }
 

@@ -115,7 +115,9 @@ pub(crate) fn rewrite(engine: &Engine, old: &[u8], scope: Scope) -> Vec<u8> {
         if is_said && effective(row, &found).as_ref() == Some(&value) {
             continue;
         }
-        if is_said || value != row.default_value() || (scope == Scope::All && !row.is_hidden()) {
+        // What holds without a rule of snapshots depends on how the program is started.
+        let depends = row.setting == Setting::Save;
+        if is_said || depends || value != row.default_value() || (scope == Scope::All && !row.is_hidden()) {
             page.put(row.name, lines_of(row, &engine.settings));
         }
     }

@@ -7,6 +7,7 @@
 
 pub mod acl;
 pub mod args;
+pub mod arguments;
 pub mod blocking;
 pub mod client;
 pub mod command;
@@ -48,6 +49,7 @@ mod bitmap;
 mod client_admin;
 mod client_tracking;
 mod command_admin;
+mod command_docs;
 mod config;
 mod connection;
 mod debug;
@@ -68,6 +70,7 @@ mod keyspace_admin;
 mod lcs;
 mod list;
 mod list_blocking;
+mod lolwut;
 mod object;
 mod pubsub;
 mod reply;
@@ -133,6 +136,7 @@ pub fn families() -> Vec<command::Family> {
         monitor::FAMILY,
         slow_log::FAMILY,
         latency::FAMILY,
+        lolwut::FAMILY,
         debug::FAMILY,
     ]
 }

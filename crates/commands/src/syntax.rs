@@ -6,7 +6,8 @@
 use crate::command::Keys;
 
 /// Words that name a key when they stand at a fixed, mandatory place.
-const KEY_WORDS: &[&str] = &["key", "newkey", "source", "destination", "key1", "key2", "sourcekey", "destkey"];
+pub(crate) const KEY_WORDS: &[&str] =
+    &["key", "newkey", "source", "destination", "key1", "key2", "sourcekey", "destkey"];
 
 /// Returns the arity of a command whose name has `name_words` words: exact if positive, a minimum if negative.
 pub(crate) fn arity(syntax: &str, name_words: usize) -> i32 {
@@ -63,7 +64,8 @@ fn repeated(after: &[&str], key: &str) -> Option<(usize, isize)> {
     Some((step, -1 - behind as isize))
 }
 
-fn tokens(syntax: &str) -> Vec<&str> {
+/// Splits a syntax line into words and brackets.
+pub(crate) fn tokens(syntax: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     for word in syntax.split_whitespace() {
         let mut rest = word;

@@ -34,6 +34,9 @@ const BACKGROUND: &str = "REDPOLL_IN_BACKGROUND";
 /// Where the process id is written of a program in the background that was told nothing else.
 const DEFAULT_PIDFILE: &str = "/var/run/redis.pid";
 
+/// The rules of snapshots that redis-server has if nothing else is said.
+const DEFAULT_SAVE: &str = "3600 1 300 100 60 10000";
+
 const USAGE: &str = "\
 Usage: ./redis-server [/path/to/redis.conf] [options] [-]
        ./redis-server - (read config from stdin)
@@ -136,7 +139,7 @@ fn serve(lines: &Lines) -> anyhow::Result<()> {
         further.push_str(if further.is_empty() { "" } else { "\n" });
         further.push_str(&lines.options);
     }
-    let defaults = Config::in_memory().set("dir", ".")?.set("bind", "* -::*")?;
+    let defaults = Config::in_memory().set("dir", ".")?.set("bind", "* -::*")?.set("save", DEFAULT_SAVE)?;
     let config = defaults.read(lines.file.as_deref(), &further)?;
     let is_background = std::env::var_os(BACKGROUND).is_some();
     if config.settings().is_on(Setting::Daemonize) && !is_background {
@@ -157,6 +160,9 @@ fn serve(lines: &Lines) -> anyhow::Result<()> {
         );
     } else {
         tracing::info!("Configuration loaded");
+    }
+    if !config.settings().text(Setting::Save).is_empty() {
+        tracing::warn!("there are no snapshots: 'save' has no effect, 'appendonly yes' keeps the data");
     }
     let pidfile = match config.settings().text(Setting::Pidfile) {
         path if path.is_empty() && is_background => DEFAULT_PIDFILE.to_owned(),
