@@ -58,7 +58,7 @@ fn hdel(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 /// HEXISTS key field
 fn hexists(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let now = cx.now();
-    let exists = named(cx, args, 2)?.is_some_and(|hash| hash.contains(args.at(2), now));
+    let exists = cx.db.read_fields(args.at(1), &[args.at(2)])?.is_some_and(|hash| hash.contains(args.at(2), now));
     cx.out.int(i64::from(exists));
     Ok(())
 }
@@ -66,8 +66,7 @@ fn hexists(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 /// HGET key field
 fn hget(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let (now, key, field) = (cx.now(), args.at(1), args.at(2));
-    cx.db.expire_fields(key, &[field]);
-    reply::item_or_null(cx.out, cx.db.read_as::<Hash>(key)?.and_then(|hash| hash.get(field, now)));
+    reply::item_or_null(cx.out, cx.db.read_fields(key, &[field])?.and_then(|hash| hash.get(field, now)));
     Ok(())
 }
 
@@ -140,8 +139,7 @@ fn hlen(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 /// HMGET key field [field ...]
 fn hmget(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let (now, fields) = (cx.now(), args.from(2));
-    cx.db.expire_fields(args.at(1), fields);
-    let hash = cx.db.read_as::<Hash>(args.at(1))?;
+    let hash = cx.db.read_fields(args.at(1), fields)?;
     cx.out.array(fields.len());
     for field in fields {
         reply::item_or_null(cx.out, hash.and_then(|hash| hash.get(field, now)));
@@ -245,7 +243,8 @@ fn hsetnx(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 /// HSTRLEN key field
 fn hstrlen(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let now = cx.now();
-    let len = named(cx, args, 2)?.and_then(|hash| hash.get(args.at(2), now)).map_or(0, Item::len);
+    let hash = cx.db.read_fields(args.at(1), &[args.at(2)])?;
+    let len = hash.and_then(|hash| hash.get(args.at(2), now)).map_or(0, Item::len);
     cx.out.int(len as i64);
     Ok(())
 }
@@ -305,12 +304,6 @@ fn set_fields(cx: &mut Cx<'_, '_>, args: Args<'_>, command: &str) -> Result<usiz
         (added, Change::of("hset", pairs.len() as u64 / 2))
     })?;
     Ok(added)
-}
-
-/// Reads a hash to look at the field that stands at this argument, which is removed if its time has come.
-fn named<'c>(cx: &'c mut Cx<'_, '_>, args: Args<'_>, field: usize) -> Result<Option<&'c Hash>, Error> {
-    cx.db.expire_fields(args.at(1), &[args.at(field)]);
-    Ok(cx.db.read_as::<Hash>(args.at(1))?)
 }
 
 /// Sets a field to what is calculated from its value, or changes nothing if that fails. The field keeps its deadline; tells whether it has one.

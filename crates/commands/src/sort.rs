@@ -7,7 +7,7 @@
 
 use std::cmp::Ordering;
 
-use redpoll_keyspace::{Direction, Hash, Kind, List, ListEnd, Set, SortedSet, kind};
+use redpoll_keyspace::{Direction, Kind, List, ListEnd, Set, SortedSet, kind};
 use redpoll_structures::decimal;
 use redpoll_structures::packed::Item;
 
@@ -97,8 +97,7 @@ impl Pattern<'_> {
         match field {
             Some(field) => {
                 let now = cx.now();
-                cx.db.expire_fields(&key, &[field]);
-                cx.db.read_as::<Hash>(&key).ok()??.get(field, now).map(Item::to_vec)
+                cx.db.read_fields(&key, &[field]).ok()??.get(field, now).map(Item::to_vec)
             }
             None => cx.db.read_text(&key).ok()?.map(|text| text.bytes(&mut [0; 20]).to_vec()),
         }

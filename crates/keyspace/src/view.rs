@@ -129,8 +129,15 @@ impl<'g> View<'g> {
 
     #[inline]
     fn read_stamped(&mut self, key: &[u8], stamping: Option<Stamping>) -> Option<&Entry> {
-        let (hash, db) = (self.hash(key), self.db);
+        let hash = self.hash(key);
         self.expire_if_due(hash, key);
+        self.read_found(hash, key, stamping)
+    }
+
+    /// Finds a key of which what has expired has been removed.
+    #[inline]
+    pub(crate) fn read_found(&mut self, hash: u64, key: &[u8], stamping: Option<Stamping>) -> Option<&Entry> {
+        let db = self.db;
         let shard = self.held.shard(key);
         let Some(entry) = shard.databases[db].find(hash, key) else {
             shard.counters.misses += 1;
@@ -291,7 +298,7 @@ impl<'g> View<'g> {
         let (result, change) = update(value);
         let (after, soonest, emptied) = (value.heap_size(), value.soonest(), value.is_empty());
         shard.used = shard.used + after - before;
-        if had_soonest != soonest {
+        if had_soonest.is_some() || soonest.is_some() {
             shard.databases[db].note_fields(had_soonest, soonest);
         }
         if change.count > 0 {
@@ -362,22 +369,6 @@ impl<'g> View<'g> {
         self.held.shard(key).watches.remove(db, key, flag);
     }
 
-    /// Tells whether a watched key, or a field of the hash there, has expired since the watch began, without having been removed yet.
-    pub fn expired_since_watch(&mut self, db: usize, key: &[u8], flag: &Arc<WatchFlag>) -> bool {
-        let (hash, now) = (self.hash(key), self.now);
-        let shard = self.held.shard(key);
-        if !shard.databases[db].may_expire(now) {
-            return false;
-        }
-        if shard.databases[db].holds_expired(hash, key, now) {
-            return !shard.watches.is_stale(db, key, flag);
-        }
-        let Some(Object::Hash(fields)) = shard.databases[db].find(hash, key).and_then(Entry::object) else {
-            return false;
-        };
-        shard.watches.began(db, key, flag).is_some_and(|began| fields.expires_between(began, now))
-    }
-
     // Inside.
 
     /// Replaces or inserts: `make` changes the existing entry or returns a new one. Counts as one change.
@@ -402,7 +393,7 @@ impl<'g> View<'g> {
             touch(entry, stamping);
             let soonest = entry::soonest_field(entry);
             shard.used = shard.used + entry::heap_size(entry) - before;
-            if had_soonest != soonest {
+            if had_soonest.is_some() || soonest.is_some() {
                 database.note_fields(had_soonest, soonest);
             }
             if deadline != had {

@@ -3,14 +3,32 @@
 //! A field whose time has come is no longer found, whatever is done here. Who asks for fields by name removes those of them that are due, so that they do not stay
 //! until the next sweep; who needs to draw among all fields removes all that are due. Either is told as one event, logged as one removal, and changes the key.
 
+use std::sync::Arc;
+
 use crate::entry::heap_size;
+use crate::object::Typed;
 use crate::view::changed;
-use crate::{Entry, EventClass, Expired, Hash, Millis, Object, ShardIndex, View};
+use crate::{Entry, EventClass, Expired, Hash, Millis, Object, ShardIndex, View, WatchFlag, WrongType};
 
 /// Most fields that one record of the log removes.
 const FIELDS_PER_RECORD: usize = 1024;
 
 impl View<'_> {
+    /// Reads a hash to look at these fields, of which those whose time has come are removed.
+    #[inline]
+    pub fn read_fields(&mut self, key: &[u8], fields: &[&[u8]]) -> Result<Option<&Hash>, WrongType> {
+        let (hash, db) = (self.hash(key), self.db);
+        if self.held.shard(key).databases[db].may_expire(self.now) {
+            self.expire_if_found(hash, key);
+            self.expire_fields(key, fields);
+        }
+        let stamping = self.touches.then_some(self.stamping);
+        match self.read_found(hash, key, stamping) {
+            None => Ok(None),
+            Some(entry) => entry.object().and_then(Hash::of).map(Some).ok_or(WrongType),
+        }
+    }
+
     /// Removes those of these fields whose time has come.
     #[inline]
     pub fn expire_fields(&mut self, key: &[u8], fields: &[&[u8]]) {
@@ -68,6 +86,22 @@ impl View<'_> {
             self.effects.expired.push(Expired { db, key: key.into(), fields: std::mem::replace(&mut gone, rest) });
         }
         self.effects.notify(EventClass::Hash, "hexpired", db, key);
+    }
+
+    /// Tells whether a watched key, or a field of the hash there, has expired since the watch began, without having been removed yet.
+    pub fn expired_since_watch(&mut self, db: usize, key: &[u8], flag: &Arc<WatchFlag>) -> bool {
+        let (hash, now) = (self.hash(key), self.now);
+        let shard = self.held.shard(key);
+        if !shard.databases[db].may_expire(now) {
+            return false;
+        }
+        if shard.databases[db].holds_expired(hash, key, now) {
+            return !shard.watches.is_stale(db, key, flag);
+        }
+        let Some(Object::Hash(fields)) = shard.databases[db].find(hash, key).and_then(Entry::object) else {
+            return false;
+        };
+        shard.watches.began(db, key, flag).is_some_and(|began| fields.expires_between(began, now))
     }
 
     /// Removes expired entries and fields of one shard locked by number, visiting at most `budget` buckets; returns how many it visited.
