@@ -7,6 +7,9 @@
 //!
 //! Bookkeeping that must follow a command happens here or in the view, never in a handler.
 
+mod from_script;
+
+pub use from_script::{ScriptRights, call_from_script, script_may_run};
 pub use redpoll_keyspace::AHEAD_MAX;
 use redpoll_keyspace::{Effects, Expired, Gate, Held, Millis, ShardIndex, View};
 use redpoll_resp::Writer;
@@ -19,14 +22,12 @@ use crate::args::Args;
 use crate::blocking;
 use crate::client::Client;
 use crate::command::{
-    ADMIN, ALLOW_BUSY, DENYOOM, EXCLUSIVE, Keys, MAY_REPLICATE, NO_AUTH, NOSCRIPT, NOT_QUEUED, PROTECTED, SKIP_MONITOR,
+    ADMIN, ALLOW_BUSY, DENYOOM, EXCLUSIVE, Keys, MAY_REPLICATE, NO_AUTH, NOT_QUEUED, PROTECTED, SKIP_MONITOR,
     TRANSACTION, WHOLE, WRITE,
 };
 use crate::cx::{Cx, Origin};
 use crate::engine::{Engine, Moment};
-use crate::error::{
-    DEBUG_NOT_ALLOWED, Error, NO_AUTH as NOT_LOGGED_IN, NOT_IN_SCRIPT, OUT_OF_MEMORY, UNKNOWN_IN_SCRIPT, wrong_arity,
-};
+use crate::error::{DEBUG_NOT_ALLOWED, Error, NO_AUTH as NOT_LOGGED_IN, OUT_OF_MEMORY, wrong_arity};
 use crate::journal::Journal;
 use crate::registry::Resolved;
 use crate::session::{ReplyMode, Session};
@@ -311,7 +312,9 @@ pub(crate) fn run(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_>) {
     if let Err(error) = (resolved.command.handler)(cx, args) {
         cx.out.truncate(reply_start);
         cx.engine.stats.failed(cx.session.slot, resolved.id);
-        cx.engine.stats.error(&error.code());
+        if !matches!(error, Error::Counted(_)) {
+            cx.engine.stats.error(&error.code());
+        }
         cx.out.error(error.text());
     }
     settle(cx, db, args.0);
@@ -365,59 +368,6 @@ pub(crate) fn run_nested(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_
     timing::ran(cx, resolved, args, cx.engine.clock.ticks().saturating_sub(started));
 }
 
-/// What a script may do.
-#[derive(Clone, Copy, Debug)]
-pub struct ScriptRights {
-    /// It must not write.
-    pub read_only: bool,
-    /// It may use memory although there is none left.
-    pub allow_oom: bool,
-    /// It has written already and may finish although the log cannot be written any more, rather than end half-way.
-    pub has_written: bool,
-}
-
-/// Runs a command for a script, under the locks the script holds. The reply, error or not, goes to `out`.
-pub fn call_from_script(cx: &mut Cx<'_, '_>, args: Args<'_>, rights: ScriptRights, out: &mut Writer) {
-    let admitted = cx.engine.registry.resolve(args).map_err(|_| UNKNOWN_IN_SCRIPT).and_then(|resolved| {
-        if !resolved.accepts(args.len()) {
-            Err(crate::error::Error::Text("ERR Wrong number of args calling Redis command from script"))
-        } else if resolved.has(NOSCRIPT) && !lifted(cx.engine, resolved) {
-            Err(NOT_IN_SCRIPT)
-        } else if let Err(denial) = cx.session.user.may_run(resolved, args) {
-            admin::note(cx.engine, cx.session, Origin::Script, &denial);
-            Err(denial.to_script())
-        } else if resolved.has(PROTECTED) && !may_debug(cx.engine, cx.session) {
-            Err(DEBUG_NOT_ALLOWED)
-        } else if rights.read_only && resolved.has(WRITE | MAY_REPLICATE) {
-            Err(crate::error::WRITE_IN_READ_ONLY_SCRIPT)
-        } else if resolved.has(WRITE)
-            && !rights.has_written
-            && cx.engine.log_health.is_failing()
-            && let Some(refusal) = cx.engine.log_health.refusal()
-        {
-            Err(refusal)
-        } else if resolved.has(DENYOOM) && !rights.allow_oom && cx.engine.memory_full.load(Ordering::Relaxed) {
-            Err(OUT_OF_MEMORY)
-        } else {
-            Ok(resolved)
-        }
-    });
-    match admitted {
-        Err(error) => reject(cx.engine, &error, out),
-        Ok(resolved) => {
-            let Cx { db, session, engine, journal, .. } = cx;
-            let mut nested = Cx { db, out, session, engine, journal, origin: Origin::Script };
-            run_nested(&mut nested, resolved, args);
-        }
-    }
-}
-
-/// Tells whether the caller of a script may run a command (`redis.acl_check_cmd`); nothing if there is no such command.
-pub fn script_may_run(cx: &Cx<'_, '_>, args: Args<'_>) -> Option<bool> {
-    let resolved = cx.engine.registry.resolve(args).ok()?;
-    Some(cx.session.user.may_run(resolved, args).is_ok())
-}
-
 /// Runs a queued command of a transaction, unless its user lost the right to.
 pub(crate) fn run_queued(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_>) {
     if let Err(denial) = cx.session.user.may_run(resolved, args) {
@@ -425,14 +375,6 @@ pub(crate) fn run_queued(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_
         return reject(cx.engine, &denial.to_transaction(), cx.out);
     }
     run_nested(cx, resolved, args);
-}
-
-/// Tells whether a command that is not for scripts may be called by one all the same, which is for tests. Never those that begin or end a script or a
-/// transaction: they would wait for locks the script holds.
-fn lifted(engine: &Engine, resolved: &Resolved) -> bool {
-    engine.debug.scripts_unbound.load(Ordering::Relaxed)
-        && !resolved.has(TRANSACTION | NOT_QUEUED)
-        && resolved.group != "scripting"
 }
 
 fn reject(engine: &Engine, error: &Error, out: &mut Writer) {
@@ -443,7 +385,9 @@ fn reject(engine: &Engine, error: &Error, out: &mut Writer) {
 /// Drops a reply the client does not want.
 #[cold]
 fn silence(session: &mut Session, out: &mut Writer, reply_start: usize) {
-    out.truncate(reply_start);
+    if !std::mem::take(&mut session.wrote_messages) {
+        out.truncate(reply_start);
+    }
     match session.reply_mode {
         ReplyMode::SkipNext => session.reply_mode = ReplyMode::Skip,
         ReplyMode::Skip => session.reply_mode = ReplyMode::On,

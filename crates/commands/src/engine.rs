@@ -363,10 +363,12 @@ impl Engine {
 
     /// Refuses or allows commands that need memory, the data set taking so many bytes.
     pub fn judge_memory(&self, used: usize) {
+        /// What the smallest value takes; where a limit leaves no room for it there is no room at all, bytes.
+        const VALUE_MIN: usize = 64;
         let limit = self.settings.size(Setting::Maxmemory);
         self.memory_used.store(used as u64, Ordering::Relaxed);
         self.memory_peak.fetch_max(used as u64, Ordering::Relaxed);
-        self.memory_full.store(limit != 0 && used > limit, Ordering::Relaxed);
+        self.memory_full.store(limit != 0 && (used > limit || limit < VALUE_MIN), Ordering::Relaxed);
     }
 
     /// Begins a session, as the default user.

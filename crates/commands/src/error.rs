@@ -11,6 +11,8 @@ pub enum Error {
     Text(&'static str),
     /// A text made for the occasion. What a client sent stands in it as it came, which need not be UTF-8.
     Owned(Vec<u8>),
+    /// The error of a command inside the one that fails with it, which has been counted already.
+    Counted(Vec<u8>),
 }
 
 impl Error {
@@ -23,7 +25,7 @@ impl Error {
     pub fn text(&self) -> &[u8] {
         match self {
             Error::Text(text) => text.as_bytes(),
-            Error::Owned(text) => text,
+            Error::Owned(text) | Error::Counted(text) => text,
         }
     }
 
@@ -192,6 +194,8 @@ texts! {
     RELOAD_OPTION = "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.";
     /// DEBUG RELOAD and LOADAOF without a log.
     NOTHING_TO_LOAD = "ERR there is nothing to load: the append-only log is off (appendonly) and there are no snapshots yet";
+    /// REPLICAOF of another server.
+    NO_REPLICATION = "ERR there is no replication here: this server cannot follow another one";
     /// DEBUG RELOAD over the existing data.
     LOAD_REPLACES = "ERR loading replaces the data set: MERGE and NOFLUSH need a snapshot to load, and there are none yet";
     /// DEBUG RELOAD and LOADAOF where what is to be logged is not complete.

@@ -73,6 +73,7 @@ mod list_blocking;
 mod lolwut;
 mod object;
 mod pubsub;
+mod replication;
 mod reply;
 mod scan;
 mod scripting;
@@ -132,6 +133,7 @@ pub fn families() -> Vec<command::Family> {
         config::FAMILY,
         info::FAMILY,
         shutdown::FAMILY,
+        replication::FAMILY,
         keyspace_admin::FAMILY,
         monitor::FAMILY,
         slow_log::FAMILY,

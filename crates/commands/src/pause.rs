@@ -1,6 +1,6 @@
 //! CLIENT PAUSE: holding commands back for a while.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use redpoll_keyspace::Millis;
 
@@ -9,6 +9,18 @@ use redpoll_keyspace::Millis;
 pub struct Pause {
     writes_until: AtomicU64,
     all_until: AtomicU64,
+    /// Clients that are being held back.
+    held: AtomicUsize,
+}
+
+/// A client that is being held back, for as long as this value lives.
+#[derive(Debug)]
+pub struct HeldBack<'a>(&'a Pause);
+
+impl Drop for HeldBack<'_> {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Pause {
@@ -34,5 +46,15 @@ impl Pause {
         let all = self.all_until.load(Ordering::Acquire);
         let until = if writes { all.max(self.writes_until.load(Ordering::Acquire)) } else { all };
         (until > now).then_some(until)
+    }
+    /// Counts a client that waits for the end of the pause.
+    pub fn hold_back(&self) -> HeldBack<'_> {
+        self.held.fetch_add(1, Ordering::Relaxed);
+        HeldBack(self)
+    }
+
+    /// Returns the number of clients that are being held back.
+    pub(crate) fn held_clients(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 }

@@ -156,6 +156,7 @@ pub(crate) fn forget(cx: &mut Cx<'_, '_>) {
 
 /// Subscribes and confirms each subscription.
 fn begin(cx: &mut Cx<'_, '_>, args: Args<'_>, scope: Scope) -> Result<(), Error> {
+    insist(cx);
     let client = &cx.session.client;
     let subscriptions = cx.session.subscriptions.get_or_insert_default();
     for name in args.from(1) {
@@ -188,6 +189,7 @@ fn end(cx: &mut Cx<'_, '_>, args: Args<'_>, scope: Scope) -> Result<(), Error> {
         subscriptions.remove(&cx.engine.exchange, &cx.session.client, scope, name);
         counts.push(subscriptions.count(scope));
     }
+    insist(cx);
     hand_over(cx);
     let kind = ["unsubscribe", "punsubscribe", "sunsubscribe"][scope as usize];
     for (name, count) in names.iter().zip(counts) {
@@ -206,11 +208,16 @@ fn end(cx: &mut Cx<'_, '_>, args: Args<'_>, scope: Scope) -> Result<(), Error> {
     Ok(())
 }
 
+/// Has confirmations sent even to a client that wants no replies: they are messages like those it subscribes to.
+fn insist(cx: &mut Cx<'_, '_>) {
+    cx.session.wrote_messages = cx.session.reply_mode != ReplyMode::On && cx.origin == Origin::Client;
+}
+
 /// Writes what the client has been sent so far. Inside a transaction's reply there is no room for it, and an embedded caller takes its mail itself.
 fn hand_over(cx: &mut Cx<'_, '_>) {
     let client = &cx.session.client;
-    let in_line = cx.origin == Origin::Client && cx.session.reply_mode == ReplyMode::On;
-    if in_line && client.transport != Transport::Embedded {
+    let silenced = cx.session.reply_mode != ReplyMode::On && !cx.session.wrote_messages;
+    if cx.origin == Origin::Client && !silenced && client.transport != Transport::Embedded {
         client.outbox.take(usize::MAX, |message| cx.out.raw(message));
     }
 }

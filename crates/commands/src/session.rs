@@ -68,6 +68,8 @@ pub struct Session {
     pub authenticated: bool,
     /// Which replies the client wants.
     pub reply_mode: ReplyMode,
+    /// The running command has written messages instead of a reply, which are sent whatever replies the client wants.
+    pub(crate) wrote_messages: bool,
     /// The connection is to be closed after the replies written so far (QUIT).
     pub closing: bool,
     /// Reads leave no access stamps.
@@ -96,6 +98,7 @@ impl Session {
             user,
             authenticated,
             reply_mode: ReplyMode::On,
+            wrote_messages: false,
             closing: false,
             no_touch: false,
             slot,

@@ -118,7 +118,7 @@ fn getex(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     if let Some(deadline) = deadline {
         if deadline <= cx.now() {
             if cx.db.remove(key).is_some() {
-                cx.journal.instead(&[b"UNLINK", key]);
+                cx.journal.instead(&[b"DEL", key]);
                 cx.db.notify(EventClass::Generic, "del", key);
             }
         } else if cx.db.set_deadline(key, Some(deadline)) {

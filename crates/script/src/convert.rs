@@ -368,7 +368,12 @@ impl ReplyWriter<'_> {
     fn big_number(&self, digits: &[u8], reply: &mut Vec<u8>) {
         match self.client {
             Protocol::Resp3 => status(b'(', digits, reply),
-            Protocol::Resp2 => bulk(digits, reply),
+            // What would not fit a line is made to fit it in both protocols.
+            Protocol::Resp2 => {
+                let mut line = Vec::with_capacity(digits.len());
+                write_line(digits, &mut line);
+                bulk(&line, reply);
+            }
         }
     }
 

@@ -75,6 +75,8 @@ struct Run {
     abandoned: AtomicBool,
     /// Filled in when the run has taken long.
     details: Mutex<Option<Running>>,
+    /// What the last command that failed was answered.
+    last_error: Mutex<Vec<u8>>,
 }
 
 impl Run {
@@ -175,6 +177,15 @@ impl Scripts {
     }
 }
 
+/// The error a script ends with, which was counted where it came from if it is that of a command.
+fn counted_once(error: &[u8], of_command: &[u8]) -> Error {
+    if !of_command.is_empty() && error.starts_with(of_command) {
+        Error::Counted(error.to_vec())
+    } else {
+        Error::Owned(error.to_vec())
+    }
+}
+
 fn refused(error: ScriptError) -> Error {
     Error::Owned(error.text())
 }
@@ -190,12 +201,17 @@ impl Scripting for Scripts {
         if self.run.abandoned.load(Ordering::Acquire) {
             cx.journal.clear();
         }
+        let last_error = std::mem::take(&mut *self.run.last_error.lock());
         self.run.end();
         // A script that selected another database leaves its caller where it was.
         cx.session.db = db;
         cx.db.select(db);
+        result?;
+        if let Some(error) = reply.strip_prefix(b"-") {
+            return Err(counted_once(error.strip_suffix(b"\r\n").unwrap_or(error), &last_error));
+        }
         cx.out.raw(&reply);
-        result
+        Ok(())
     }
 
     fn load(&self, body: &[u8]) -> Result<String, Error> {
@@ -377,6 +393,9 @@ impl Host for Caller<'_, '_, '_, '_> {
         if self.cx.db.effects.dirty != dirty {
             self.run.wrote.store(true, Ordering::Release);
             self.rights.has_written = true;
+        }
+        if let Some(error) = out.as_slice().strip_prefix(b"-") {
+            *self.run.last_error.lock() = error.strip_suffix(b"\r\n").unwrap_or(error).to_vec();
         }
         reply.extend_from_slice(out.as_slice());
         self.spare = out.take();

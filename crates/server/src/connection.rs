@@ -111,10 +111,12 @@ impl Connection {
             progress = match progress {
                 Progress::Flush => self.process_rest(),
                 Progress::Paused(time) => {
+                    let held = self.store.engine().pause.hold_back();
                     tokio::select! {
                         () = tokio::time::sleep(time) => {}
                         () = woken.notified() => {}
                     }
+                    drop(held);
                     self.process_rest()
                 }
                 Progress::Blocked => match self.wait_for_data(&mut stopped).await {

@@ -236,9 +236,18 @@ fn a_pause_holds_back_those_who_would_fill_the_key() {
     operator.call("CLIENT PAUSE 60000 WRITE", "+OK");
     producer.send("RPUSH q a\r\n");
     assert!(client.is_silent_for(A_WHILE));
+    assert_eq!(told_blocked(&running), "blocked_clients:2", "the one who waits and the one held back");
     operator.call("CLIENT UNPAUSE", "+OK");
     client.expect(popped("q", "a"));
     producer.expect(":1\r\n");
+    assert_eq!(told_blocked(&running), "blocked_clients:0");
+}
+
+/// What INFO says of blocked clients.
+fn told_blocked(running: &Running) -> String {
+    let mut client = running.connect();
+    client.send("INFO clients\r\n");
+    std::iter::repeat_with(|| client.line()).find(|line| line.starts_with("blocked_clients:")).expect("lines go on")
 }
 
 #[test]

@@ -257,3 +257,17 @@ fn keys_that_expire_are_announced() {
     listener.expect(message("__keyevent@0__:expired", "key"));
     client.call("CONFIG GET notify-keyspace-events", "*2\r\n$22\r\nnotify-keyspace-events\r\n$2\r\nxE");
 }
+
+#[test]
+fn confirmations_and_messages_come_even_to_who_wants_no_replies() {
+    let running = Running::start(&[]);
+    let (mut publisher, mut listener) = (running.connect(), running.connect());
+    listener.send("CLIENT REPLY OFF\r\nPING\r\nSUBSCRIBE\r\n");
+    subscribe(&mut listener, "c");
+    publisher.call("PUBLISH c x", ":1");
+    listener.expect(message("c", "x"));
+    listener.send("PING\r\nUNSUBSCRIBE c\r\n");
+    listener.expect("*3\r\n$11\r\nunsubscribe\r\n$1\r\nc\r\n:0\r\n");
+    listener.send("CLIENT REPLY ON\r\nCLIENT REPLY SKIP\r\nSUBSCRIBE c\r\nPING\r\n");
+    listener.expect("+OK\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n*2\r\n$4\r\npong\r\n$0\r\n\r\n");
+}

@@ -47,7 +47,8 @@ pub(super) fn clients(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.add("maxclients", engine.settings.int(Setting::Maxclients));
     lines.add("client_recent_max_input_buffer", input.unwrap_or(0));
     lines.add("client_recent_max_output_buffer", output.unwrap_or(0));
-    lines.add("blocked_clients", blocked_clients(engine));
+    // Whom CLIENT PAUSE holds back is blocked too.
+    lines.add("blocked_clients", blocked_clients(engine) + engine.pause.held_clients());
     lines.add("tracking_clients", engine.tracker.size().clients);
     lines.add("clients_in_timeout_table", 0);
 }

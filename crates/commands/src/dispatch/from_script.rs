@@ -1,0 +1,89 @@
+//! Commands of scripts: what is checked before one runs under the locks of the script that calls it.
+//!
+//! A script is not served like a client: it cannot be paused, has no transaction and answers for itself, so less is asked
+//! than of a client's command, and what is refused is refused in other words.
+
+use std::sync::atomic::Ordering;
+
+use redpoll_resp::Writer;
+
+use super::{may_debug, reject, run_nested};
+use crate::acl::admin;
+use crate::args::Args;
+use crate::command::{DENYOOM, MAY_REPLICATE, NOSCRIPT, NOT_QUEUED, PROTECTED, TRANSACTION, WRITE};
+use crate::cx::{Cx, Origin};
+use crate::engine::Engine;
+use crate::error::{
+    DEBUG_NOT_ALLOWED, Error, NOT_IN_SCRIPT, OUT_OF_MEMORY, UNKNOWN_IN_SCRIPT, WRITE_IN_READ_ONLY_SCRIPT,
+};
+use crate::registry::Resolved;
+
+/// What a script may do.
+#[derive(Clone, Copy, Debug)]
+pub struct ScriptRights {
+    /// It must not write.
+    pub read_only: bool,
+    /// It may use memory although there is none left.
+    pub allow_oom: bool,
+    /// It has written already and may finish although the log cannot be written any more, rather than end half-way.
+    pub has_written: bool,
+}
+
+/// Runs a command for a script, under the locks the script holds. The reply, error or not, goes to `out`.
+pub fn call_from_script(cx: &mut Cx<'_, '_>, args: Args<'_>, rights: ScriptRights, out: &mut Writer) {
+    let Ok(resolved) = cx.engine.registry.resolve(args) else {
+        return reject(cx.engine, &UNKNOWN_IN_SCRIPT, out);
+    };
+    if let Err(error) = admit_from_script(cx, resolved, args, rights) {
+        cx.engine.stats.rejected(cx.session.slot, resolved.id);
+        return reject(cx.engine, &error, out);
+    }
+    let Cx { db, session, engine, journal, .. } = cx;
+    let mut nested = Cx { db, out, session, engine, journal, origin: Origin::Script };
+    run_nested(&mut nested, resolved, args);
+}
+
+/// Checks everything that can refuse a command to a script before it runs.
+fn admit_from_script(cx: &Cx<'_, '_>, resolved: &Resolved, args: Args<'_>, rights: ScriptRights) -> Result<(), Error> {
+    if !resolved.accepts(args.len()) {
+        return Err(Error::Text("ERR Wrong number of args calling Redis command from script"));
+    }
+    if resolved.has(NOSCRIPT) && !lifted(cx.engine, resolved) {
+        return Err(NOT_IN_SCRIPT);
+    }
+    if let Err(denial) = cx.session.user.may_run(resolved, args) {
+        admin::note(cx.engine, cx.session, Origin::Script, &denial);
+        return Err(denial.to_script());
+    }
+    if resolved.has(PROTECTED) && !may_debug(cx.engine, cx.session) {
+        return Err(DEBUG_NOT_ALLOWED);
+    }
+    if rights.read_only && resolved.has(WRITE | MAY_REPLICATE) {
+        return Err(WRITE_IN_READ_ONLY_SCRIPT);
+    }
+    if resolved.has(WRITE)
+        && !rights.has_written
+        && cx.engine.log_health.is_failing()
+        && let Some(refusal) = cx.engine.log_health.refusal()
+    {
+        return Err(refusal);
+    }
+    if resolved.has(DENYOOM) && !rights.allow_oom && cx.engine.memory_full.load(Ordering::Relaxed) {
+        return Err(OUT_OF_MEMORY);
+    }
+    Ok(())
+}
+
+/// Tells whether the caller of a script may run a command (`redis.acl_check_cmd`); nothing if there is no such command.
+pub fn script_may_run(cx: &Cx<'_, '_>, args: Args<'_>) -> Option<bool> {
+    let resolved = cx.engine.registry.resolve(args).ok()?;
+    Some(cx.session.user.may_run(resolved, args).is_ok())
+}
+
+/// Tells whether a command that is not for scripts may be called by one all the same, which is for tests. Never those that begin or end a script or a
+/// transaction: they would wait for locks the script holds.
+fn lifted(engine: &Engine, resolved: &Resolved) -> bool {
+    engine.debug.scripts_unbound.load(Ordering::Relaxed)
+        && !resolved.has(TRANSACTION | NOT_QUEUED)
+        && resolved.group != "scripting"
+}
