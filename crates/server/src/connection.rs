@@ -155,7 +155,7 @@ impl Connection {
 
     /// Sends replies and mail; false if the socket refuses, or if the client was killed while it did not read. One that kills itself gets its answer first.
     async fn send_or_die(&mut self) -> bool {
-        collect_mail(&self.session.client, &mut self.out);
+        self.collect();
         let (woken, client) = (Arc::clone(&self.woken), Arc::clone(&self.session.client));
         let mut sending = std::pin::pin!(self.send());
         loop {
@@ -166,6 +166,20 @@ impl Connection {
                 () = woken.notified() => if client.is_killed() { return false },
             }
         }
+    }
+
+    /// Puts what the client has been sent behind its replies. A client that was served is told of the change which served it, and the reply comes first: mail
+    /// that is there was put there after the answer, so the answer is looked for when the mail has been taken.
+    fn collect(&mut self) {
+        if !self.session.is_blocked() {
+            return collect_mail(&self.session.client, &mut self.out);
+        }
+        let mut mail = Writer::new(self.out.protocol());
+        collect_mail(&self.session.client, &mut mail);
+        // Whether it was served is asked again by who waits for it.
+        let (Resumed::Done | Resumed::Waiting(_)) =
+            blocking::resume(self.store.engine(), &mut self.session, &mut self.out);
+        self.out.raw(mail.as_slice());
     }
 
     /// Waits with a blocked client for its reply, which is sent before what stands behind is run; none if the connection is to end.

@@ -229,6 +229,21 @@ fn replies_that_are_not_wanted_are_not_sent_late_either() {
 }
 
 #[test]
+fn who_is_served_hears_of_the_change_after_the_reply() {
+    let running = Running::start(&[]);
+    let (mut client, mut producer) = (running.connect(), running.connect());
+    client.send("HELLO 3\r\n");
+    std::iter::repeat_with(|| client.line()).find(|line| line == "*0").expect("the list of modules is the last field");
+    client.call("CLIENT TRACKING ON", "+OK");
+    for number in 0..20 {
+        client.call("LLEN to", &format!(":{number}"));
+        block(&running, &mut client, "BLMOVE from to LEFT RIGHT 0");
+        producer.call("RPUSH from x", ":1");
+        client.expect("$1\r\nx\r\n>2\r\n$10\r\ninvalidate\r\n*1\r\n$2\r\nto\r\n");
+    }
+}
+
+#[test]
 fn a_pause_holds_back_those_who_would_fill_the_key() {
     let running = Running::start(&[]);
     let (mut operator, mut client, mut producer) = (running.connect(), running.connect(), running.connect());
