@@ -12,8 +12,9 @@ use std::process::{Command, Stdio};
 /// A program and the Debian packages it comes from.
 pub(crate) struct Tool {
     /// Its name, with an argument that makes it end at once.
-    probe: &'static [&'static str],
-    packages: &'static str,
+    pub(crate) probe: &'static [&'static str],
+    /// Separated by blanks.
+    pub(crate) packages: &'static str,
 }
 
 /// The oracle, and the clients that come with it.
@@ -92,7 +93,7 @@ pub(crate) fn node_modules_with(folder: &Path, packages: &[&str]) -> Result<()> 
 }
 
 /// Runs an installer; it is heard only when it fails.
-fn quietly(command: &mut Command) -> Result<()> {
+pub(crate) fn quietly(command: &mut Command) -> Result<()> {
     let done = command.output().with_context(|| format!("cannot run {}", command.get_program().display()))?;
     let text = [done.stdout, done.stderr].concat();
     let last = String::from_utf8_lossy(&text).trim_end().lines().last().unwrap_or_default().to_owned();

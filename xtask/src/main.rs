@@ -12,6 +12,7 @@ mod differential;
 mod fuzz;
 mod install;
 mod oracle;
+mod tcl;
 mod tidy;
 mod workspace;
 
@@ -39,6 +40,8 @@ enum Command {
     Differential(differential::Args),
     /// Runs real clients against our own server.
     Clients(clients::Args),
+    /// Runs Redis's own test suite against our own server.
+    Tcl(tcl::Args),
     /// Measures workloads beside redis-server.
     Bench(bench::Args),
     /// Replays a year of flights as events and checks the triggers that come out.
@@ -55,6 +58,7 @@ fn main() -> anyhow::Result<()> {
         Command::Oracle(args) => oracle::run(&args),
         Command::Differential(args) => differential::run(&args),
         Command::Clients(args) => clients::run(&args),
+        Command::Tcl(args) => tcl::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
