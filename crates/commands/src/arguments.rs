@@ -228,8 +228,8 @@ fn kind(name: &str, command: &Resolved) -> &'static str {
         "bit" | "bits" | "client-id" | "count" | "cursor" | "db" | "decrement" | "destination-db" | "end"
         | "entries-added" | "entries-read" | "frequency" | "increment" | "index" | "index1" | "index2" | "len"
         | "limit" | "maxage" | "milliseconds" | "min-idle-time" | "min-match-len" | "ms" | "num-matches" | "numids"
-        | "numkeys" | "numlocal" | "numreplicas" | "offset" | "protover" | "rank" | "seconds" | "start" | "stop"
-        | "timeout" | "ttl" | "version" | "weight" => "integer",
+        | "numkeys" | "numlocal" | "numreplicas" | "offset" | "port" | "protover" | "rank" | "seconds" | "start"
+        | "stop" | "timeout" | "ttl" | "version" | "weight" => "integer",
         _ => "string",
     }
 }
