@@ -3,6 +3,9 @@
 use anyhow::{Context, bail};
 use redpoll_services::{Backend, BackendConfig};
 
+/// How URLs of stores begin; those with an `s` are reached by TLS.
+const SCHEMES: [&str; 4] = ["redis://", "rediss://", "redis+cluster://", "rediss+cluster://"];
+
 /// What `--backend` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BackendChoice {
@@ -18,10 +21,8 @@ impl std::str::FromStr for BackendChoice {
     fn from_str(text: &str) -> Result<BackendChoice, String> {
         match text {
             "embedded" => Ok(BackendChoice::Embedded),
-            url if url.starts_with("redis://") || url.starts_with("redis+cluster://") => {
-                Ok(BackendChoice::Elsewhere(url.to_owned()))
-            }
-            _ => Err("give embedded, redis://host:port or redis+cluster://host:port,host:port".to_owned()),
+            url if SCHEMES.iter().any(|scheme| url.starts_with(scheme)) => Ok(BackendChoice::Elsewhere(url.to_owned())),
+            _ => Err("give embedded, redis[s]://host:port or redis[s]+cluster://host:port,host:port".to_owned()),
         }
     }
 }
@@ -58,6 +59,7 @@ mod tests {
     fn choices() {
         assert_eq!("embedded".parse(), Ok(BackendChoice::Embedded));
         assert_eq!("redis://a:1".parse(), Ok(BackendChoice::Elsewhere("redis://a:1".to_owned())));
+        assert_eq!("rediss://a:1".parse(), Ok(BackendChoice::Elsewhere("rediss://a:1".to_owned())));
         assert!("localhost:6379".parse::<BackendChoice>().is_err());
     }
 

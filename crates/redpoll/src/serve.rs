@@ -38,7 +38,7 @@ pub(crate) struct Serve {
     /// Worker threads of the Redis protocol; 0 for one per processor.
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Where the services keep their data: `embedded`, `redis://…` or `redis+cluster://…`; elsewhere, only HTTP is served.
+    /// Where the services keep their data: `embedded`, `redis://…` or `redis+cluster://…`, with TLS `rediss…`; elsewhere, only HTTP is served.
     #[arg(long, default_value = "embedded", env = "REDPOLL_BACKEND", hide_env_values = true, value_name = "WHERE")]
     backend: BackendChoice,
     /// Addresses of the HTTP API; any beyond loopback needs a token.

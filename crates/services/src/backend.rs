@@ -27,6 +27,7 @@ pub(crate) mod config;
 mod embedded;
 mod remote;
 mod reply;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,7 @@ use crate::script::Script;
 
 use cluster::Cluster;
 pub use command::{Command, ToArg};
-pub use config::{BackendConfig, RetryPolicy, url_from_environment};
+pub use config::{BackendConfig, RetryPolicy, TlsFiles, url_from_environment};
 use embedded::Embedded;
 use remote::Remote;
 use reply::{Failure, Sent};
@@ -72,7 +73,8 @@ impl Backend {
     /// Connects and makes sure that the store answers.
     ///
     /// `url` is `embedded:` for a store in memory, `embedded:<directory>` for one that keeps its data,
-    /// `redis://[user:password@]host[:port][/db]`, or `redis+cluster://[user:password@]host:port,host:port`.
+    /// `redis://[user:password@]host[:port][/db]`, or `redis+cluster://[user:password@]host:port,host:port`; with TLS
+    /// `rediss://` and `rediss+cluster://`.
     pub async fn connect(url: &str) -> Result<Self> {
         Self::connect_with(url, BackendConfig::default()).await
     }
@@ -92,11 +94,16 @@ impl Backend {
         let transport = if let Some(dir) = url.strip_prefix("embedded:") {
             Transport::Embedded(Embedded::open(dir)?)
         } else if let Some(nodes) = url.strip_prefix("redis+cluster://") {
-            Transport::Cluster(Cluster::open(nodes, &config)?)
-        } else if url.starts_with("redis://") {
+            Transport::Cluster(Cluster::open("redis", nodes, &config)?)
+        } else if let Some(nodes) = url.strip_prefix("rediss+cluster://") {
+            Transport::Cluster(Cluster::open("rediss", nodes, &config)?)
+        } else if url.starts_with("redis://") || url.starts_with("rediss://") {
             Transport::Remote(Remote::open(url, &config)?)
         } else {
-            return Err(Error::invalid("url", "must start with embedded:, redis:// or redis+cluster://"));
+            return Err(Error::invalid(
+                "url",
+                "must start with embedded:, redis://, rediss://, redis+cluster:// or rediss+cluster://",
+            ));
         };
         Ok(Self::over(transport, config))
     }

@@ -30,7 +30,7 @@ pub mod ttl;
 
 use std::sync::Arc;
 
-pub use backend::{Backend, BackendConfig, Command};
+pub use backend::{Backend, BackendConfig, Command, TlsFiles};
 pub use error::{Error, Result};
 pub use keys::Tenant;
 pub use metrics::Metrics;

@@ -16,6 +16,7 @@ use super::command::Command;
 use super::config::BackendConfig;
 use super::remote::to_pipeline;
 use super::reply::{Failure, failure_of, value_of, value_or_failure};
+use super::tls;
 use crate::error::{Error, Result};
 
 /// Connections to a Cluster.
@@ -30,8 +31,8 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Prepares connections from `[user:password@]host:port,host:port`.
-    pub(super) fn open(nodes: &str, config: &BackendConfig) -> Result<Self> {
+    /// Prepares connections from `[user:password@]host:port,host:port`, by `redis` or `rediss`.
+    pub(super) fn open(scheme: &str, nodes: &str, config: &BackendConfig) -> Result<Self> {
         let (credentials, hosts) = match nodes.rsplit_once('@') {
             Some((credentials, hosts)) => (format!("{credentials}@"), hosts),
             None => (String::new(), nodes),
@@ -39,8 +40,12 @@ impl Cluster {
         let urls = hosts
             .split(',')
             .filter(|host| !host.is_empty())
-            .map(|host| format!("redis://{credentials}{}", host.trim_end_matches('/')));
-        let client = ClusterClientBuilder::new(urls)
+            .map(|host| format!("{scheme}://{credentials}{}", host.trim_end_matches('/')));
+        let mut builder = ClusterClientBuilder::new(urls);
+        if scheme == "rediss" {
+            builder = builder.certs(tls::certificates(&config.tls)?);
+        }
+        let client = builder
             .retries(config.retry.attempts_max)
             .min_retry_wait(u64::try_from(config.retry.base.as_millis()).unwrap_or(u64::MAX))
             .max_retry_wait(u64::try_from(config.retry.cap.as_millis()).unwrap_or(u64::MAX))

@@ -3,6 +3,7 @@
 //! The variables are those that existing deployments already set; several names mean the same, and the first one
 //! present wins, in the order of the lists below. A variable that is present but unreadable is an error, not a default.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -21,6 +22,17 @@ pub struct BackendConfig {
     pub connections: usize,
     /// When and how often harmless calls are repeated.
     pub retry: RetryPolicy,
+    /// With what to speak TLS, for URLs that say so.
+    pub tls: TlsFiles,
+}
+
+/// Files of TLS, in PEM.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The authorities that are trusted. Default: those of the system.
+    pub ca_certs: Option<PathBuf>,
+    /// The certificate that is shown to servers that ask for one, and its key. Default: none.
+    pub client: Option<(PathBuf, PathBuf)>,
 }
 
 /// Bounded exponential backoff; the pause before attempt n is a random part of `min(cap, base * 2^n)`.
@@ -41,6 +53,7 @@ impl Default for BackendConfig {
             command_timeout: Duration::from_secs(5),
             connections: 2,
             retry: RetryPolicy::default(),
+            tls: TlsFiles::default(),
         }
     }
 }
@@ -53,7 +66,8 @@ impl Default for RetryPolicy {
 
 impl BackendConfig {
     /// Reads `REDIS_CONNECTION_TIMEOUT`, `REDIS_SOCKET_TIMEOUT`, `REDIS_TIMEOUT` (seconds, fractions allowed) and
-    /// `REDIS_MAX_CONNECTIONS` (an upper bound; connections are multiplexed, so few are used).
+    /// `REDIS_MAX_CONNECTIONS` (an upper bound; connections are multiplexed, so few are used), and the files of TLS: `REDIS_SSL_CA_CERTS`,
+    /// `REDIS_SSL_CERTFILE` and `REDIS_SSL_KEYFILE`, the last two together.
     pub fn from_environment(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let mut config = Self::default();
         if let Some(timeout) = seconds(lookup, &["REDIS_CONNECTION_TIMEOUT", "REDIS_TIMEOUT"])? {
@@ -66,6 +80,14 @@ impl BackendConfig {
             let count: usize = text.parse().map_err(|_| unreadable(name, &text))?;
             config.connections = config.connections.min(count).clamp(1, MAX_CONNECTIONS);
         }
+        let file = |name| first(lookup, &[name]).map(|(_, path)| PathBuf::from(path));
+        config.tls.ca_certs = file("REDIS_SSL_CA_CERTS");
+        config.tls.client = match (file("REDIS_SSL_CERTFILE"), file("REDIS_SSL_KEYFILE")) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            (Some(_), None) => return Err(unreadable("REDIS_SSL_CERTFILE", "REDIS_SSL_KEYFILE is missing")),
+            (None, Some(_)) => return Err(unreadable("REDIS_SSL_KEYFILE", "REDIS_SSL_CERTFILE is missing")),
+        };
         Ok(config)
     }
 }
@@ -167,6 +189,19 @@ mod tests {
             Ok(Some("rediss://default:t@eu1.example:6379".into()))
         );
         assert!(url(&[("REDIS_PORT", "many")]).is_err());
+    }
+
+    #[test]
+    fn files_of_tls() {
+        let read = |set: &[&str]| {
+            BackendConfig::from_environment(&|name| set.contains(&name).then(|| format!("/{name}"))).map(|c| c.tls)
+        };
+        assert_eq!(read(&[]), Ok(TlsFiles::default()));
+        let all = read(&["REDIS_SSL_CA_CERTS", "REDIS_SSL_CERTFILE", "REDIS_SSL_KEYFILE"]).unwrap();
+        assert_eq!(all.ca_certs, Some("/REDIS_SSL_CA_CERTS".into()));
+        assert_eq!(all.client, Some(("/REDIS_SSL_CERTFILE".into(), "/REDIS_SSL_KEYFILE".into())));
+        assert!(read(&["REDIS_SSL_CERTFILE"]).is_err());
+        assert!(read(&["REDIS_SSL_KEYFILE"]).is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One server over TCP.
+//! One server over TCP, with or without TLS.
 //!
 //! A few multiplexed connections, each reconnecting by itself, used in turn. The connection manager's own retries are
 //! off: repetition is decided in one place, by the caller of this module.
@@ -12,6 +12,7 @@ use redpoll_resp::Value;
 use super::command::Command;
 use super::config::BackendConfig;
 use super::reply::{Failure, value_of, value_or_failure};
+use super::tls;
 use crate::error::{Error, Result};
 
 /// Connections to one server.
@@ -25,7 +26,12 @@ impl Remote {
     /// Prepares connections that are made when first used.
     pub(super) fn open(url: &str, config: &BackendConfig) -> Result<Self> {
         let info = url.into_connection_info().map_err(|error| Error::invalid("url", error))?;
-        let client = redis::Client::open(info).map_err(|error| Error::invalid("url", error))?;
+        let client = if url.starts_with("rediss://") {
+            redis::Client::build_with_tls(info, tls::certificates(&config.tls)?)
+        } else {
+            redis::Client::open(info)
+        };
+        let client = client.map_err(|error| Error::invalid("url", error))?;
         let manager = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
             .set_connection_timeout(Some(config.connect_timeout))

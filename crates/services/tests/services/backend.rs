@@ -105,7 +105,7 @@ async fn silent_server_is_a_timeout() {
 
 #[tokio::test]
 async fn unknown_urls_are_refused() {
-    for url in ["", "http://x", "rediss://x", "redis://", "127.0.0.1:6379"] {
+    for url in ["", "http://x", "redisss://x", "redis://", "rediss://", "127.0.0.1:6379"] {
         let error = Backend::connect_lazily(url, BackendConfig::default()).map(drop).unwrap_err();
         assert!(matches!(error, Error::InvalidInput { field: "url", .. }), "{url}: {error:?}");
     }

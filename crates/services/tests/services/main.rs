@@ -16,6 +16,7 @@ mod load;
 mod operations;
 mod ratelimit;
 mod support;
+mod tls;
 mod triggers;
 
 macro_rules! suite {
