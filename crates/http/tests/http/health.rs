@@ -19,6 +19,7 @@ fn impatient() -> BackendConfig {
         command_timeout: Duration::from_millis(300),
         connections: 1,
         retry: RetryPolicy { attempts_max: 0, ..RetryPolicy::default() },
+        ..BackendConfig::default()
     }
 }
 
