@@ -1,40 +1,11 @@
-// ioredis, as users install it, against a running server: `node ioredis.mjs MODULES HOST PORT`, where MODULES is the
-// folder that holds node_modules.
-//
-// Every area is a function that is given a way to make clients and says what it expects with `check`; it runs once on
-// RESP2 and once on RESP3, on an empty server. One line is printed an area; the exit status is 1 when a check failed.
-// Nothing here knows which server it talks to: what is expected was seen on redis-server 7.0.
+// ioredis: every area is given a way to make clients and runs once on RESP2 and once on RESP3, on an empty server.
 
-import assert from "node:assert/strict";
-import { createRequire } from "node:module";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { check, checkError, finish, host, load, modules, port, run, waitUntil } from "./checks.mjs";
 
-const [modules, host, port] = process.argv.slice(2);
-const load = createRequire(join(modules, "package.json"));
 const { Redis } = load("ioredis");
-const { version } = load("ioredis/package.json");
-
-const PATIENCE_MS = 10_000;
-let checks = 0;
-
-/** Holds a value against what it has to be. */
-function check(actual, expected) {
-  checks += 1;
-  assert.deepEqual(actual, expected);
-}
-
-/** Holds the error of a rejected promise against the start of its text. */
-async function checkError(promise, text) {
-  const reply = await promise.catch((error) => error);
-  assert.ok(reply instanceof Error, `${JSON.stringify(reply)} is no error`);
-  check(reply.message.slice(0, text.length), text);
-}
-
-/** Asks again and again until something is so. */
-async function waitUntil(done) {
-  const end = Date.now() + PATIENCE_MS;
-  while (!(await done())) assert.ok(Date.now() < end, "it did not come to pass");
-}
+const open = [];
 
 /** Collects what a scan stream finds. */
 async function collect(stream) {
@@ -217,35 +188,34 @@ async function errors(client) {
   check(await redis.get("word"), "x");
 }
 
+async function readme(client) {
+  // What the README shows; where the server listens is all that differs.
+  const blocks = readFileSync(new URL("../../README.md", import.meta.url), "utf8").match(/^```js\n[^]*?^```/gm);
+  check([blocks.length, blocks[0].includes("new Redis(6379)")], [1, true]);
+  const path = join(modules, "readme.mjs");
+  writeFileSync(path, blocks[0].replace(/^```.*\n?/gm, "").replace("6379", String(port)));
+  // Each protocol's turn runs it anew.
+  await import(`${path}?${Date.now()}`);
+  check(await client().exists("greeting"), 1);
+}
+
 const AREAS = [
   connect, libraryName, strings, collections, pipelines, transactions, scripts, autoPipelining, scanStreams,
-  keyPrefixes, lostConnections, introspection, errors,
+  keyPrefixes, lostConnections, introspection, errors, readme,
 ];
 
-let failed = false;
 for (const protocol of [2, 3]) {
-  for (const area of AREAS) {
-    const open = [];
-    const client = (options = {}) => {
-      const redis = new Redis({ host, port: Number(port), protocol, ...options });
-      // A lost connection is an area of its own; elsewhere the command that fails for it says so.
-      redis.on("error", () => {});
-      open.push(redis);
-      return redis;
-    };
+  const client = (options = {}) => {
+    const redis = new Redis({ host, port, protocol, ...options });
+    // A lost connection is an area of its own; elsewhere the command that fails for it says so.
+    redis.on("error", () => {});
+    open.push(redis);
+    return redis;
+  };
+  await run("ioredis", AREAS, async () => {
+    open.splice(0).forEach((one) => one.disconnect());
     await client().flushall();
-    const [before, begin] = [checks, Date.now()];
-    let word = "ok";
-    try {
-      await area(client);
-    } catch (error) {
-      [word, failed] = ["FAILED", true];
-      console.log(error.stack);
-    }
-    open.forEach((redis) => redis.disconnect());
-    const name = area.name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
-    const count = String(checks - before).padStart(5);
-    console.log(`ioredis ${version} RESP${protocol}  ${name.padEnd(18)}${count} checks ${String(Date.now() - begin).padStart(6)} ms  ${word}`);
-  }
+    return [client];
+  }, `RESP${protocol}`);
 }
-process.exit(failed ? 1 : 0);
+finish();

@@ -1,50 +1,26 @@
-"""redis-py, as users install it, against a running server: `python redis_py.py HOST PORT`.
-
-Every area is a function that is given a way to make clients and says what it expects with `check`; it runs once on
-RESP2 and once on RESP3, on an empty server. One line is printed an area; the exit status is 1 when a check failed.
-Nothing here knows which server it talks to: what is expected was seen on redis-server 7.0.
-"""
+"""redis-py: every area is given a way to make clients and runs once on RESP2 and once on RESP3, on an empty server."""
 
 import asyncio
 import json
-import sys
+import os
+import re
 import threading
 import time
-import traceback
 from functools import partial
 
 import redis
 import redis.asyncio
 from redis.exceptions import NoScriptError, ResponseError, WatchError
 
-PATIENCE_S = 10
-CHECKS = 0
+import checks
+from checks import PATIENCE_S, check, finish, run, server, wait_until
 
-
-def check(actual, expected):
-    """Holds a value against what it has to be."""
-    global CHECKS
-    CHECKS += 1
-    if actual != expected:
-        raise AssertionError(f"{actual!r} is not {expected!r}")
+HOST, PORT = server()
 
 
 def check_error(call, text, kind=ResponseError):
-    """Holds an error that a call has to raise against the start of its text."""
-    try:
-        reply = call()
-    except kind as error:
-        check(str(error)[: len(text)], text)
-    else:
-        raise AssertionError(f"{reply!r} is no error")
-
-
-def wait_until(done):
-    """Asks again and again until something is so."""
-    end = time.monotonic() + PATIENCE_S
-    while not done():
-        if time.monotonic() > end:
-            raise AssertionError("it did not come to pass")
+    """Holds an error that a call has to raise, a reply unless said otherwise, against the start of its text."""
+    checks.check_error(call, text, kind)
 
 
 def connect(client):
@@ -425,29 +401,29 @@ def asynchronous(client):
     asyncio.run(work())
 
 
+def readme(client):
+    """What the README shows."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../README.md")
+    blocks = re.findall(r"^```python\n(.*?)^```", open(path, encoding="utf-8").read(), re.DOTALL | re.MULTILINE)
+    check(len(blocks), 1)
+    # Where the server listens is all that differs.
+    check("port=6379" in blocks[0], True)
+    exec(blocks[0].replace("port=6379", f"port={PORT}"), {})  # noqa: S102
+    check(client().exists("greeting"), 1)
+
+
 AREAS = [
     connect, library_name, strings, decoded, json_values, expiry, hashes, lists, sets, sorted_sets, scan, pipelines,
-    transactions, scripts, pools, locks, lost_connections, health_checks, databases, introspection, errors, asynchronous,
+    transactions, scripts, pools, locks, lost_connections, health_checks, databases, introspection, errors, asynchronous, readme,
 ]  # fmt: skip
 
 
-def main():
-    host, port = sys.argv[1], int(sys.argv[2])
-    failed = False
-    for protocol in (2, 3):
-        client = partial(redis.Redis, host=host, port=port, protocol=protocol)
-        for area in AREAS:
-            client().flushall()
-            before, begin, word = CHECKS, time.monotonic(), "ok"
-            try:
-                area(client)
-            except Exception:
-                word, failed = "FAILED", True
-                traceback.print_exc(file=sys.stdout)
-            spent_ms = (time.monotonic() - begin) * 1_000
-            name = area.__name__.replace("_", " ")
-            print(f"redis-py {redis.__version__} RESP{protocol}  {name:<18}{CHECKS - before:>5} checks {spent_ms:>6.0f} ms  {word}")
-    sys.exit(failed)
+for protocol in (2, 3):
 
+    def make():
+        client = partial(redis.Redis, host=HOST, port=PORT, protocol=protocol)
+        client().flushall()
+        return (client,)
 
-main()
+    run("redis", AREAS, make, f"RESP{protocol}")
+finish()
