@@ -4,9 +4,10 @@ import asyncio
 import os
 import time
 
+import redis
 from saq import CronJob, Job, Queue, Status
 
-from checks import PATIENCE_S, Process, check, finish, run, url
+from checks import PATIENCE_S, Process, check, finish, run, url, wait_until
 
 URL = os.environ.get("REDIS_URL") or url()
 queue = Queue.from_url(URL)
@@ -94,5 +95,7 @@ def with_queue(area):
 
 if __name__ == "__main__":
     with Process.python("-c", "from saq.__main__ import main; main()", "saq_jobs.settings", REDIS_URL=URL):
+        # A worker begins with a sweep, which aborts a job that was taken but not yet marked as running.
+        wait_until(lambda: redis.Redis.from_url(URL).exists("saq:default:sweep"))
         run("saq", [with_queue(area) for area in (calls, retries, aborting, cron)])
     finish()
