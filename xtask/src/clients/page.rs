@@ -40,6 +40,16 @@ Two things are Celery's and the same on every server: a task taken by a worker t
 that looks for it (`unacked_restore_interval` times `unacked_restore_throttle`, 100 s by default); and a task that talks to the store while it is down has to retry by itself.
 ";
 
+const ORDER: &str = "
+## What differs
+
+Redpoll serves connections on several threads. What one connection sends is served in order, and so is what is sent on another after the reply to it came; but of two
+connections that send at the same moment either may be first, where a single thread takes them in the order of arrival. Libraries that subscribe on one connection and
+publish on another without waiting for the subscription (the pub/sub layer of channels-redis does) can miss that first message; `--threads 1` gives the order of a single thread.
+
+redis-py caches at the client's side only when the server reports version 7.4 or later, whatever its commands.
+";
+
 /// Prints a line a client, with its outcomes side by side.
 pub(super) fn table(rows: &[Row], servers: &[Server]) -> String {
     let mut text = format!("\n{:<18}{:>8}", "client", "checks");
@@ -80,7 +90,8 @@ fn page(rows: &[Row]) -> String {
         );
     }
     text += CRASHES;
-    text += "\n## Commands\n\nWhat the servers ran for each (`INFO commandstats`), in scripts or directly. FLUSHALL and some INFO are the test's own.\n\n";
+    text += ORDER;
+    text += "\n## Commands\n\nWhat Redpoll ran for each (`INFO commandstats`), in scripts or directly. FLUSHALL and some INFO are the test's own.\n\n";
     text += "| client | commands |\n|---|---|\n";
     for row in rows {
         if let Some(first) = row.outcomes.first().filter(|outcome| !outcome.commands.is_empty()) {
@@ -107,7 +118,7 @@ fn differences(rows: &[Row]) -> String {
         return text;
     }
     format!(
-        "\nWhere the two lists of a client differ:\n\n| client | on Redpoll only | on redis-server only |\n|---|---|---|\n{text}"
+        "\nWhere the two servers' lists differ (CLIENT SETINFO came with 7.2; ZRANGEBYLEX is Redpoll's own services looking for work):\n\n| client | on Redpoll only | on redis-server only |\n|---|---|---|\n{text}"
     )
 }
 
