@@ -98,7 +98,7 @@ mod string_counter;
 mod throttle;
 
 /// The Redis version whose commands and behaviour clients can rely on here; reported by HELLO and INFO.
-pub const REDIS_VERSION: &str = "7.2.4";
+pub const REDIS_VERSION: &str = "7.4.0";
 
 /// Returns the families of commands in the order of the reference pages.
 pub fn families() -> Vec<command::Family> {
