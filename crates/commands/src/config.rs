@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::error::{Error, SYNTAX};
 use crate::help;
 use crate::settings::{self, SETTINGS, Setting, SettingRow, SettingValue};
+use crate::tracking;
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
@@ -131,20 +132,26 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         let value = value.map_err(|reason| refuse(&reason))?;
         checked.push((row, value));
     }
-    let password = checked.iter().any(|(row, _)| row.setting == Setting::Requirepass);
-    let memory_limit = checked.iter().any(|(row, _)| row.setting == Setting::Maxmemory);
     for (row, value) in checked {
         cx.engine.settings.put(row, value);
-    }
-    if password {
-        cx.engine.users.require_password(&cx.engine.settings.text(Setting::Requirepass));
-    }
-    if memory_limit {
-        let (_, used) = cx.db.totals();
-        cx.engine.judge_memory(used);
+        take_effect(cx, row.setting);
     }
     cx.out.ok();
     Ok(())
+}
+
+/// Does what a changed setting asks for at once, beyond being looked up when it matters.
+fn take_effect(cx: &mut Cx<'_, '_>, changed: Setting) {
+    let engine = cx.engine;
+    match changed {
+        Setting::Requirepass => engine.users.require_password(&engine.settings.text(Setting::Requirepass)),
+        Setting::Maxmemory => {
+            let (_, used) = cx.db.totals();
+            engine.judge_memory(used);
+        }
+        Setting::TrackingTableMaxKeys => tracking::make_room(engine),
+        _ => {}
+    }
 }
 
 /// Tells whether the settings allow this client to change those that say which files are written.

@@ -9,8 +9,8 @@
 //! command writes ─► Effects::modified ─► forget_key, broadcast    seen by the reader or comes after it was remembered
 //! ```
 //!
-//! The table of remembered keys is bounded by `tracking-table-max-keys`: readers of a key that has to make room are told that it changed. Keys count
-//! by name, whatever their database. While nobody tracks, commands pay one look at a counter.
+//! The table of remembered keys is bounded by `tracking-table-max-keys`: readers of a key that has to make room are told that it changed, at once if the setting is
+//! lowered. Keys count by name, whatever their database. While nobody tracks, commands pay one look at a counter.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -33,6 +33,9 @@ use crate::settings::Setting;
 
 /// Where clients under RESP2 are told what changed.
 pub(crate) const CHANNEL: &[u8] = b"__redis__:invalidate";
+
+/// Most keys that make room before others get their turn at the table.
+const FORGOTTEN_AT_ONCE: usize = 100;
 
 /// Which keys a client is told about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,9 +206,14 @@ pub(crate) fn remember(cx: &Cx<'_, '_>, resolved: &Resolved, args: Args<'_>) {
     let keys_max = cx.engine.settings.size(Setting::TrackingTableMaxKeys);
     let mut table = cx.engine.tracker.table.lock();
     positions.into_iter().for_each(|at| table.remember(args.at(at), cx.session.client.id));
-    while keys_max != 0 && table.readers.len() > keys_max {
-        table.evict_one(cx.engine);
-    }
+    while table.shrink(cx.engine, keys_max) {}
+}
+
+/// Has as many keys make room as the settings ask for, now that they ask for more.
+#[cold]
+pub(crate) fn make_room(engine: &Engine) {
+    let keys_max = engine.settings.size(Setting::TrackingTableMaxKeys);
+    while engine.tracker.table.lock().shrink(engine, keys_max) {}
 }
 
 /// Ends a command of a client: those who track prefixes are told what changed in all of it, and CLIENT CACHING has had its effect, unless the command
@@ -262,6 +270,18 @@ impl Table {
                 self.tell(engine, ids.iter().copied(), News::Keys(&changed), author);
             }
         }
+    }
+
+    /// Lets some of the keys beyond a number make room (0 for no bound); tells whether there are still too many.
+    fn shrink(&mut self, engine: &Engine, keys_max: usize) -> bool {
+        let is_full = |table: &Table| keys_max != 0 && table.readers.len() > keys_max;
+        for _ in 0..FORGOTTEN_AT_ONCE {
+            if !is_full(self) {
+                return false;
+            }
+            self.evict_one(engine);
+        }
+        is_full(self)
     }
 
     /// Lets one key make room: its readers are told that it changed. Keys are taken in turn, so none is spared.
