@@ -1,13 +1,16 @@
 //! Measurements: the same workload on Redpoll and on redis-server in one run, as processor time per command.
 //!
 //! The machines this runs on are small and noisy, so nothing here is a bare throughput: a row is a pair of processor times taken from the kernel's
-//! accounting of the server processes, alternating between the two servers and repeated, and their ratio. The load comes from redis-benchmark.
+//! accounting of the server processes, alternating between the two servers and repeated, and their ratio. The load comes from redis-benchmark, and from
+//! here where a reply decides what comes next.
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod embedded;
+mod handed;
 mod memory;
+mod pair;
 mod process;
 mod served;
 
@@ -19,7 +22,7 @@ struct Cli {
     /// Which measurements to take.
     #[arg(value_enum, default_values_t = [Part::Served, Part::Embedded, Part::Memory])]
     parts: Vec<Part>,
-    /// Commands per workload at pipeline 64; pipeline 1 takes a tenth.
+    /// Commands per workload at pipeline 64; shallower ones take a part of it.
     #[arg(long, default_value_t = 2_000_000)]
     commands: u64,
     /// Times each workload is measured on each server; the median counts.
@@ -44,7 +47,11 @@ fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     for part in &cli.parts {
         match part {
-            Part::Served => served::run(cli.commands, cli.repeat, &cli.only)?,
+            Part::Served => {
+                let pair = pair::Pair::start(cli.repeat)?;
+                served::run(&pair, cli.commands, &cli.only)?;
+                handed::run(&pair, cli.commands, &cli.only)?;
+            }
             Part::Embedded => embedded::run(cli.repeat)?,
             Part::Memory => memory::run()?,
         }

@@ -117,7 +117,8 @@ impl Algorithm {
         }
     }
 
-    fn script(self) -> &'static Script {
+    /// Returns the step that decides; `decide.lua` says what KEYS and ARGV it takes.
+    pub fn script(self) -> &'static Script {
         match self {
             Self::FixedWindow => &FIXED_WINDOW,
             Self::SlidingLog => &SLIDING_LOG,

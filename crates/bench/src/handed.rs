@@ -1,0 +1,104 @@
+//! Processor time per command where replies decide what is sent next: work handed from client to client.
+
+use std::net::SocketAddr;
+
+use anyhow::{Result, ensure};
+use redpoll_testkit::{Client, Reply, Target};
+
+use crate::pair::Pair;
+
+/// Two clients each that play with one another.
+const PLAYERS: usize = 16;
+
+/// Clients that work on one stream each.
+const WORKERS: usize = 8;
+
+/// Commands in flight per worker.
+const BATCH: u64 = 16;
+
+/// What Redpoll's time may be in units of redis-server's.
+const GOAL: f64 = 0.7;
+
+const VALUE: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+
+pub(crate) fn run(pair: &Pair, commands: u64, only: &str) -> Result<()> {
+    if "BLPOP_HANDOFF".contains(only) {
+        let count = commands / 20;
+        let rounds = count / (4 * PLAYERS as u64);
+        pair.row("BLPOP_HANDOFF", 1, GOAL, rounds * 4 * PLAYERS as u64, |port| {
+            in_parallel(PLAYERS, port, |address, name| play(address, name, rounds))
+        })?;
+    }
+    if "XREADGROUP_ACK".contains(only) {
+        let rounds = commands / 10 / (3 * BATCH * WORKERS as u64);
+        pair.row("XREADGROUP_ACK", BATCH, GOAL, rounds * 3 * BATCH * WORKERS as u64, |port| {
+            in_parallel(WORKERS, port, |address, name| work(address, name, rounds))
+        })?;
+    }
+    Ok(())
+}
+
+fn in_parallel(count: usize, port: u16, load: impl Fn(SocketAddr, usize) -> Result<()> + Sync) -> Result<()> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count)
+            .map(|name| {
+                scope.spawn({
+                    let load = &load;
+                    move || load(address, name)
+                })
+            })
+            .collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("a load does not panic"))
+    })
+}
+
+/// Hands an element to a client that waits for it and waits for the answer: four commands a round.
+fn play(address: SocketAddr, name: usize, rounds: u64) -> Result<()> {
+    let serve = format!("RPUSH there:{name} {VALUE}");
+    let answer = format!("RPUSH back:{name} {VALUE}");
+    let (wait_there, wait_back) = (format!("BLPOP there:{name} 60"), format!("BLPOP back:{name} 60"));
+    let mut partner = Client::connect(address)?;
+    let mut player = Client::connect(address)?;
+    std::thread::scope(|scope| {
+        let partner = scope.spawn(move || -> Result<()> {
+            for _ in 0..rounds {
+                ensure!(partner.run(&wait_there).as_slice().is_some(), "nothing came");
+                partner.run(&answer);
+            }
+            Ok(())
+        });
+        for _ in 0..rounds {
+            player.run(&serve);
+            ensure!(player.run(&wait_back).as_slice().is_some(), "no answer came");
+        }
+        partner.join().expect("a partner does not panic")
+    })
+}
+
+/// Adds entries to a stream, reads them as a group's consumer and acknowledges each: three commands an entry.
+fn work(address: SocketAddr, name: usize, rounds: u64) -> Result<()> {
+    let stream = format!("stream:{name}");
+    let mut client = Client::connect(address)?;
+    client.run(&format!("DEL {stream}"));
+    client.run(&format!("XGROUP CREATE {stream} group 0 MKSTREAM"));
+    let line = |words: &str| words.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+    let add = vec![line(&format!("XADD {stream} MAXLEN ~ 1000 * field {VALUE}")); BATCH as usize];
+    let read = vec![line(&format!("XREADGROUP GROUP group me COUNT 1 STREAMS {stream} >")); BATCH as usize];
+    for _ in 0..rounds {
+        let ids = client.pipeline(&add);
+        let got = client.pipeline(&read);
+        ensure!(got.iter().all(|reply| reply.as_slice().is_some()), "an entry was not read");
+        let acks: Vec<_> = ids
+            .iter()
+            .filter_map(Reply::as_bytes)
+            .map(|id| [line(&format!("XACK {stream} group")), vec![id.to_vec()]].concat())
+            .collect();
+        let acked = client.pipeline(&acks);
+        ensure!(
+            acked.len() as u64 == BATCH && acked.iter().all(|reply| reply.as_integer() == Some(1)),
+            "not acknowledged"
+        );
+    }
+    Ok(())
+}
