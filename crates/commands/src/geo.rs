@@ -123,7 +123,15 @@ pub(crate) fn unit(args: Args<'_>, at: usize) -> Result<f64, Error> {
 
 /// Returns the position that any score stands for, made by GEOADD or not.
 pub(crate) fn of_score(score: f64) -> Position {
-    Position::of_hash(score as u64)
+    Position::of_hash(bits_of(score))
+}
+
+/// Converts a score to a hash. Where it is none, as the code of redis-server does on the processors it mostly runs on: a number out of range has the sign bit
+/// alone, which for large ones is taken off again.
+fn bits_of(score: f64) -> u64 {
+    const SIGN: u64 = 1 << 63;
+    let signed = |score: f64| if score.abs() < SIGN as f64 { score as i64 as u64 } else { SIGN };
+    if score >= SIGN as f64 { signed(score - SIGN as f64) ^ SIGN } else { signed(score) }
 }
 
 /// Writes a distance with four digits after the point.

@@ -22,6 +22,7 @@ mod compare;
 mod families;
 mod generate;
 mod grammar;
+mod places;
 mod scripts;
 mod shrink;
 mod streams;

@@ -11,6 +11,7 @@
 //! 7.0 answers to it is one of the differences the caller of the test lists.
 
 use super::compare::Rule;
+use super::places::PLACES;
 use super::streams::STREAMS;
 
 /// A family of commands.
@@ -30,6 +31,8 @@ pub enum Family {
     Sets,
     /// Sorted sets.
     SortedSets,
+    /// GEOADD and the like, on sorted sets.
+    Places,
     /// Streams.
     Streams,
     /// MULTI, EXEC, WATCH.
@@ -77,7 +80,7 @@ use Rule::{Encoding, Exact, Floats, Near, Pairs, Scan, ScanPairs, Shape, Unorder
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Strings,
         Self::Bitmaps,
         Self::Keys,
@@ -85,6 +88,7 @@ impl Family {
         Self::Lists,
         Self::Sets,
         Self::SortedSets,
+        Self::Places,
         Self::Streams,
         Self::Transactions,
         Self::Scripts,
@@ -101,6 +105,7 @@ impl Family {
             Self::Lists => "lists",
             Self::Sets => "sets",
             Self::SortedSets => "sortedsets",
+            Self::Places => "places",
             Self::Streams => "streams",
             Self::Transactions => "transactions",
             Self::Scripts => "scripts",
@@ -119,6 +124,7 @@ impl Family {
             Self::Lists => &["l0", "l1", "l2", "{t}l"],
             Self::Sets => &["t0", "t1", "t2", "{t}t"],
             Self::SortedSets => &["z0", "z1", "z2", "{t}z"],
+            Self::Places => &["g0", "g1", "{t}g"],
             Self::Streams => &["x0", "x1", "x2", "{t}x"],
         }
     }
@@ -132,6 +138,7 @@ impl Family {
             Self::Lists => LISTS,
             Self::Sets => SETS,
             Self::SortedSets => SORTED_SETS,
+            Self::Places => PLACES,
             Self::Streams => STREAMS,
             Self::Transactions => TRANSACTIONS,
             Self::Scripts => SCRIPTS,
