@@ -38,17 +38,15 @@ const DEFAULT_PIDFILE: &str = "/var/run/redis.pid";
 const DEFAULT_SAVE: &str = "3600 1 300 100 60 10000";
 
 const USAGE: &str = "\
-Usage: ./redis-server [/path/to/redis.conf] [options] [-]
-       ./redis-server - (read config from stdin)
-       ./redis-server -v or --version
-       ./redis-server -h or --help
+Usage: redis-server [FILE] [--directive value ...] [-]
 
-Examples:
-       ./redis-server (run the server with default conf)
-       echo 'maxmemory 128mb' | ./redis-server -
-       ./redis-server /etc/redis/6379.conf
-       ./redis-server --port 7777
-       ./redis-server /etc/myredis.conf --loglevel verbose -
+  FILE                 a configuration file in the format of redis.conf
+  --directive value    a line of configuration, read after the file
+  -                    more lines, read from standard input before those
+  -v, --version        the version, and nothing else
+  -h, --help           this text, and nothing else
+
+This is Redpoll under the name of redis-server: the store alone, with the defaults of redis-server.
 ";
 
 /// What a command line asks for.
