@@ -215,6 +215,8 @@ impl Argument {
 fn kind(name: &str, command: &Resolved) -> &'static str {
     let of = |part: &str| command.name.contains(part);
     match name {
+        // It is hashed, not looked for.
+        "key" if command.group == "cluster" => "string",
         name if KEY_WORDS.contains(&name) || name == "dst" || name == "src" => "key",
         "pattern" => "pattern",
         "unix-time-seconds" | "unix-time-milliseconds" => "unix-time",
@@ -222,13 +224,14 @@ fn kind(name: &str, command: &Resolved) -> &'static str {
         "start" | "stop" if command.name == "zrange" => "string",
         "value" if of("bitfield") || command.name == "setbit" => "integer",
         "increment" if of("float") => "double",
-        "timeout" if !of("wait") && !of("pause") => "double",
+        "timeout" if !of("wait") && !of("pause") && !of("migrate") => "double",
         "min" | "max" if of("score") || command.name == "zcount" => "double",
         "height" | "width" | "radius" | "longitude" | "latitude" | "score" => "double",
-        "bit" | "bits" | "client-id" | "count" | "cursor" | "db" | "decrement" | "destination-db" | "end"
-        | "entries-added" | "entries-read" | "frequency" | "increment" | "index" | "index1" | "index2" | "len"
-        | "limit" | "maxage" | "milliseconds" | "min-idle-time" | "min-match-len" | "ms" | "num-matches" | "numids"
-        | "numkeys" | "numlocal" | "numreplicas" | "offset" | "port" | "protover" | "rank" | "seconds" | "start"
+        "bit" | "bits" | "client-id" | "cluster-bus-port" | "config-epoch" | "count" | "cursor" | "db"
+        | "decrement" | "destination-db" | "end" | "end-slot" | "entries-added" | "entries-read" | "frequency"
+        | "increment" | "index" | "index1" | "index2" | "len" | "limit" | "maxage" | "milliseconds"
+        | "min-idle-time" | "min-match-len" | "ms" | "num-matches" | "numids" | "numkeys" | "numlocal"
+        | "numreplicas" | "offset" | "port" | "protover" | "rank" | "seconds" | "slot" | "start" | "start-slot"
         | "stop" | "timeout" | "ttl" | "version" | "weight" => "integer",
         _ => "string",
     }

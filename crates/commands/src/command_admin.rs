@@ -257,6 +257,12 @@ fn describe_key_flags(cx: &mut Cx<'_, '_>, flags: KeyFlags) {
 /// First key, last key and step as COMMAND INFO counts them; zeros if there is no fixed range.
 fn key_range(resolved: &Resolved) -> (i64, i64, i64) {
     match resolved.keys {
+        Keys::Custom(_) => match key_spec::specs(resolved).first() {
+            Some(KeySpec { begin: Begin::Index(first), find: Find::Range { last, step, .. }, .. }) => {
+                (*first as i64, *first as i64 + *last as i64, *step as i64)
+            }
+            _ => (0, 0, 0),
+        },
         Keys::Range { first, last, step } => (first as i64, last as i64, step as i64),
         Keys::Counted { destination, .. } if destination > 0 => (destination as i64, destination as i64, 1),
         Keys::First { .. } => (1, 1, 1),

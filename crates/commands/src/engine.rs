@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use redpoll_keyspace::{Effects, EventClasses, Keyspace, Millis, Stamping};
+use redpoll_resp::encode_command;
 
 use crate::acl::Users;
 use crate::blocking::Blocking;
@@ -189,8 +190,37 @@ pub trait Host: Send + Sync {
     fn info(&self, section: &str) -> Vec<(String, String)>;
     /// Returns how much of the machine's memory the process takes, if the system tells.
     fn resident_bytes(&self) -> Option<u64>;
+    /// Opens a connection to another server (a name or address, and a port) and sends it batches of commands, each when the one before was answered
+    /// without an error. The timeout is for connecting and for every read and write.
+    fn exchange(&self, address: (&str, &str), timeout: Duration, batches: &[Batch]) -> Exchanged;
     /// Begins to end the program, or says why not; nothing has ended when this returns.
     fn shut_down(&self, wanted: Shutdown) -> Result<(), Error>;
+}
+
+/// Commands for another server, sent at once.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// The commands as they are sent.
+    pub bytes: Vec<u8>,
+    /// How many they are; each is answered by one line.
+    pub commands: usize,
+}
+
+impl Batch {
+    /// Adds a command.
+    pub fn add(&mut self, args: &[&[u8]]) {
+        encode_command(args, &mut self.bytes);
+        self.commands += 1;
+    }
+}
+
+/// What another server was heard to say.
+#[derive(Debug, Default)]
+pub struct Exchanged {
+    /// The replies that came to all batches, without line ends.
+    pub replies: Vec<Vec<u8>>,
+    /// Why there are no more.
+    pub failure: Option<Error>,
 }
 
 /// How a program is to end.

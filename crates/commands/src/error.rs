@@ -54,8 +54,10 @@ macro_rules! texts {
 }
 
 mod fields;
+mod others;
 
 pub use fields::*;
+pub use others::*;
 
 texts! {
     /// The key holds another type.
@@ -194,8 +196,6 @@ texts! {
     RELOAD_OPTION = "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.";
     /// DEBUG RELOAD and LOADAOF without a log.
     NOTHING_TO_LOAD = "ERR there is nothing to load: the append-only log is off (appendonly) and there are no snapshots yet";
-    /// REPLICAOF of another server.
-    NO_REPLICATION = "ERR there is no replication here: this server cannot follow another one";
     /// DEBUG RELOAD over the existing data.
     LOAD_REPLACES = "ERR loading replaces the data set: MERGE and NOFLUSH need a snapshot to load, and there are none yet";
     /// DEBUG RELOAD and LOADAOF where what is to be logged is not complete.

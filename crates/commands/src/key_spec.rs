@@ -38,6 +38,9 @@ pub const DELETE: KeyFlags = 1 << 7;
 /// The use depends on the options of the call.
 pub const VARIABLE: KeyFlags = 1 << 8;
 
+/// Not all keys are found this way.
+pub const INCOMPLETE: KeyFlags = 1 << 9;
+
 /// The names of the flags in replies, in their order there.
 const NAMES: &[(KeyFlags, &str)] = &[
     (RO, "RO"),
@@ -49,6 +52,7 @@ const NAMES: &[(KeyFlags, &str)] = &[
     (UPDATE, "update"),
     (DELETE, "delete"),
     (VARIABLE, "variable_flags"),
+    (INCOMPLETE, "incomplete"),
 ];
 
 /// How a row uses its keys.
@@ -69,8 +73,8 @@ pub enum Uses {
 pub enum Begin {
     /// At an argument.
     Index(usize),
-    /// Behind a word, which is looked for from an argument on.
-    Keyword(&'static str, usize),
+    /// Behind a word, which is looked for from an argument on, or backwards from one that is counted from the end.
+    Keyword(&'static str, isize),
     /// Not to be said.
     Unknown,
 }
@@ -122,12 +126,12 @@ impl KeySpec {
     }
 
     /// One key behind a word.
-    pub const fn behind(word: &'static str, from: usize, flags: KeyFlags) -> KeySpec {
+    pub const fn behind(word: &'static str, from: isize, flags: KeyFlags) -> KeySpec {
         KeySpec { flags, begin: Begin::Keyword(word, from), find: ONE }
     }
 
     /// Keys behind a word, in the first half of what follows it.
-    pub const fn half_behind(word: &'static str, from: usize, flags: KeyFlags) -> KeySpec {
+    pub const fn half_behind(word: &'static str, from: isize, flags: KeyFlags) -> KeySpec {
         KeySpec { flags, begin: Begin::Keyword(word, from), find: Find::Range { last: -1, step: 1, limit: 2 } }
     }
 
@@ -145,7 +149,14 @@ impl KeySpec {
     fn covers(&self, args: Args<'_>, position: usize) -> bool {
         let begin = match self.begin {
             Begin::Index(index) => Some(index),
-            Begin::Keyword(word, from) => (from..args.len()).find(|at| args.is(*at, word)).map(|at| at + 1),
+            Begin::Keyword(word, from) => {
+                let is_word = |at: &usize| args.is(*at, word);
+                let found = match usize::try_from(from) {
+                    Ok(from) => (from..args.len()).find(is_word),
+                    Err(_) => (0..=args.len().saturating_sub(from.unsigned_abs())).rev().find(is_word),
+                };
+                found.map(|at| at + 1)
+            }
             Begin::Unknown => None,
         };
         let Some(begin) = begin.filter(|begin| *begin <= position) else { return false };
@@ -198,7 +209,7 @@ pub fn uses_in_call(resolved: &Resolved, args: Args<'_>) -> Vec<(usize, KeyFlags
         // A key that no specification finds is one that an option names, and those come last.
         let found = specs.iter().find(|spec| spec.covers(args, at)).or(specs.last());
         // A command that specifies nothing may do anything.
-        found.map_or(RW | ACCESS | UPDATE, |spec| spec.flags & !VARIABLE)
+        found.map_or(RW | ACCESS | UPDATE, |spec| spec.flags & !(VARIABLE | INCOMPLETE))
     };
     positions.into_iter().map(|at| (at, flags_at(at))).collect()
 }

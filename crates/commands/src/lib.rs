@@ -48,6 +48,7 @@ mod bitfield;
 mod bitmap;
 mod client_admin;
 mod client_tracking;
+mod cluster;
 mod command_admin;
 mod command_docs;
 mod config;
@@ -71,6 +72,8 @@ mod lcs;
 mod list;
 mod list_blocking;
 mod lolwut;
+mod migrate;
+mod module;
 mod object;
 mod pubsub;
 mod replication;
@@ -108,6 +111,7 @@ pub fn families() -> Vec<command::Family> {
         object::FAMILY,
         sort::FAMILY,
         dump::FAMILY,
+        migrate::FAMILY,
         scripting::FAMILY,
         function::FAMILY,
         string::FAMILY,
@@ -134,6 +138,8 @@ pub fn families() -> Vec<command::Family> {
         info::FAMILY,
         shutdown::FAMILY,
         replication::FAMILY,
+        cluster::FAMILY,
+        module::FAMILY,
         keyspace_admin::FAMILY,
         monitor::FAMILY,
         slow_log::FAMILY,

@@ -1,19 +1,25 @@
-//! REPLICAOF, SLAVEOF and ROLE, as a server answers that stands alone.
+//! REPLICAOF, ROLE and what replicas say, as a server answers that stands alone.
 //!
 //! There is no replication. Scripts of operators and clients that look for the master ask all the same: the role is
 //! always that of a master without replicas, and becoming one changes nothing. To follow another server is refused
-//! rather than pretended.
+//! rather than pretended, and so is to be followed.
 
 use crate::args::Args;
-use crate::command::{ADMIN, Command, FAST, Family, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE, cmd};
+use crate::command::{
+    ADMIN, ALLOW_BUSY, Command, FAST, Family, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, STALE, cmd,
+};
 use crate::cx::Cx;
-use crate::error::{Error, NO_REPLICATION};
+use crate::error::{Error, NO_FAILOVER, NO_REPLICAS, NO_REPLICATION};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
+    cmd("FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]", failover, ADMIN | NOSCRIPT | STALE, "6.2.0", "O(1)", "Starts a coordinated failover between this server and one of its replicas."),
+    cmd("PSYNC replicationid offset", refuse, ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI, "2.8.0", "", "Would follow this server.").arity(-3),
+    cmd("REPLCONF [arg [arg ...]]", refuse, ADMIN | NOSCRIPT | LOADING | STALE | ALLOW_BUSY, "3.0.0", "O(1)", "Would say to this server what its replica can do."),
     cmd("REPLICAOF <host port | NO ONE>", replicaof, ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING, "5.0.0", "O(1)", "Make the server a replica of another instance, or promote it as master."),
     cmd("ROLE", role, NOSCRIPT | LOADING | STALE | FAST, "2.8.12", "O(1)", "Return the role of the instance in the context of replication").categories(&["admin", "dangerous"]),
     cmd("SLAVEOF <host port | NO ONE>", replicaof, ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING, "1.0.0", "O(1)", "Make the server a replica of another instance, or promote it as master."),
+    cmd("SYNC", refuse, ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI, "1.0.0", "", "Would follow this server."),
 ];
 
 /// What would be replication.
@@ -26,6 +32,16 @@ fn replicaof(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     }
     cx.out.ok();
     Ok(())
+}
+
+/// FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]
+fn failover(_: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    Err(if args.len() == 2 && args.is(1, "ABORT") { NO_FAILOVER } else { NO_REPLICAS })
+}
+
+/// What only replicas say.
+fn refuse(_: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
+    Err(NO_REPLICATION)
 }
 
 /// ROLE

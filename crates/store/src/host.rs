@@ -4,17 +4,23 @@
 //! resident memory, the system's memory, the executable. Files under `/proc` are read when INFO asks; what a system does
 //! not tell is left out.
 //!
+//! It also lends the engine its only way out: MIGRATE talks to another server from here.
+//!
 //! A store only ends the program if the program said how ([`Config::on_shutdown`](crate::Config::on_shutdown)); the log is
 //! on the disk before the program is told.
 
 use std::fmt;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
-use redpoll_commands::engine::{Host, Shutdown};
-use redpoll_commands::error::{Error, NOTHING_TO_END, NOTHING_TO_SAVE_TO, SHUTDOWN_FAILED};
+use redpoll_commands::engine::{Batch, Exchanged, Host, Shutdown};
+use redpoll_commands::error::{
+    Error, MIGRATE_CONNECT, MIGRATE_READ, MIGRATE_WRITE, NOTHING_TO_END, NOTHING_TO_SAVE_TO, SHUTDOWN_FAILED,
+};
 use redpoll_commands::info::human;
 
 use crate::log::StoreLog;
@@ -48,6 +54,12 @@ impl Host for StoreHost {
         kibibytes("/proc/self/status", "VmRSS:")
     }
 
+    fn exchange(&self, address: (&str, &str), timeout: Duration, batches: &[Batch]) -> Exchanged {
+        let mut exchanged = Exchanged::default();
+        exchanged.failure = converse(address, timeout, batches, &mut exchanged.replies).err();
+        exchanged
+    }
+
     fn shut_down(&self, wanted: Shutdown) -> Result<(), Error> {
         let OnShutdown(end) = self.on_shutdown.as_ref().ok_or(NOTHING_TO_END)?;
         match &self.log {
@@ -65,6 +77,55 @@ impl Host for StoreHost {
         end();
         Ok(())
     }
+}
+
+/// The longest reply that is read of another server, bytes: a line that says what went wrong.
+const REPLY_MAX: u64 = 64 * 1024;
+
+/// Sends batches and reads one line for each of their commands, until one is refused.
+fn converse(
+    (host, port): (&str, &str),
+    timeout: Duration,
+    batches: &[Batch],
+    replies: &mut Vec<Vec<u8>>,
+) -> Result<(), Error> {
+    let stream = connect(host, port, timeout).map_err(|error| match error.kind() {
+        // redis-server finds out when it writes.
+        io::ErrorKind::ConnectionRefused => MIGRATE_WRITE,
+        _ => MIGRATE_CONNECT,
+    })?;
+    let mut reader = BufReader::new(&stream);
+    for batch in batches {
+        (&stream).write_all(&batch.bytes).map_err(|_| MIGRATE_WRITE)?;
+        for _ in 0..batch.commands {
+            let mut reply = Vec::new();
+            reader.by_ref().take(REPLY_MAX).read_until(b'\n', &mut reply).map_err(|_| MIGRATE_READ)?;
+            // A line cut off by its end or by the limit is no reply.
+            let reply = reply.strip_suffix(b"\r\n").ok_or(MIGRATE_READ)?;
+            replies.push(reply.to_vec());
+        }
+        if replies.iter().any(|reply| reply.starts_with(b"-")) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Connects to the first address of a name that can be reached in time.
+fn connect(host: &str, port: &str, timeout: Duration) -> io::Result<TcpStream> {
+    let port = port.parse::<u16>().map_err(io::Error::other)?;
+    let mut last = Err(io::ErrorKind::NotFound.into());
+    for address in (host, port).to_socket_addrs()? {
+        last = TcpStream::connect_timeout(&address, timeout);
+        if last.is_ok() {
+            break;
+        }
+    }
+    let stream = last?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    Ok(stream)
 }
 
 fn line(name: &str, value: impl fmt::Display) -> (String, String) {
