@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redpoll_keyspace::{Effects, Keyspace, Millis, View, Waiter, Wanted};
+use redpoll_keyspace::{Effects, Keyspace, Kind, Millis, View, Waiter, Wanted};
 use redpoll_resp::{Protocol, Writer};
 use redpoll_structures::decimal;
 
@@ -180,6 +180,29 @@ impl Cx<'_, '_> {
     /// Tells whether the command that runs may wait: it came from a client directly. Inside a transaction or script it replies as after a timeout.
     pub(crate) fn may_block(&self) -> bool {
         self.origin == Origin::Client
+    }
+
+    /// Pops from the first of several keys that holds something of a kind, as `pop` does, or waits for one that does. Where waiting is not possible the reply is
+    /// that of a timeout.
+    pub(crate) fn pop_or_wait(
+        &mut self,
+        keys: &[&[u8]],
+        kind: Kind,
+        timeout: Timeout,
+        pop: impl Fn(&mut Cx<'_, '_>, &[u8]) -> Result<Served, Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        for key in keys {
+            if pop(self, key)? == Served::Yes {
+                return Ok(());
+            }
+        }
+        if self.may_block() {
+            let (wanted, empty, serve) = (Wanted::Value(kind), Empty::NullArray, Box::new(pop));
+            self.block(Request { keys, wanted, destination: None, timeout, empty, serve });
+        } else {
+            self.out.null_array();
+        }
+        Ok(())
     }
 
     /// Lets the client wait; the reply comes later. The caller has made sure that it may.

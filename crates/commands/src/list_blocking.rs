@@ -21,13 +21,7 @@ pub(crate) fn blmove(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 pub(crate) fn blmpop(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let (keys, pop) = PopSome::parse(args, 2)?;
     let timeout = Timeout::seconds(args.at(1), cx.now())?;
-    for key in keys {
-        if pop.run(cx, key)? == Served::Yes {
-            return Ok(());
-        }
-    }
-    block_on_lists(cx, keys, timeout, move |cx, key| pop.run(cx, key));
-    Ok(())
+    cx.pop_or_wait(keys, Kind::List, timeout, move |cx, key| pop.run(cx, key))
 }
 
 /// BLPOP key [key ...] timeout
@@ -50,27 +44,7 @@ pub(crate) fn brpoplpush(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Erro
 fn block_on_pop(cx: &mut Cx<'_, '_>, args: Args<'_>, end: ListEnd) -> Result<(), Error> {
     let last = args.len() - 1;
     let (keys, timeout) = (&args.from(1)[..last - 1], Timeout::seconds(args.at(last), cx.now())?);
-    for key in keys {
-        if pop_one(cx, key, end)? == Served::Yes {
-            return Ok(());
-        }
-    }
-    block_on_lists(cx, keys, timeout, move |cx, key| pop_one(cx, key, end));
-    Ok(())
-}
-
-/// Waits for the first of several lists to hold something; replies at once where waiting is not possible.
-fn block_on_lists(
-    cx: &mut Cx<'_, '_>,
-    keys: &[&[u8]],
-    timeout: Timeout,
-    serve: impl Fn(&mut Cx<'_, '_>, &[u8]) -> Result<Served, Error> + Send + 'static,
-) {
-    if !cx.may_block() {
-        return cx.out.null_array();
-    }
-    let (wanted, empty, serve) = (Wanted::Value(Kind::List), Empty::NullArray, Box::new(serve));
-    cx.block(Request { keys, wanted, destination: None, timeout, empty, serve });
+    cx.pop_or_wait(keys, Kind::List, timeout, move |cx, key| pop_one(cx, key, end))
 }
 
 /// Pops one element and replies with key and element.

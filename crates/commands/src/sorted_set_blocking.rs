@@ -2,10 +2,10 @@
 //!
 //! As with lists: the keys are tried in order, and only if all are missing does the client wait for the first that is filled.
 
-use redpoll_keyspace::{Kind, Wanted};
+use redpoll_keyspace::Kind;
 
 use crate::args::Args;
-use crate::blocking::{Empty, Request, Served, Timeout};
+use crate::blocking::{Served, Timeout};
 use crate::cx::Cx;
 use crate::error::{Error, WRONG_TYPE};
 use crate::sorted_set_pop::{PopSome, ScoreEnd, pop_first};
@@ -14,13 +14,7 @@ use crate::sorted_set_pop::{PopSome, ScoreEnd, pop_first};
 pub(crate) fn bzmpop(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let (keys, pop) = PopSome::parse(args, 2)?;
     let timeout = Timeout::seconds(args.at(1), cx.now())?;
-    for key in keys {
-        if pop.run(cx, key)? == Served::Yes {
-            return Ok(());
-        }
-    }
-    block_on_sorted_sets(cx, keys, timeout, move |cx, key| pop.run(cx, key));
-    Ok(())
+    cx.pop_or_wait(keys, Kind::SortedSet, timeout, move |cx, key| pop.run(cx, key))
 }
 
 /// BZPOPMAX key [key ...] timeout
@@ -37,27 +31,7 @@ pub(crate) fn bzpopmin(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error>
 fn block_on_pop(cx: &mut Cx<'_, '_>, args: Args<'_>, end: ScoreEnd) -> Result<(), Error> {
     let last = args.len() - 1;
     let (keys, timeout) = (&args.from(1)[..last - 1], Timeout::seconds(args.at(last), cx.now())?);
-    for key in keys {
-        if pop_one(cx, key, end)? == Served::Yes {
-            return Ok(());
-        }
-    }
-    block_on_sorted_sets(cx, keys, timeout, move |cx, key| pop_one(cx, key, end));
-    Ok(())
-}
-
-/// Waits for the first of several sorted sets to hold something; replies at once where waiting is not possible.
-fn block_on_sorted_sets(
-    cx: &mut Cx<'_, '_>,
-    keys: &[&[u8]],
-    timeout: Timeout,
-    serve: impl Fn(&mut Cx<'_, '_>, &[u8]) -> Result<Served, Error> + Send + 'static,
-) {
-    if !cx.may_block() {
-        return cx.out.null_array();
-    }
-    let (wanted, empty, serve) = (Wanted::Value(Kind::SortedSet), Empty::NullArray, Box::new(serve));
-    cx.block(Request { keys, wanted, destination: None, timeout, empty, serve });
+    cx.pop_or_wait(keys, Kind::SortedSet, timeout, move |cx, key| pop_one(cx, key, end))
 }
 
 /// Pops one member and replies with key, member and score.

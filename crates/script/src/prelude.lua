@@ -77,7 +77,7 @@ local function caught(ok, ...)
   return false, value
 end
 
-local function caught_by_handler(ok, ...)
+local function settled(ok, ...)
   if ok then
     return ok, ...
   end
@@ -110,7 +110,7 @@ end
 
 -- The script's handler must not see a kill: it runs while the instruction hook is off.
 function G.xpcall(f, script_handler)
-  return caught_by_handler(raw_xpcall(f, function(value)
+  return settled(raw_xpcall(f, function(value)
     if type(value) == "userdata" then
       if killed(value) then
         return value
@@ -215,19 +215,8 @@ string_library.gfind = string_library.gmatch
 -- What ends inside a coroutine ends the coroutine only, except a kill.
 local threads, resume = native.libraries.coroutine, coroutine.resume
 
-local function resumed(ok, ...)
-  if ok then
-    return ok, ...
-  end
-  local value = ...
-  if type(value) == "userdata" then
-    value = settle(value)
-  end
-  return false, value
-end
-
 function threads.resume(...)
-  return resumed(resume(...))
+  return settled(resume(...))
 end
 
 -- Collecting is allowed, tuning the collector is not: its pace belongs to the store.
