@@ -22,7 +22,7 @@ use crate::args::Args;
 use crate::blocking;
 use crate::client::Client;
 use crate::command::{
-    ADMIN, ALLOW_BUSY, DENYOOM, EXCLUSIVE, Keys, MAY_REPLICATE, NO_AUTH, NOT_QUEUED, PROTECTED, SKIP_MONITOR,
+    ADMIN, ALLOW_BUSY, DENYOOM, EXCLUSIVE, Flags, Keys, MAY_REPLICATE, NO_AUTH, NOT_QUEUED, PROTECTED, SKIP_MONITOR,
     TRANSACTION, WHOLE, WRITE,
 };
 use crate::cx::{Cx, Origin};
@@ -32,7 +32,10 @@ use crate::journal::Journal;
 use crate::registry::Resolved;
 use crate::session::{ReplyMode, Session};
 use crate::settings::Setting;
-use crate::{monitor, notifications, pubsub, timing, tracking, transaction};
+use crate::{monitor, notifications, pubsub, scripting, timing, tracking, transaction};
+
+/// What a pause of writes holds back.
+const CHANGES: Flags = WRITE | MAY_REPLICATE;
 
 /// What became of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,9 +117,9 @@ fn serve(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Write
             reject(engine, &error, out);
         }
         Ok(resolved) => {
-            let writes = transaction::flags(session, resolved) & (WRITE | MAY_REPLICATE) != 0;
-            if let Some(until) = engine.pause.holds(writes, call.now)
-                && resolved.original_name != "client|unpause"
+            let changes = transaction::flags(session, resolved) & CHANGES != 0;
+            if let Some(until) = engine.pause.holds(changes, call.now)
+                && is_held_back(engine, session, resolved, args, call)
             {
                 return Outcome::Paused(until);
             }
@@ -135,6 +138,27 @@ fn serve(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Write
     }
     finish_reply(session, out, reply_start);
     Outcome::Done
+}
+
+/// Tells whether a pause holds a command back, now that one is on which may. Ending it is never held back, a script only if it may write.
+#[cold]
+fn is_held_back(engine: &Engine, session: &Session, resolved: &Resolved, args: Args<'_>, call: &Call) -> bool {
+    if call.origin == Origin::Replay || resolved.original_name == "client|unpause" {
+        return false;
+    }
+    engine.pause.holds(false, call.now).is_some()
+        || match &session.transaction {
+            Some(transaction) if resolved.original_name == "exec" => transaction.queued.iter().any(|queued| {
+                let args: SmallVec<[&[u8]; 8]> = queued.args.iter().map(AsRef::as_ref).collect();
+                may_change(engine, &engine.registry.all()[queued.id], Args(&args))
+            }),
+            _ => may_change(engine, resolved, args),
+        }
+}
+
+/// Tells whether a command may change something; one that runs a script may not if that declares so.
+fn may_change(engine: &Engine, resolved: &Resolved, args: Args<'_>) -> bool {
+    resolved.has(CHANGES) && !scripting::only_reads(engine, resolved, args)
 }
 
 /// Drops a reply that the client does not want.
@@ -243,6 +267,9 @@ fn execute(
     let mut view = View::new(&engine.keyspace, held, session.db, call.now, engine.stamping(call.stamped), effects);
     if session.no_touch {
         view.stop_touching();
+    }
+    if engine.pause.is_on(call.now) && call.origin != Origin::Replay {
+        view.keep_expired();
     }
     let mut journal = Journal::new(engine.log.get().is_some());
     let mut cx = Cx { db: &mut view, out, session, engine, journal: &mut journal, origin: call.origin };

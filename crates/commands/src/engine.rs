@@ -65,6 +65,8 @@ pub trait Scripting: Send + Sync {
     fn load(&self, body: &[u8]) -> Result<String, Error>;
     /// Tells whether a script with this SHA1 is known.
     fn exists(&self, sha: &[u8]) -> bool;
+    /// Tells whether a script or function declares that it does not write; false also where there is none of this name.
+    fn only_reads(&self, script: ScriptName<'_>) -> bool;
     /// Forgets all scripts.
     fn flush(&self);
     /// Returns the number of known scripts and the bytes their texts take.

@@ -47,6 +47,13 @@ impl Pause {
         let until = if writes { all.max(self.writes_until.load(Ordering::Acquire)) } else { all };
         (until > now).then_some(until)
     }
+
+    /// Tells whether anything is held back, so that nothing is to change by itself either: what expires stays where it is, out of sight.
+    #[inline]
+    pub fn is_on(&self, now: Millis) -> bool {
+        self.holds(true, now).is_some()
+    }
+
     /// Counts a client that waits for the end of the pause.
     pub fn hold_back(&self) -> HeldBack<'_> {
         self.held.fetch_add(1, Ordering::Relaxed);

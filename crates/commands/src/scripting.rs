@@ -9,9 +9,10 @@ use crate::command::{
     container,
 };
 use crate::cx::Cx;
-use crate::engine::{ScriptCall, ScriptName, Scripting};
+use crate::engine::{Engine, ScriptCall, ScriptName, Scripting};
 use crate::error::{Error, NO_SCRIPT};
 use crate::key_spec::{ACCESS, RW, UPDATE};
+use crate::registry::Resolved;
 use crate::turn::ScriptKind;
 use crate::{help, monitor};
 
@@ -145,6 +146,18 @@ pub(crate) fn run(cx: &mut Cx<'_, '_>, args: Args<'_>, script: ScriptName<'_>, r
     // What the script called is logged by itself, also when the script failed afterwards.
     cx.journal.nothing();
     result
+}
+
+/// Tells whether a command runs a script that declares it does not write. While another script keeps everybody out there is no telling.
+pub(crate) fn only_reads(engine: &Engine, resolved: &Resolved, args: Args<'_>) -> bool {
+    let script = match resolved.original_name.as_str() {
+        "eval" => ScriptName::Body(args.at(1)),
+        "evalsha" => ScriptName::Sha(args.at(1)),
+        "fcall" => ScriptName::Function(args.at(1)),
+        _ => return false,
+    };
+    let passage = engine.turn.enter_exclusive(&engine.keyspace);
+    passage.is_ok() && engine.scripting.get().is_some_and(|scripting| scripting.only_reads(script))
 }
 
 /// Returns the language, if the store was opened with it.

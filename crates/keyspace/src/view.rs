@@ -39,6 +39,7 @@ pub struct View<'g> {
     pub(crate) now: Millis,
     pub(crate) stamping: Stamping,
     pub(crate) touches: bool,
+    pub(crate) keeps_expired: bool,
     /// What happened so far.
     pub effects: Effects,
 }
@@ -55,7 +56,7 @@ impl<'g> View<'g> {
         effects: Effects,
     ) -> View<'g> {
         debug_assert!(db < keyspace.databases());
-        View { held, keyspace, db, now, stamping, touches: true, effects }
+        View { held, keyspace, db, now, stamping, touches: true, keeps_expired: false, effects }
     }
 
     /// Returns the selected database.
@@ -106,6 +107,11 @@ impl<'g> View<'g> {
         self.touches = false;
     }
 
+    /// Makes reads pass over what has expired instead of removing it: nothing is to change now (CLIENT PAUSE). What writes all the same removes it.
+    pub fn keep_expired(&mut self) {
+        self.keeps_expired = true;
+    }
+
     /// Collects an event if its class is wanted.
     #[inline]
     pub fn notify(&mut self, class: EventClass, name: &'static str, key: &[u8]) {
@@ -130,16 +136,19 @@ impl<'g> View<'g> {
     #[inline]
     fn read_stamped(&mut self, key: &[u8], stamping: Option<Stamping>) -> Option<&Entry> {
         let hash = self.hash(key);
-        self.expire_if_due(hash, key);
+        if !self.keeps_expired {
+            self.expire_if_due(hash, key);
+        }
         self.read_found(hash, key, stamping)
     }
 
-    /// Finds a key of which what has expired has been removed.
+    /// Finds a key of which what has expired has been removed, or is passed over.
     #[inline]
     pub(crate) fn read_found(&mut self, hash: u64, key: &[u8], stamping: Option<Stamping>) -> Option<&Entry> {
-        let db = self.db;
+        let (db, passes_over, now) = (self.db, self.keeps_expired, self.now);
         let shard = self.held.shard(key);
-        let Some(entry) = shard.databases[db].find(hash, key) else {
+        let found = shard.databases[db].find(hash, key);
+        let Some(entry) = found.filter(|entry| !(passes_over && entry::is_expired(entry, now))) else {
             shard.counters.misses += 1;
             self.effects.notify(EventClass::KeyMiss, "keymiss", db, key);
             return None;
@@ -155,6 +164,9 @@ impl<'g> View<'g> {
     #[inline]
     pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
         let (hash, db) = (self.hash(key), self.db);
+        if self.keeps_expired {
+            return self.find_beside(key);
+        }
         self.expire_if_due(hash, key);
         self.held.shard(key).databases[db].find(hash, key)
     }

@@ -18,7 +18,7 @@ impl View<'_> {
     #[inline]
     pub fn read_fields(&mut self, key: &[u8], fields: &[&[u8]]) -> Result<Option<&Hash>, WrongType> {
         let (hash, db) = (self.hash(key), self.db);
-        if self.held.shard(key).databases[db].may_expire(self.now) {
+        if !self.keeps_expired && self.held.shard(key).databases[db].may_expire(self.now) {
             self.expire_if_found(hash, key);
             self.expire_fields(key, fields);
         }
@@ -33,7 +33,7 @@ impl View<'_> {
     #[inline]
     pub fn expire_fields(&mut self, key: &[u8], fields: &[&[u8]]) {
         let (db, now) = (self.db, self.now);
-        if self.held.shard(key).databases[db].may_expire(now) {
+        if !self.keeps_expired && self.held.shard(key).databases[db].may_expire(now) {
             self.reap(key, |hash, now, gone| {
                 let due = fields.iter().filter(|field| hash.remove_due(field, now));
                 gone.extend(due.map(|field| Box::<[u8]>::from(*field)));
@@ -55,7 +55,11 @@ impl View<'_> {
     #[cold]
     fn reap(&mut self, key: &[u8], reap: impl FnOnce(&mut Hash, Millis, &mut Vec<Box<[u8]>>)) {
         let (hash, db, now) = (self.hash(key), self.db, self.now);
-        self.expire_if_found(hash, key);
+        if !self.keeps_expired {
+            self.expire_if_found(hash, key);
+        } else if self.held.shard(key).databases[db].holds_expired(hash, key, now) {
+            return;
+        }
         let shard = self.held.shard(key);
         let database = &mut shard.databases[db];
         let found = database.find_mut(hash, key).and_then(Entry::object_mut);

@@ -87,6 +87,11 @@ pub(crate) fn parse(body: &[u8]) -> Result<(ScriptFlags, &[u8]), ScriptError> {
     Ok((flags, &body[end..]))
 }
 
+/// Reads what a script declares about itself; `None` if it is malformed.
+pub(crate) fn declared_flags(body: &[u8]) -> Option<ScriptFlags> {
+    parse(body).ok().map(|(flags, _)| flags)
+}
+
 /// What the first line of a library says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LibraryHead<'a> {

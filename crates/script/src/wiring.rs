@@ -24,6 +24,7 @@ use redpoll_commands::settings::{Setting, Settings};
 use redpoll_commands::turn::ScriptKind;
 use redpoll_resp::{Protocol as Wire, Writer};
 
+use crate::shebang::declared_flags;
 use crate::{
     Engine, EngineConfig, Existing, Functions, Host, Interrupt, Invocation, LogLevel, Origin, Outcome, Protocol,
     ScriptError, ScriptFlags, Sha, parse_sha,
@@ -223,6 +224,15 @@ impl Scripting for Scripts {
 
     fn exists(&self, sha: &[u8]) -> bool {
         parse_sha(sha).is_some_and(|sha| self.engine.lock().exists(&sha))
+    }
+
+    fn only_reads(&self, script: ScriptName<'_>) -> bool {
+        let flags = match script {
+            ScriptName::Body(body) => declared_flags(body),
+            ScriptName::Sha(sha) => parse_sha(sha).and_then(|sha| self.engine.lock().flags(&sha)),
+            ScriptName::Function(name) => self.functions.lock().find(name).map(|function| function.flags),
+        };
+        flags.is_some_and(|flags| flags.no_writes)
     }
 
     fn flush(&self) {

@@ -115,6 +115,53 @@ fn a_pause_of_writes_holds_back_writes_only() {
 }
 
 #[test]
+fn a_pause_of_writes_lets_scripts_pass_that_only_read() {
+    let running = Running::start(&[]);
+    let (mut operator, mut reader, mut writer) = (running.connect(), running.connect(), running.connect());
+    let library = r##"FUNCTION LOAD "#!lua name=l\nredis.register_function{function_name='look',callback=function() return 5 end,flags={'no-writes'}}""##;
+    operator.send(format!("{library}\r\n"));
+    operator.expect("$1\r\nl\r\n");
+    operator.send("SCRIPT LOAD \"#!lua flags=no-writes\\nreturn 2\"\r\n");
+    let sha = (operator.line(), operator.line()).1;
+    operator.call("CLIENT PAUSE 60000 WRITE", "+OK");
+    reader.call(r##"EVAL "#!lua flags=no-writes\nreturn 1" 0"##, ":1");
+    reader.call(&format!("EVALSHA {} 0", sha.trim()), ":2");
+    reader.call("EVAL_RO \"return 3\" 0", ":3");
+    reader.call("FCALL look 0", ":5");
+    reader.call("MULTI", "+OK");
+    reader.call(r##"EVAL "#!lua flags=no-writes\nreturn 12" 0"##, "+QUEUED");
+    reader.send("EXEC\r\n");
+    reader.expect("*1\r\n:12\r\n");
+    for held in [r##"EVAL "return 1" 0"##, r##"EVAL "#!lua\nreturn 1" 0"##, "EVALSHA nothing 0", "FCALL nothing 0"] {
+        writer.send(format!("{held}\r\n"));
+    }
+    assert!(writer.is_silent_for(A_WHILE));
+    operator.call("CLIENT UNPAUSE", "+OK");
+    writer.expect(":1\r\n:1\r\n-NOSCRIPT No matching script. Please use EVAL.\r\n-ERR Function not found\r\n");
+}
+
+#[test]
+fn nothing_is_removed_during_a_pause() {
+    let running = Running::start(&[]);
+    let (mut operator, mut reader) = (running.connect(), running.connect());
+    operator.send("MULTI\r\nSET soon 1 PX 1\r\nHSET due f v\r\nPEXPIRE due 1\r\nCLIENT PAUSE 60000 WRITE\r\nEXEC\r\n");
+    operator.expect("+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*4\r\n+OK\r\n:1\r\n:1\r\n+OK\r\n");
+    eventually("both are gone to the eye", || {
+        reader.send("EXISTS soon due\r\n");
+        reader.line().trim() == ":0"
+    });
+    reader.call("GET soon", "$-1");
+    reader.call("HGET due f", "$-1");
+    reader.call("HGETALL due", "*0");
+    reader.call("TTL soon", ":-2");
+    reader.call("DBSIZE", ":2");
+    operator.call("CLIENT UNPAUSE", "+OK");
+    reader.call("GET soon", "$-1");
+    reader.call("HGET due f", "$-1");
+    reader.call("DBSIZE", ":0");
+}
+
+#[test]
 fn a_pause_of_all_ends_by_itself_and_loses_nothing() {
     let running = Running::start(&[]);
     let (mut operator, mut client) = (running.connect(), running.connect());

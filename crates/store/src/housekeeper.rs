@@ -49,7 +49,8 @@ impl Housekeeper {
                 if engine.debug.background_paused.load(Ordering::Relaxed) {
                     continue;
                 }
-                if !engine.debug.lazy_expire_only.load(Ordering::Relaxed) {
+                let expires = !engine.debug.lazy_expire_only.load(Ordering::Relaxed);
+                if expires && !engine.pause.is_on(engine.clock.now()) {
                     let begun = engine.clock.ticks();
                     (next_shard, pause) = sweep_round(engine, next_shard);
                     let nanos = engine.clock.ticks() - begun;
