@@ -33,6 +33,7 @@ use crate::error::{
 };
 use crate::journal::Journal;
 use crate::session::Session;
+use crate::timing::Unfinished;
 
 /// What serving came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +132,8 @@ pub(crate) struct Wait {
     /// When the wait ends by itself, in ticks of the clock.
     deadline: Option<u64>,
     answer: Option<Answer>,
+    /// What is counted once it is served.
+    unfinished: Option<Unfinished>,
 }
 
 /// The reply to a blocked command.
@@ -227,10 +230,19 @@ impl Cx<'_, '_> {
             serve: request.serve,
             deadline: nanos.map(|nanos| engine.clock.ticks().saturating_add(nanos)),
             answer: None,
+            unfinished: None,
         };
         engine.blocking.blocked.fetch_add(1, Ordering::Relaxed);
         *client.wait.lock() = Some(wait);
         self.session.blocked = true;
+    }
+}
+
+/// Notes of a command that has begun to wait what is counted once it is served. Its keys are still locked, so it was not served before.
+#[cold]
+pub(crate) fn note_unfinished(session: &Session, unfinished: Unfinished) {
+    if let Some(wait) = session.client.wait.lock().as_mut() {
+        wait.unfinished = Some(unfinished);
     }
 }
 
@@ -283,6 +295,7 @@ fn serve_one(engine: &Engine, view: &mut View<'_>, waiter: Waiter, key: &[u8]) -
     let dirty_before = std::mem::take(&mut view.effects.dirty);
     let (out, origin) = (&mut reply, Origin::Client);
     let mut cx = Cx { db: view, out, session: &mut session, engine, journal: &mut journal, origin };
+    let begun = engine.clock.ticks();
     let served = (wait.serve)(&mut cx, key);
     dispatch::settle(&mut cx, wait.tickets.db, &[]);
     view.effects.dirty += dirty_before;
@@ -291,6 +304,9 @@ fn serve_one(engine: &Engine, view: &mut View<'_>, waiter: Waiter, key: &[u8]) -
         Ok(Served::Nothing) => return Turn::Passed,
         Ok(Served::Yes) => {}
         Err(error) => wait.fail(engine, session.slot, &error, &mut reply),
+    }
+    if let Some(unfinished) = wait.unfinished.take() {
+        unfinished.served(engine, session.slot, wait.command, engine.clock.ticks().saturating_sub(begun));
     }
     wait.close(engine, reply, log_offset);
     wait.tickets.keys.retain(|waited| **waited != *key);

@@ -140,7 +140,7 @@ impl Client {
 
     /// Closes the connection of a client that let too much wait.
     #[cold]
-    fn cut_off(&self) {
+    pub fn cut_off(&self) {
         tracing::warn!(
             client = self.id,
             address = self.address,

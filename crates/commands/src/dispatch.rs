@@ -32,6 +32,7 @@ use crate::journal::Journal;
 use crate::registry::Resolved;
 use crate::session::{ReplyMode, Session};
 use crate::settings::Setting;
+use crate::timing::Unfinished;
 use crate::{monitor, notifications, pubsub, scripting, timing, tracking, transaction};
 
 /// What a pause of writes holds back.
@@ -275,7 +276,11 @@ fn execute(
     let mut cx = Cx { db: &mut view, out, session, engine, journal: &mut journal, origin: call.origin };
     run(&mut cx, resolved, args);
     let ended = engine.clock.ticks();
-    timing::ran(&cx, resolved, args, ended.saturating_sub(call.ticks));
+    let nanos = ended.saturating_sub(call.ticks);
+    timing::ran(&cx, resolved, args, nanos);
+    if cx.session.blocked {
+        blocking::note_unfinished(cx.session, Unfinished::note(&cx, resolved, args, nanos));
+    }
     call.ticks = ended;
     if !journal.is_empty()
         && let Some(log) = engine.log.get()

@@ -41,7 +41,7 @@ pub struct OutputLimit {
 impl OutputLimit {
     /// Tells whether so many bytes are too many at once.
     #[inline]
-    pub(crate) fn is_hard(self, bytes: usize) -> bool {
+    pub fn is_hard(self, bytes: usize) -> bool {
         self.hard != 0 && bytes >= self.hard
     }
 

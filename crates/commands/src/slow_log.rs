@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::args::Args;
 use crate::command::{ADMIN, Command, Family, LOADING, STALE, cmd, container};
 use crate::cx::Cx;
+use crate::engine::Engine;
 use crate::error::{Error, subcommand_syntax};
 use crate::help;
 use crate::registry::Resolved;
@@ -82,6 +83,13 @@ impl SlowLog {
         log.next += 1;
         log.entries.push_front(Entry { id, ..entry });
         log.entries.truncate(len_max);
+    }
+}
+
+impl Entry {
+    /// Makes the entry of a command that waited, from the one made when it began to.
+    pub(crate) fn ended(self, engine: &Engine, micros: u64) -> Entry {
+        Entry { time: engine.clock.micros() / 1_000_000, micros, ..self }
     }
 }
 

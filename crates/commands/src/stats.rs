@@ -99,6 +99,11 @@ impl Stats {
         command.untracked.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Adds time to a command that was counted when it began to wait.
+    pub(crate) fn went_on(&self, slot: usize, id: usize, nanos: u64) {
+        self.slots[slot % SLOTS][id].nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
     pub(crate) fn failed(&self, slot: usize, id: usize) {
         self.slots[slot % SLOTS][id].failed.fetch_add(1, Ordering::Relaxed);
     }

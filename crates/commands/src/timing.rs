@@ -6,10 +6,13 @@
 //!
 //! The time is counted ([`Stats::ran`](crate::stats::Stats)), and if it reaches the least of the thresholds of slow log and latency monitor, both are told.
 //! Almost always that is one comparison.
+//!
+//! A command that waits for data is counted when it begins to. Once it is served, the work of serving it is added, and only then is the slow log told.
 
 use crate::args::Args;
 use crate::command::{FAST, SKIP_SLOWLOG};
 use crate::cx::Cx;
+use crate::engine::Engine;
 use crate::registry::Resolved;
 use crate::settings::Setting;
 use crate::slow_log;
@@ -37,9 +40,39 @@ fn took_long(cx: &Cx<'_, '_>, resolved: &Resolved, args: Args<'_>, nanos: u64) {
     }
     let engine = cx.engine;
     let micros = nanos / 1000;
-    let slow_micros = u64::try_from(engine.settings.int(Setting::SlowlogLogSlowerThan)).unwrap_or(u64::MAX);
-    if micros >= slow_micros && !resolved.has(SKIP_SLOWLOG) {
+    if micros >= slow_micros(engine) && !resolved.has(SKIP_SLOWLOG) {
         engine.slow_log.add(slow_log::entry(cx, resolved, args, micros), engine.settings.size(Setting::SlowlogMaxLen));
     }
     engine.note_latency(if resolved.has(FAST) { "fast-command" } else { "command" }, micros / 1000);
+}
+
+/// Returns from how many microseconds on a command is slow.
+fn slow_micros(engine: &Engine) -> u64 {
+    u64::try_from(engine.settings.int(Setting::SlowlogLogSlowerThan)).unwrap_or(u64::MAX)
+}
+
+/// What was noted of a command that waits for data.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    entry: slow_log::Entry,
+    /// The time it took to find nothing.
+    nanos: u64,
+}
+
+impl Unfinished {
+    /// Takes note of a command that has found nothing.
+    #[cold]
+    pub(crate) fn note(cx: &Cx<'_, '_>, resolved: &Resolved, args: Args<'_>, nanos: u64) -> Unfinished {
+        Unfinished { entry: slow_log::entry(cx, resolved, args, 0), nanos }
+    }
+
+    /// Takes note of the time of serving it. Waiting is no work.
+    pub(crate) fn served(self, engine: &Engine, slot: usize, command: usize, nanos: u64) {
+        engine.stats.went_on(slot, command, nanos);
+        let micros = (self.nanos + nanos) / 1000;
+        if micros >= slow_micros(engine) {
+            engine.slow_log.add(self.entry.ended(engine, micros), engine.settings.size(Setting::SlowlogMaxLen));
+        }
+        engine.note_latency("command-unblocking", nanos / 1_000_000);
+    }
 }

@@ -284,9 +284,14 @@ impl Connection {
         self.check_rest(progress)
     }
 
-    /// Closes the connection if what it sent without completing a command is too much.
+    /// Closes the connection if what it sent without completing a command is too much, or what it is to be sent.
     fn check_rest(&mut self, progress: Progress) -> Progress {
         let client = &self.session.client;
+        if self.store.engine().settings.output_limits.of(client.output_class()).is_hard(self.out.len()) {
+            client.cut_off();
+            self.out.clear();
+            return Progress::Close;
+        }
         client.query_buffer.store(self.rest.len(), Ordering::Relaxed);
         if self.rest.len() > self.store.engine().settings.size(Setting::ClientQueryBufferLimit) {
             tracing::warn!(client = client.id, "closing a client that reached its query buffer limit");

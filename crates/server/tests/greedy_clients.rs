@@ -50,6 +50,25 @@ fn a_client_that_never_reads_costs_little() {
 }
 
 #[test]
+fn replies_beyond_the_limit_are_not_sent() {
+    let _alone = alone();
+    let running = Running::start(&[("client-output-buffer-limit", "normal 100000 0 0")]);
+    running.store.set("big", vec![b'x'; 60_000]).expect("there is memory");
+    let (mut modest, mut greedy, mut transaction) = (running.connect(), running.connect(), running.connect());
+    greedy.call("PING", "+PONG");
+    greedy.send("MGET big big\r\nSET behind 1\r\n");
+    assert_eq!(greedy.until_closed(), b"");
+    transaction.call("MULTI", "+OK");
+    for queued in ["GET big", "GET big", "SET done 1"] {
+        transaction.call(queued, "+QUEUED");
+    }
+    transaction.send("EXEC\r\n");
+    assert_eq!(transaction.until_closed(), b"");
+    modest.call("EXISTS done", ":1");
+    modest.call("STRLEN big", ":60000");
+}
+
+#[test]
 fn a_client_that_reads_late_gets_everything() {
     const REQUESTS: usize = 60;
     let _alone = alone();
