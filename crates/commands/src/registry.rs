@@ -47,11 +47,15 @@ impl Resolved {
                     .extend((first as isize..=last.min(args.len() as isize - 1)).step_by(step).map(|at| at as usize));
             }
             Keys::Counted { destination, count } => {
+                let numkeys = args.int(count).ok().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+                if numkeys >= args.len().saturating_sub(count) {
+                    // More than what follows names no keys: such a call will be refused.
+                    return;
+                }
                 if destination > 0 {
                     positions.push(destination);
                 }
-                let numkeys = args.int(count).ok().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
-                positions.extend((count + 1..args.len()).take(numkeys));
+                positions.extend(count + 1..=count + numkeys);
             }
             Keys::First { further, .. } => {
                 positions.push(1);
