@@ -85,19 +85,37 @@ impl<'a> Options<'a> {
     }
 }
 
-/// Finds the keys of a call, whatever else is wrong with it: those behind KEYS, or the one at its place.
-fn find_keys(args: Args<'_>, positions: &mut Vec<usize>) {
-    let mut at = 6;
-    while at < args.len() {
-        match () {
-            () if args.is(at, "AUTH") => at += 1,
-            () if args.is(at, "AUTH2") => at += 2,
-            () if args.is(at, "KEYS") && args.at(3).is_empty() => return positions.extend(at + 1..args.len()),
-            () => {}
-        }
-        at += 1;
+/// Returns how many arguments stand behind a word that a login begins with.
+fn login_len(args: Args<'_>, at: usize) -> usize {
+    match () {
+        () if args.is(at, "AUTH") => 1,
+        () if args.is(at, "AUTH2") => 2,
+        () => 0,
     }
-    positions.push(3);
+}
+
+/// Finds the words of the options of a call, whatever else is wrong with it.
+fn option_words(args: Args<'_>) -> impl Iterator<Item = usize> + '_ {
+    let mut next = 6;
+    std::iter::from_fn(move || {
+        let at = next;
+        next += 1 + login_len(args, at);
+        (at < args.len()).then_some(at)
+    })
+}
+
+/// Finds the keys of a call: those behind KEYS, or the one at its place.
+fn find_keys(args: Args<'_>, positions: &mut Vec<usize>) {
+    match option_words(args).find(|at| args.is(*at, "KEYS") && args.at(3).is_empty()) {
+        Some(at) => positions.extend(at + 1..args.len()),
+        None => positions.push(3),
+    }
+}
+
+/// Finds the name and the password for the other server.
+pub(crate) fn login(args: Args<'_>) -> impl Iterator<Item = usize> + '_ {
+    let of = move |at| (at + 1..args.len()).take(login_len(args, at));
+    option_words(args).flat_map(of)
 }
 
 /// MIGRATE host port key|"" destination-db timeout [COPY] [REPLACE] [AUTH password | AUTH2 username password] [KEYS key ...]

@@ -5,6 +5,7 @@
 use smallvec::SmallVec;
 
 use crate::args::Args;
+use crate::migrate;
 use crate::registry::Resolved;
 
 /// What is shown instead.
@@ -25,6 +26,7 @@ pub(crate) fn of(resolved: &Resolved, args: Args<'_>) -> SmallVec<[usize; 4]> {
             Some(at) => (at + 1..args.len().min(at + 3)).collect(),
             None => SmallVec::new(),
         },
+        "migrate" => migrate::login(args).collect(),
         _ => SmallVec::new(),
     }
 }
