@@ -1,7 +1,7 @@
 //! LATENCY: what took long, by kind of event, and how long commands take.
 //!
 //! Two things under one name. The monitor keeps, for each kind of event (`command`, `fast-command`, `expire-cycle`), the longest of each second
-//! in which one reached `latency-monitor-threshold`, the last [`SAMPLES_MAX`] of them. The histograms count every command, as long as
+//! in which one reached `latency-monitor-threshold`, the last `SAMPLES_MAX` of them. The histograms count every command, as long as
 //! `latency-tracking` is on; INFO latencystats shows their percentiles.
 
 use std::collections::{BTreeMap, VecDeque};
