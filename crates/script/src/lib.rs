@@ -17,16 +17,18 @@
 //! limits     instruction hook, kill, memory
 //! arguments  checking of library arguments with Lua's own error texts
 //! number     C's %.17g and %.14g
+//! chunks     load and loadstring
 //! wiring     from EVAL to the engine, from redis.call to the command table
 //! cjson, cmsgpack, structs, bit, random, patterns    the libraries
 //! ```
 //!
-//! What is absent on purpose: a script cannot load code at run time, open files, or run longer or larger than its host allows; nothing
+//! What is absent on purpose: a script cannot load compiled code, open files, or run longer or larger than its host allows; nothing
 //! is kept between two runs but the locals of libraries.
 
 mod api;
 mod arguments;
 mod bit;
+mod chunks;
 mod cjson;
 mod cmsgpack;
 mod convert;

@@ -1,6 +1,7 @@
 -- The part of the sandbox that is easier to say in Lua. Runs once per state, before any script.
 --
 -- IN   native: functions and tables built in Rust (settle, handler, raise, and one table per library);
+--      native.compiler makes the loadstring of an environment, max_chunk_bytes bounds what load reads;
 --      native.functions is set in the state of FUNCTION and FCALL
 -- OUT  enter(slot, call, pcall, keys, argv): runs the script kept in that slot of native.scripts
 --      adopt(script, slot): puts a compiled script there and makes its globals ours
@@ -18,7 +19,7 @@ local rawequal, rawget, rawset, select, setfenv, setmetatable = rawequal, rawget
 local tonumber, tostring, type, unpack = tonumber, tostring, type, unpack
 local raw_pcall, raw_xpcall = pcall, xpcall
 -- Lua's error messages show these names.
-local insert, sort = table.insert, table.sort
+local concat, insert, sort = table.concat, table.insert, table.sort
 local settle, killed, handler, raise = native.settle, native.killed, native.handler, native.raise
 
 local READONLY = "Attempt to modify a readonly table"
@@ -34,10 +35,10 @@ local function readonly()
   error(READONLY, 2)
 end
 
--- Proxy -> real table.
+-- Proxy -> real table. What is shown as the metatable of a proxy is one itself, or nothing.
 local frozen = {}
-local function freeze(real)
-  local proxy = setmetatable({}, { __index = real, __newindex = readonly, __metatable = false })
+local function freeze(real, shown)
+  local proxy = setmetatable({}, { __index = real, __newindex = readonly, __metatable = shown or false })
   frozen[proxy] = real
   return proxy
 end
@@ -97,7 +98,6 @@ local G = {
   pairs = pairs,
   rawequal = rawequal,
   select = select,
-  setmetatable = setmetatable,
   tonumber = tonumber,
   tostring = tostring,
   type = type,
@@ -130,6 +130,20 @@ function G.rawset(t, key, value)
     check_writable(t)
   end
   return rawset(t, key, value)
+end
+
+function G.setmetatable(...)
+  local t, metatable = ...
+  local count = select("#", ...)
+  check_table(t, "setmetatable", count)
+  check_writable(t)
+  if count < 2 or metatable ~= nil and type(metatable) ~= "table" then
+    error("bad argument #2 to 'setmetatable' (nil or table expected)", 2)
+  end
+  if getmetatable(t) == nil or raw_pcall(setmetatable, t, nil) then
+    return setmetatable(t, metatable)
+  end
+  error("cannot change a protected metatable", 2)
 end
 
 -- Refuses ranges whose length overflows a C int before Lua's own check sees them.
@@ -250,9 +264,51 @@ local strict = {
 }
 setmetatable(G, strict)
 
--- The one environment of all scripts. KEYS and ARGV stand behind it, out of reach of assignments.
-local environment = freeze(G)
+-- The one environment of all scripts. KEYS and ARGV stand behind it, out of reach of assignments. What it shows as its metatable says how a
+-- global that does not exist is looked up.
+local shown_strict = freeze({ __index = strict.__index })
+local environment = freeze(G, shown_strict)
 G._G = environment
+
+-- What the reader function of `load` yields until it yields nothing.
+local function read_pieces(reader)
+  local pieces, count, bytes = {}, 0, 0
+  while true do
+    local piece = reader()
+    if piece == nil or piece == "" then
+      return concat(pieces)
+    end
+    local kind = type(piece)
+    if kind ~= "string" and kind ~= "number" then
+      error("reader function must return a string", 0)
+    end
+    piece = tostring(piece)
+    count, bytes = count + 1, bytes + #piece
+    if bytes > native.max_chunk_bytes then
+      error(native.chunk_too_long, 0)
+    end
+    pieces[count] = piece
+  end
+end
+
+-- Text becomes a function whose globals are `visible`.
+local function add_loaders(visible)
+  local loadstring = native.compiler(visible)
+  G.loadstring = loadstring
+
+  function G.load(...)
+    local reader, name = ...
+    if type(reader) ~= "function" then
+      local found = select("#", ...) == 0 and "no value" or type(reader)
+      error("bad argument #1 to 'load' (function expected, got " .. found .. ")", 2)
+    end
+    local read, text = settled(raw_pcall(read_pieces, reader))
+    if not read then
+      return nil, text
+    end
+    return loadstring(text, name == nil and "=(load)" or name)
+  end
+end
 
 local redis, scripts = native.libraries.redis, native.scripts
 
@@ -265,6 +321,7 @@ local function enter(slot, call, protected_call, keys, argv)
 end
 
 if not native.functions then
+  add_loaders(environment)
   local function adopt(script, slot)
     scripts[slot] = setfenv(script, environment)
   end
@@ -274,10 +331,11 @@ end
 -- Libraries. While one is loaded its globals are `loading`: the means to register functions and nothing else. Afterwards the same
 -- environment shows what scripts see.
 local loading = setmetatable({ redis = freeze(setmetatable(native.loading, strict)) }, strict)
-local shown = { __index = G, __newindex = readonly, __metatable = false }
+local shown = { __index = G, __newindex = readonly, __metatable = shown_strict }
 local library_environment = setmetatable({}, shown)
 frozen[library_environment] = G
 G._G = library_environment
+add_loaders(library_environment)
 
 local FLAGS = {
   ["no-writes"] = 1,

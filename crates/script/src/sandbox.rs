@@ -1,8 +1,8 @@
 //! Builds the Lua state scripts run in.
 //!
 //! A script sees the globals of redis-server 7: base, `string`, `table`, `math`, `coroutine`, `os.clock`, `cjson`, `cmsgpack`, `struct`,
-//! `bit` and `redis`. Taken away for hardening although redis-server has them: `load`, `loadstring` and `string.dump`;
-//! `collectgarbage` collects and counts, but leaves the collector's pace alone. Never there: `dofile`, `loadfile`, `require`, `module`,
+//! `bit` and `redis`. `load` and `loadstring` compile text only (`chunks`); `collectgarbage` collects and counts, but leaves the
+//! collector's pace alone. Never there: `dofile`, `loadfile`, `require`, `module`,
 //! `getfenv`, `setfenv`, `newproxy`, `print`, `io`, `debug`.
 //!
 //! Functions live in a state of their own, built the same way: what a library keeps in its locals outlasts SCRIPT FLUSH, and scripts cannot
@@ -12,13 +12,13 @@
 //!
 //! | hole | cover |
 //! |---|---|
-//! | CVE-2025-49844: the parser's chunk name can be collected while parsing | the collector stands still while a script compiles (`engine`), and scripts cannot compile |
+//! | CVE-2025-49844: the parser's chunk name can be collected while parsing | the collector stands still while a script or a text of its own is compiled (`chunks`) |
 //! | CVE-2025-46817: `unpack` overflows its count | `unpack` checks its range first (prelude.lua) |
-//! | CVE-2025-46819: the lexer miscounts the `=` of a long bracket | takes 2^31 of them, a script may have `MAX_SCRIPT_BYTES` (`engine`) |
+//! | CVE-2025-46819: the lexer miscounts the `=` of a long bracket | takes 2^31 of them, whatever is compiled may have `MAX_SCRIPT_BYTES` (`engine`, `chunks`) |
 //! | CVE-2025-46818: scripts of one user change metatables of basic types for others | the string metatable shows a read-only proxy (prelude.lua) |
 //! | CVE-2024-31449: `bit.tohex` overflows its buffer | `bit` is written in Rust, like all libraries Redis adds |
 //! | CVE-2024-46981: a finaliser runs on freed memory | no `newproxy`, hence no finalisers |
-//! | malicious bytecode | only text is compiled; no `string.dump`, no `load` |
+//! | malicious bytecode | only text is compiled, also by `load` and `loadstring`; what `string.dump` makes is of no use |
 //! | `pcall`, `coroutine.resume` and error handlers swallow a kill | all are wrapped and pass it on (prelude.lua) |
 //! | pattern matching, `string.rep`, `table.insert`, `table.sort` run for hours inside C | the first two are written in Rust, the others wrapped |
 
@@ -33,7 +33,7 @@ use crate::engine::EngineConfig;
 use crate::errors::{self, Failure, Raise, Thrown};
 use crate::limits::{Shared, Unlimited};
 use crate::random::Generator;
-use crate::{api, bit, cjson, cmsgpack, patterns, random, structs};
+use crate::{api, bit, chunks, cjson, cmsgpack, patterns, random, structs};
 
 /// What a state is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ const REMOVED: &[&str] = &[
 ];
 
 /// Functions of `string` that remain Lua's own; the rest is in `patterns`.
-const STRING_FUNCTIONS: &[&str] = &["byte", "char", "format", "len", "lower", "reverse", "sub", "upper"];
+const STRING_FUNCTIONS: &[&str] = &["byte", "char", "dump", "format", "len", "lower", "reverse", "sub", "upper"];
 
 impl Sandbox {
     /// Builds a state within the limits of `config`.
@@ -229,6 +229,7 @@ fn run_prelude(
     native.raw_set("libraries", libraries)?;
     native.raw_set("scripts", scripts)?;
     native.raw_set("settle", settle(lua, shared, names)?)?;
+    chunks::install(lua, native, shared)?;
     native.raw_set(
         "killed",
         lua.create_function(|_, value: Value| {

@@ -239,8 +239,6 @@ fn absurd_arguments_are_refused() {
 #[test]
 fn nothing_dangerous_can_be_reached() {
     for script in [
-        "return load",
-        "return loadstring",
         "return loadfile",
         "return dofile",
         "return require",
@@ -257,7 +255,6 @@ fn nothing_dangerous_can_be_reached() {
         let name = &script["return ".len()..];
         check(script, &format!("-ERR user_script:1: Script attempted to access nonexistent global variable '{name}'"));
     }
-    check("return type(string.dump)", r"$3\r\nnil\r\n");
     check("return type(os.execute or os.exit or os.remove or os.getenv)", r"$3\r\nnil\r\n");
     check("local names = {} for name in pairs(os) do names[#names + 1] = name end return names", r"*0\r\n");
     let bytecode = b"\x1bLuaQ\0\x01\x04\x08\x04\x08\0";
@@ -296,6 +293,18 @@ fn libraries_cannot_be_changed() {
         "getmetatable('').__index.upper = nil",
         "getmetatable('x').__gc = 1",
         "rawset(getmetatable(''), '__index', {})",
+        "setmetatable(_G, {})",
+        "setmetatable(_G, nil)",
+        "setmetatable(string, {})",
+        "setmetatable(redis, nil)",
+        "setmetatable(getmetatable(''), {})",
+        "setmetatable(getmetatable(_G), {})",
+        "getmetatable(_G).__index = {}",
+        "getmetatable(_G).__newindex = nil",
+        "rawset(getmetatable(_G), '__index', {})",
+        "loadstring('x = 1')()",
+        "loadstring('redis.call = nil')()",
+        "load(function() if not done then return '' end end) loadstring('_G.x = 1', '=sandbox')()",
         "function string.x() end",
         "function f() end",
         "local function g() h = 1 end g()",
@@ -304,16 +313,7 @@ fn libraries_cannot_be_changed() {
         assert!(reply.contains(READONLY), "{script}\n  answered {reply}");
     }
     for script in [
-        "setmetatable(_G, {})",
-        "setmetatable(string, {})",
-        "setmetatable(redis, nil)",
-        "setmetatable(getmetatable(''), {})",
-    ] {
-        let reply = run(&mut engine(), script);
-        assert!(reply.contains("cannot change a protected metatable"), "{script}\n  answered {reply}");
-    }
-    for script in [
-        "return getmetatable(_G)",
+        "return getmetatable(getmetatable(_G))",
         "return getmetatable(string)",
         "return getmetatable(redis)",
         "return getmetatable(cjson)",
