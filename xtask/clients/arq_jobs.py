@@ -8,7 +8,7 @@ from arq import Retry, create_pool, cron
 from arq.connections import RedisSettings
 from arq.jobs import Job, JobStatus
 
-from checks import PATIENCE_S, Process, check, finish, run, url
+from checks import PATIENCE_S, Process, check, finish, in_loop, run, url
 
 URL = os.environ.get("REDIS_URL") or url()
 SETTINGS = RedisSettings.from_dsn(URL)
@@ -60,19 +60,12 @@ def worker():
     return Process.python(*words, REDIS_URL=URL).wait_for("Starting worker")
 
 
-def with_pool(area):
-    """Runs an area in an event loop, with a pool."""
-
-    async def work():
-        pool = await create_pool(SETTINGS)
-        await area(pool)
-        await pool.aclose()
-
-    def named():
-        asyncio.run(work())
-
-    named.__name__ = area.__name__
-    return named
+@in_loop
+async def with_pool(area):
+    """Runs an area with a pool."""
+    pool = await create_pool(SETTINGS)
+    await area(pool)
+    await pool.aclose()
 
 
 async def fails(job, kind):

@@ -7,17 +7,13 @@ from aiocache import RedisCache
 from aiocache.serializers import JsonSerializer
 from cashews import Cache, RateLimitError
 
-from checks import PATIENCE_S, check, finish, run, server, url
+from checks import PATIENCE_S, check, finish, in_loop, run, server, url
 
 
-def in_loop(area):
-    """Runs an area in an event loop."""
-
-    def named():
-        asyncio.run(asyncio.wait_for(area(), PATIENCE_S))
-
-    named.__name__ = area.__name__
-    return named
+@in_loop
+async def patiently(area):
+    """Runs an area that may take so long and no longer."""
+    await asyncio.wait_for(area(), PATIENCE_S)
 
 
 async def until(done):
@@ -112,6 +108,6 @@ async def aiocache():
     await cache.close()
 
 
-run("cashews", [in_loop(area) for area in (decorators, operations, client_side)])
-run("aiocache", [in_loop(aiocache)])
+run("cashews", [patiently(area) for area in (decorators, operations, client_side)])
+run("aiocache", [patiently(aiocache)])
 finish()

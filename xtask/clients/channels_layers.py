@@ -7,7 +7,7 @@ from channels.exceptions import ChannelFull
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
-from checks import PATIENCE_S, check, finish, run, url
+from checks import PATIENCE_S, check, finish, in_loop, run, url
 
 store = redis.Redis.from_url(url())
 LAYERS = {"core": RedisChannelLayer, "pubsub": RedisPubSubChannelLayer}
@@ -58,20 +58,13 @@ async def capacity(one, two):
     await layer.close_pools()
 
 
-def with_layers(area, kind):
-    """Runs an area in an event loop with two layers, as two processes would have."""
-
-    async def work():
-        one, two = (LAYERS[kind](hosts=[url()]) for _ in range(2))
-        await area(one, two)
-        for layer in (one, two):
-            await layer.flush()
-
-    def named():
-        asyncio.run(work())
-
-    named.__name__ = area.__name__
-    return named
+@in_loop
+async def with_layers(area, kind):
+    """Runs an area with two layers, as two processes would have."""
+    one, two = (LAYERS[kind](hosts=[url()]) for _ in range(2))
+    await area(one, two)
+    for layer in (one, two):
+        await layer.flush()
 
 
 run("channels-redis", [with_layers(messages, "core"), with_layers(capacity, "core")], note="core")

@@ -5,6 +5,7 @@ what they expect with `check`; one line is printed an area, and the exit status 
 knows which server it talks to: what is expected was seen on redis-server 7.0.
 """
 
+import asyncio
 import ctypes
 import importlib.metadata
 import os
@@ -114,6 +115,19 @@ class Process:
         """Asks it to end, and gives its exit status."""
         self.child.terminate()
         return self.child.wait(PATIENCE_S)
+
+
+def in_loop(work):
+    """Turns a coroutine function that runs an area into what makes of an area one that `run` takes, with an event loop."""
+
+    def prepared(area, *more):
+        def named():
+            asyncio.run(work(area, *more))
+
+        named.__name__ = area.__name__
+        return named
+
+    return prepared
 
 
 def run(package, areas, arguments=tuple, note=""):

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 import redis.asyncio
 from docket import Docket, Perpetual, Retry
 
-from checks import PATIENCE_S, Process, check, finish, run, url
+from checks import PATIENCE_S, Process, check, finish, in_loop, run, url
 
 URL = os.environ.get("REDIS_URL") or url()
 store = redis.asyncio.Redis.from_url(URL)
@@ -98,21 +98,14 @@ async def crashed_worker(docket):
     check(await store.get("held"), b"2")
 
 
-def with_docket(area):
-    """Runs an area in an event loop, with a docket."""
-
-    async def work():
-        async with Docket(name="work", url=URL) as docket:
-            for task in tasks:
-                docket.register(task)
-            await asyncio.wait_for(area(docket), PATIENCE_S)
-        await store.aclose()
-
-    def named():
-        asyncio.run(work())
-
-    named.__name__ = area.__name__
-    return named
+@in_loop
+async def with_docket(area):
+    """Runs an area with a docket."""
+    async with Docket(name="work", url=URL) as docket:
+        for task in tasks:
+            docket.register(task)
+        await asyncio.wait_for(area(docket), PATIENCE_S)
+    await store.aclose()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import time
 import redis
 from saq import CronJob, Job, Queue, Status
 
-from checks import PATIENCE_S, Process, check, finish, run, url, wait_until
+from checks import PATIENCE_S, Process, check, finish, in_loop, run, url, wait_until
 
 URL = os.environ.get("REDIS_URL") or url()
 queue = Queue.from_url(URL)
@@ -77,20 +77,13 @@ async def cron(own):
     check(len((await own.info())["workers"]), 1)
 
 
-def with_queue(area):
-    """Runs an area in an event loop, with a queue."""
-
-    async def work():
-        own = Queue.from_url(URL)
-        await own.connect()
-        await asyncio.wait_for(area(own), PATIENCE_S)
-        await own.disconnect()
-
-    def named():
-        asyncio.run(work())
-
-    named.__name__ = area.__name__
-    return named
+@in_loop
+async def with_queue(area):
+    """Runs an area with a queue."""
+    own = Queue.from_url(URL)
+    await own.connect()
+    await asyncio.wait_for(area(own), PATIENCE_S)
+    await own.disconnect()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import os
 
 from streaq import StreaqRetry, Worker
 
-from checks import PATIENCE_S, Process, check, finish, run, url
+from checks import PATIENCE_S, Process, check, finish, in_loop, run, url
 
 URL = os.environ.get("REDIS_URL") or url()
 worker = Worker(redis_url=URL, queue_name="work", idle_timeout=3)
@@ -95,22 +95,15 @@ def started():
     return Process.python("-c", "from streaq.cli import cli; cli()", "run", "streaq_jobs:worker", REDIS_URL=URL)
 
 
-def in_loop(area):
-    """Runs an area in an event loop, connected."""
-
-    async def work():
-        async with worker:
-            await asyncio.wait_for(area(), PATIENCE_S)
-
-    def named():
-        asyncio.run(work())
-
-    named.__name__ = area.__name__
-    return named
+@in_loop
+async def connected(area):
+    """Runs an area, connected."""
+    async with worker:
+        await asyncio.wait_for(area(), PATIENCE_S)
 
 
 if __name__ == "__main__":
     with started():
-        run("streaq", [in_loop(area) for area in (calls, cron, aborting)])
-    run("streaq", [in_loop(crashed_worker)])
+        run("streaq", [connected(area) for area in (calls, cron, aborting)])
+    run("streaq", [connected(crashed_worker)])
     finish()

@@ -15,7 +15,7 @@ mod table;
 
 use crate::install::{self, REDIS_CLI};
 use crate::oracle::{self, Server, Started};
-use crate::workspace::{Profile, build_redpoll, cargo, execute, program, root};
+use crate::workspace::{Profile, build_folder, build_redpoll, cargo, execute, program, root};
 use anyhow::{Context, Result, ensure};
 use redpoll_testkit::Scratch;
 use std::collections::BTreeSet;
@@ -193,8 +193,7 @@ fn checks_of_line(line: &str) -> Option<usize> {
 
 /// Where the libraries of a client are installed.
 fn folder(name: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    root().join(target).join("clients").join(name)
+    build_folder("clients").join(name)
 }
 
 fn script(name: &str) -> PathBuf {

@@ -38,7 +38,7 @@ enum Command {
     Oracle(oracle::Args),
     /// Sends the same random commands to our server and to redis-server.
     Differential(differential::Args),
-    /// Runs real clients against our own server.
+    /// Runs real clients and frameworks against our own server and redis-server.
     Clients(clients::Args),
     /// Runs Redis's own test suite against our own server.
     Tcl(tcl::Args),

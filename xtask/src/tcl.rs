@@ -15,7 +15,7 @@ mod suite;
 mod unit;
 
 use crate::install::{REDIS_CLI, REDIS_SERVER};
-use crate::workspace::{Profile, build_redpoll, root};
+use crate::workspace::{Profile, build_folder, build_redpoll};
 use anyhow::{Result, ensure};
 use expected::Expected;
 use std::collections::BTreeMap;
@@ -151,7 +151,7 @@ impl UnitResult {
 fn measure(units: &[&str], mode: Mode, encodings: Encodings, anew: bool) -> Result<Vec<UnitResult>> {
     REDIS_SERVER.ensure()?;
     REDIS_CLI.ensure()?;
-    let folder = folder();
+    let folder = build_folder("tcl");
     let suite = Suite::prepare(&folder)?;
     let expected = Expected::load()?;
     let binary = match std::env::var_os("REDPOLL_BIN") {
@@ -161,7 +161,8 @@ fn measure(units: &[&str], mode: Mode, encodings: Encodings, anew: bool) -> Resu
     println!("{:<38}{:>7}{:>7}{:>6}{:>9}  seconds", "file", "passed", "of", "lost", "unlisted");
     let mut results = Vec::new();
     for unit in units {
-        let cache = folder.join("baseline").join(mode.name()).join(format!("{}.txt", unit.replace('/', "_")));
+        let file = |kind: &str| folder.join(kind).join(mode.name()).join(format!("{}.txt", unit.replace('/', "_")));
+        let cache = file("baseline");
         let baseline = match Outcome::load(&cache) {
             Some(known) if !anew => known,
             _ => {
@@ -173,8 +174,7 @@ fn measure(units: &[&str], mode: Mode, encodings: Encodings, anew: bool) -> Resu
         let skipped = expected.skipped(unit).map(str::to_owned).collect();
         let ours = Subject::Redpoll(Ours { binary: binary.clone(), encodings, skipped });
         let outcome = unit::run(&suite, unit, mode, &ours)?;
-        let log = folder.join("log").join(mode.name()).join(format!("{}.txt", unit.replace('/', "_")));
-        outcome.keep_log(&log)?;
+        outcome.keep_log(&file("log"))?;
         let result = compare(unit, &outcome, &baseline, &expected);
         let UnitResult { passed, baseline, unlisted, note, .. } = &result;
         let (lost, seconds) = (result.lost(), outcome.seconds);
@@ -224,12 +224,6 @@ fn judge(results: &[UnitResult]) -> Result<()> {
     let unlisted: usize = results.iter().map(|result| result.unlisted.len()).sum();
     ensure!(unlisted == 0, "{unlisted} tests that redis-server passes are lost without a reason in {}", expected::FILE);
     Ok(())
-}
-
-/// Where the suite lies and what was measured.
-fn folder() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    root().join(target).join("tcl")
 }
 
 #[cfg(test)]

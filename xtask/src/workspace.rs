@@ -10,6 +10,12 @@ pub(crate) fn root() -> PathBuf {
     own.parent().expect("xtask is a folder of the workspace").to_owned()
 }
 
+/// Gives a folder of ours in the build directory.
+pub(crate) fn build_folder(name: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    root().join(target).join(name)
+}
+
 /// What `cargo run` says about the program it runs. Build scripts that look at these, as ring's does, would think that
 /// something changed, and half the dependencies would be built anew after every turn of cargo by hand.
 const ABOUT_US: &[&str] =

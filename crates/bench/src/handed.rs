@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
-use redpoll_testkit::{Client, Reply, Target};
+use redpoll_testkit::{Client, Reply, Target, command};
 
-use crate::pair::Pair;
+use crate::pair::{Pair, VALUE};
 
 /// Two clients each that play with one another.
 const PLAYERS: usize = 16;
@@ -18,8 +18,6 @@ const BATCH: u64 = 16;
 
 /// What Redpoll's time may be in units of redis-server's.
 const GOAL: f64 = 0.7;
-
-const VALUE: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
 pub(crate) fn run(pair: &Pair, commands: u64, only: &str) -> Result<()> {
     if "BLPOP_HANDOFF".contains(only) {
@@ -82,9 +80,8 @@ fn work(address: SocketAddr, name: usize, rounds: u64) -> Result<()> {
     let mut client = Client::connect(address)?;
     client.run(&format!("DEL {stream}"));
     client.run(&format!("XGROUP CREATE {stream} group 0 MKSTREAM"));
-    let line = |words: &str| words.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
-    let add = vec![line(&format!("XADD {stream} MAXLEN ~ 1000 * field {VALUE}")); BATCH as usize];
-    let read = vec![line(&format!("XREADGROUP GROUP group me COUNT 1 STREAMS {stream} >")); BATCH as usize];
+    let add = vec![command(&format!("XADD {stream} MAXLEN ~ 1000 * field {VALUE}")); BATCH as usize];
+    let read = vec![command(&format!("XREADGROUP GROUP group me COUNT 1 STREAMS {stream} >")); BATCH as usize];
     for _ in 0..rounds {
         let ids = client.pipeline(&add);
         let got = client.pipeline(&read);
@@ -92,7 +89,7 @@ fn work(address: SocketAddr, name: usize, rounds: u64) -> Result<()> {
         let acks: Vec<_> = ids
             .iter()
             .filter_map(Reply::as_bytes)
-            .map(|id| [line(&format!("XACK {stream} group")), vec![id.to_vec()]].concat())
+            .map(|id| [command(&format!("XACK {stream} group")), vec![id.to_vec()]].concat())
             .collect();
         let acked = client.pipeline(&acks);
         ensure!(

@@ -6,6 +6,9 @@ use redpoll_testkit::{Program, RedisServer};
 use crate::median;
 use crate::process::cpu_nanos;
 
+/// A value of 64 bytes.
+pub(crate) const VALUE: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+
 /// Redpoll and redis-server, both without a log.
 pub(crate) struct Pair {
     redpoll: Program,

@@ -9,16 +9,13 @@ use anyhow::{Context, Result, ensure};
 use redpoll_services::ratelimit::Algorithm;
 use redpoll_testkit::{Client, Target};
 
-use crate::pair::Pair;
+use crate::pair::{Pair, VALUE};
 
 /// Connections of the load.
 const CLIENTS: &str = "50";
 
 /// Different keys.
 const KEYS: &str = "1000000";
-
-/// A value of 64 bytes.
-const VALUE: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
 /// How many listen while PUBLISH is measured.
 const SUBSCRIBERS: usize = 50;

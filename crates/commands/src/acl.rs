@@ -214,8 +214,3 @@ impl Users {
 fn hash(password: &[u8]) -> PasswordHash {
     Sha256::digest(password).into()
 }
-
-/// Writes a hash as ACL LIST shows it.
-fn hex(hash: &PasswordHash) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}

@@ -73,3 +73,8 @@ impl<'a> Args<'a> {
 pub fn int(arg: &[u8]) -> Result<i64, Error> {
     decimal::parse_i64(arg).ok_or(NOT_AN_INTEGER)
 }
+
+/// Returns a text as far as a C string goes, which is what redis-server takes some for: up to the first zero byte.
+pub fn before_nul(text: &[u8]) -> &[u8] {
+    text.split(|byte| *byte == 0).next().unwrap_or_default()
+}

@@ -306,7 +306,7 @@ fn serve_one(engine: &Engine, view: &mut View<'_>, waiter: Waiter, key: &[u8]) -
         Err(error) => wait.fail(engine, session.slot, &error, &mut reply),
     }
     if let Some(unfinished) = wait.unfinished.take() {
-        unfinished.served(engine, session.slot, wait.command, engine.clock.ticks().saturating_sub(begun));
+        unfinished.served(engine, &session, wait.command, engine.clock.ticks().saturating_sub(begun));
     }
     wait.close(engine, reply, log_offset);
     wait.tickets.keys.retain(|waited| **waited != *key);

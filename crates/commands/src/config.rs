@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use redpoll_structures::glob;
 
-use crate::args::Args;
+use crate::args::{Args, before_nul};
 use crate::client::Client;
 use crate::command::{ADMIN, Command, Family, LOADING, NOSCRIPT, STALE, WHOLE, cmd, container};
 use crate::config_file::{self, Scope};
@@ -112,7 +112,7 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         let name = String::from_utf8_lossy(pair[0]).into_owned();
         let row = settings::find(&name).ok_or_else(|| {
             // redis-server repeats it as a C string.
-            let shown = pair[0].split(|&byte| byte == 0).next().unwrap_or_default();
+            let shown = before_nul(pair[0]);
             Error::of(&[b"ERR Unknown option or number of arguments for CONFIG SET - '", shown, b"'"])
         })?;
         let refuse = |reason: &str| {
@@ -121,7 +121,7 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         if checked.iter().any(|(other, _)| other.name == row.name) {
             return Err(refuse("duplicate parameter"));
         }
-        if row.is_protected() && !may_change_protected(cx.engine, &cx.session.client) {
+        if row.is_protected() && !permits(cx.engine, Setting::EnableProtectedConfigs, &cx.session.client) {
             return Err(refuse("can't set protected config"));
         }
         let value = settings::parse(row, pair[1]);
@@ -154,9 +154,9 @@ fn take_effect(cx: &mut Cx<'_, '_>, changed: Setting) {
     }
 }
 
-/// Tells whether the settings allow this client to change those that say which files are written.
-fn may_change_protected(engine: &Engine, client: &Client) -> bool {
-    match engine.settings.text(Setting::EnableProtectedConfigs).as_str() {
+/// Tells whether a setting that says who may do something (nobody, clients on this machine, everybody) allows it to this client.
+pub(crate) fn permits(engine: &Engine, who: Setting, client: &Client) -> bool {
+    match engine.settings.text(who).as_str() {
         "yes" => true,
         "local" => client.is_local(),
         _ => false,

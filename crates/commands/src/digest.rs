@@ -9,6 +9,11 @@ use redpoll_structures::packed::Item;
 use redpoll_structures::record::Payload;
 use sha1_smol::Sha1;
 
+/// Writes bytes as digests are shown: two lowercase hex digits each.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Bytes of a digest.
 const SIZE: usize = 20;
 
@@ -19,7 +24,7 @@ pub(crate) struct Digest([u8; SIZE]);
 impl Digest {
     /// Returns the digest as 40 hex digits.
     pub(crate) fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.0)
     }
 
     /// Takes in something whose place among its siblings does not matter.

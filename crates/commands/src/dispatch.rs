@@ -33,7 +33,7 @@ use crate::registry::Resolved;
 use crate::session::{ReplyMode, Session};
 use crate::settings::Setting;
 use crate::timing::Unfinished;
-use crate::{monitor, notifications, pubsub, scripting, timing, tracking, transaction};
+use crate::{config, monitor, notifications, pubsub, scripting, timing, tracking, transaction};
 
 /// What a pause of writes holds back.
 const CHANGES: Flags = WRITE | MAY_REPLICATE;
@@ -191,7 +191,10 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>, origin: Orig
         admin::note(engine, session, origin, &denial);
         return refuse(denial.to_client());
     }
-    if resolved.has(PROTECTED) && origin != Origin::Replay && !may_debug(engine, session) {
+    if resolved.has(PROTECTED)
+        && origin != Origin::Replay
+        && !config::permits(engine, Setting::EnableDebugCommand, &session.client)
+    {
         return refuse(DEBUG_NOT_ALLOWED);
     }
     if session.is_listening()
@@ -225,15 +228,6 @@ fn confine(session: &Session, resolved: &Resolved) -> Result<(), Error> {
         pubsub::confine(session, resolved)?;
     }
     if session.client.is_monitor.load(Ordering::Relaxed) { monitor::confine(resolved) } else { Ok(()) }
-}
-
-/// Tells whether the settings allow this client to use DEBUG.
-fn may_debug(engine: &Engine, session: &Session) -> bool {
-    match engine.settings.text(Setting::EnableDebugCommand).as_str() {
-        "yes" => true,
-        "local" => session.client.is_local(),
-        _ => false,
-    }
 }
 
 /// Locks what the command needs, runs it and settles its effects while still holding the locks; returns the clients that were served by the way.
@@ -279,7 +273,7 @@ fn execute(
     let nanos = ended.saturating_sub(call.ticks);
     timing::ran(&cx, resolved, args, nanos);
     if cx.session.blocked {
-        blocking::note_unfinished(cx.session, Unfinished::note(&cx, resolved, args, nanos));
+        blocking::note_unfinished(cx.session, Unfinished::note(resolved, args, nanos));
     }
     call.ticks = ended;
     if !journal.is_empty()

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use redpoll_keyspace::WrongType;
 
+use crate::args::before_nul;
+
 /// An error reply; its text begins with a code such as `ERR` or `WRONGTYPE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -476,7 +478,7 @@ pub fn exec_refused(reason: &Error) -> Error {
 
 /// An option that EXPIRE does not know.
 pub fn unsupported_option(option: &[u8]) -> Error {
-    let shown = option.split(|byte| *byte == 0).next().unwrap_or_default();
+    let shown = before_nul(option);
     // The end of the text is cut off before other ends of lines become blanks.
     let end = shown.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
     Error::of(&[b"ERR Unsupported option ", &shown[..end]])

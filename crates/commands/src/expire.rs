@@ -9,7 +9,7 @@ use crate::args::Args;
 use crate::command::{Command, FAST, Family, READONLY, WRITE, cmd};
 use crate::cx::Cx;
 use crate::error::{EXPIRE_GT_AND_LT, EXPIRE_NX_AND_OTHERS, Error, invalid_expire, unsupported_option};
-use crate::expiry::{ExpiryOption, journal_deadline};
+use crate::expiry::{Conditions, ExpiryOption, journal_deadline};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
@@ -81,54 +81,27 @@ fn ttl(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     reply_deadline(cx, args, |deadline| to_seconds(deadline.saturating_sub(now)))
 }
 
-/// Under which condition a deadline is set.
-#[derive(Default)]
-struct Conditions {
-    /// NX: there is none.
-    absent: bool,
-    /// XX: there is one.
-    present: bool,
-    /// GT: the new one is later; none counts as infinitely late.
-    later: bool,
-    /// LT: the new one is sooner.
-    sooner: bool,
-}
-
-impl Conditions {
-    fn parse(args: Args<'_>) -> Result<Conditions, Error> {
-        let mut conditions = Conditions::default();
-        for at in 3..args.len() {
-            match () {
-                () if args.is(at, "NX") => conditions.absent = true,
-                () if args.is(at, "XX") => conditions.present = true,
-                () if args.is(at, "GT") => conditions.later = true,
-                () if args.is(at, "LT") => conditions.sooner = true,
-                () => return Err(unsupported_option(args.at(at))),
-            }
+/// Reads the conditions, of which those can be combined that may hold at once.
+fn conditions(args: Args<'_>) -> Result<Conditions, Error> {
+    let mut conditions = Conditions::default();
+    for word in args.from(3) {
+        if !conditions.take(word) {
+            return Err(unsupported_option(word));
         }
-        if conditions.absent && (conditions.present || conditions.later || conditions.sooner) {
-            return Err(EXPIRE_NX_AND_OTHERS);
-        }
-        if conditions.later && conditions.sooner {
-            return Err(EXPIRE_GT_AND_LT);
-        }
-        Ok(conditions)
     }
-
-    /// Tells whether they allow a deadline, which may lie before the epoch, to replace the current one.
-    fn allow(&self, current: Option<Millis>, new: i64) -> bool {
-        let current = current.map(|deadline| i64::try_from(deadline).unwrap_or(i64::MAX));
-        !(self.absent && current.is_some()
-            || self.present && current.is_none()
-            || self.later && current.is_none_or(|current| new <= current)
-            || self.sooner && current.is_some_and(|current| new >= current))
+    if conditions.absent && (conditions.present || conditions.later || conditions.sooner) {
+        return Err(EXPIRE_NX_AND_OTHERS);
     }
+    if conditions.later && conditions.sooner {
+        return Err(EXPIRE_GT_AND_LT);
+    }
+    Ok(conditions)
 }
 
 /// EXPIRE and its siblings: key, amount, conditions.
 fn set_deadline(cx: &mut Cx<'_, '_>, args: Args<'_>, option: ExpiryOption, command: &'static str) -> Result<(), Error> {
     let (key, now) = (args.at(1), cx.now());
-    let conditions = Conditions::parse(args)?;
+    let conditions = conditions(args)?;
     let deadline = option.millis(args.int(2)?, now).ok_or_else(|| invalid_expire(command))?;
     let allowed = cx.db.peek(key).is_some_and(|entry| conditions.allow(entry.deadline(), deadline));
     if allowed {

@@ -1,4 +1,4 @@
-//! Deadlines from arguments: `EX 10`, `PXAT 1700000000000` and what EXPIRE and friends say.
+//! Deadlines from arguments: `EX 10`, `PXAT 1700000000000` what EXPIRE and friends say, and on which conditions (`NX`, `GT`).
 
 use redpoll_keyspace::Millis;
 use redpoll_structures::decimal;
@@ -52,6 +52,44 @@ impl ExpiryOption {
             ExpiryOption::Ex | ExpiryOption::Px => millis.checked_add(i64::try_from(now).ok()?),
             ExpiryOption::ExAt | ExpiryOption::PxAt => Some(millis),
         }
+    }
+}
+
+/// Under which conditions a deadline is set; none is always.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Conditions {
+    /// NX: there is none.
+    pub(crate) absent: bool,
+    /// XX: there is one.
+    pub(crate) present: bool,
+    /// GT: the new one is later; none counts as infinitely late.
+    pub(crate) later: bool,
+    /// LT: the new one is sooner.
+    pub(crate) sooner: bool,
+}
+
+impl Conditions {
+    /// Adds the condition that a word names in any case; false if it names none.
+    pub(crate) fn take(&mut self, word: &[u8]) -> bool {
+        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        let condition = match () {
+            () if is("NX") => &mut self.absent,
+            () if is("XX") => &mut self.present,
+            () if is("GT") => &mut self.later,
+            () if is("LT") => &mut self.sooner,
+            () => return false,
+        };
+        *condition = true;
+        true
+    }
+
+    /// Tells whether they allow a deadline, which may lie before the epoch, to replace the current one.
+    pub(crate) fn allow(&self, current: Option<Millis>, new: i64) -> bool {
+        let current = current.map(|deadline| i64::try_from(deadline).unwrap_or(i64::MAX));
+        !(self.absent && current.is_some()
+            || self.present && current.is_none()
+            || self.later && current.is_none_or(|current| new <= current)
+            || self.sooner && current.is_some_and(|current| new >= current))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::cx::Cx;
 use crate::error::{
     Error, FIELD_COUNT, FIELD_COUNT_DIFFERS, FIELDS_MISSING, HEXPIRE_FIELD_COUNT, NEGATIVE_EXPIRE, invalid_expire,
 };
-use crate::expiry::ExpiryOption;
+use crate::expiry::{Conditions, ExpiryOption};
 use crate::journal::Journal;
 
 #[rustfmt::skip]
@@ -115,57 +115,22 @@ fn httl(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     reply_deadlines(cx, args, |deadline, now| (deadline - now).div_ceil(1000))
 }
 
-/// Under which condition a field takes a deadline.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Condition {
-    Always,
-    /// NX: it has none.
-    Absent,
-    /// XX: it has one.
-    Present,
-    /// GT: the new one is later; none counts as infinitely late.
-    Later,
-    /// LT: the new one is sooner.
-    Sooner,
-}
-
-impl Condition {
-    /// Recognises the condition at an argument.
-    fn at(args: Args<'_>, at: usize) -> Condition {
-        match () {
-            () if args.is(at, "NX") => Condition::Absent,
-            () if args.is(at, "XX") => Condition::Present,
-            () if args.is(at, "GT") => Condition::Later,
-            () if args.is(at, "LT") => Condition::Sooner,
-            () => Condition::Always,
-        }
-    }
-
-    fn allows(self, current: Option<Millis>, new: Millis) -> bool {
-        match self {
-            Condition::Always => true,
-            Condition::Absent => current.is_none(),
-            Condition::Present => current.is_some(),
-            Condition::Later => current.is_some_and(|current| new > current),
-            Condition::Sooner => current.is_none_or(|current| new < current),
-        }
-    }
-}
-
 /// HEXPIRE and its siblings: key, amount, condition, fields.
 fn set_deadlines(cx: &mut Cx<'_, '_>, args: Args<'_>, option: ExpiryOption, command: &str) -> Result<(), Error> {
     let (key, now, seed) = (args.at(1), cx.now(), cx.db.hash_seed());
     cx.db.find_as::<Hash>(key)?;
     let deadline = deadline(option, args.at(2), now, command)?;
-    let condition = Condition::at(args, 3);
-    let fields = fields(args, if condition == Condition::Always { 3 } else { 4 }, HEXPIRE_FIELD_COUNT)?;
+    // Unlike EXPIRE it takes one condition at the most.
+    let mut condition = Conditions::default();
+    let is_given = args.optional(3).is_some_and(|word| condition.take(word));
+    let fields = fields(args, 3 + usize::from(is_given), HEXPIRE_FIELD_COUNT)?;
     cx.db.expire_fields(key, fields);
     let Cx { db, out, journal, .. } = cx;
     let (mut changed, has_come) = (Vec::new(), deadline <= now);
     out.array(fields.len());
     let found = db.update::<Hash, _>(key, |hash| {
         for field in fields {
-            let allowed = hash.deadline(field, now).map(|current| condition.allows(current, deadline));
+            let allowed = hash.deadline(field, now).map(|current| condition.allow(current, deadline as i64));
             if allowed == Some(true) {
                 expire(hash, field, deadline, now, seed);
                 changed.push(*field);

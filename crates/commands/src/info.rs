@@ -86,6 +86,11 @@ impl Lines {
     fn add(&mut self, name: &str, value: impl std::fmt::Display) {
         write!(self.0, "{name}:{value}\r\n").expect("writing to a string cannot fail");
     }
+
+    /// Adds fields that are 0 here, since what they count cannot happen.
+    fn zeros(&mut self, names: &[&str]) {
+        names.iter().for_each(|name| self.add(name, 0));
+    }
 }
 
 /// Prints bytes as INFO does: `1.50M`.

@@ -99,14 +99,12 @@ impl LatencyMonitor {
 
     /// Returns what took long of one kind.
     pub(crate) fn find(&self, event: &[u8]) -> Option<(&'static str, Series)> {
-        self.all().into_iter().find(|(name, _)| event == name.as_bytes())
+        let event = std::str::from_utf8(event).ok()?;
+        self.0.lock().get_key_value(event).map(|(name, series)| (*name, series.clone()))
     }
 
     fn reset(&self, event: &[u8]) -> bool {
-        let mut events = self.0.lock();
-        let before = events.len();
-        events.retain(|name, _| event != name.as_bytes());
-        events.len() < before
+        std::str::from_utf8(event).is_ok_and(|event| self.0.lock().remove(event).is_some())
     }
 }
 

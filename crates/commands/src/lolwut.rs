@@ -34,6 +34,9 @@ const PICTURE: &[&str] = &[
 /// One in so many empty places has a flake.
 const SNOW: u64 = 14;
 
+/// What flakes look like.
+const FLAKES: [char; 2] = ['*', '.'];
+
 /// LOLWUT [VERSION version]
 fn lolwut(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     // There is one picture, whichever version of Redis's is asked for.
@@ -44,13 +47,7 @@ fn lolwut(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     for line in PICTURE {
         for letter in line.chars() {
             text.push(match letter {
-                ' ' if cx.random().is_multiple_of(SNOW) => {
-                    if cx.random().is_multiple_of(2) {
-                        '*'
-                    } else {
-                        '.'
-                    }
-                }
+                ' ' if cx.random().is_multiple_of(SNOW) => FLAKES[cx.random() as usize % FLAKES.len()],
                 letter => letter,
             });
         }

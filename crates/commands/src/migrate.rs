@@ -47,8 +47,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 struct Options<'a> {
     copy: bool,
     replace: bool,
-    /// What stands behind AUTH.
-    login: Option<Vec<&'a [u8]>>,
+    /// The arguments behind AUTH or AUTH2, if there is one.
+    login: &'a [&'a [u8]],
     /// The arguments behind KEYS.
     keys: Option<&'a [&'a [u8]]>,
 }
@@ -58,18 +58,11 @@ impl<'a> Options<'a> {
         let mut options = Options::default();
         let mut at = 6;
         while at < args.len() {
-            let following = args.len() - at - 1;
+            let login_len = login_len(args, at);
             match () {
                 () if args.is(at, "COPY") => options.copy = true,
                 () if args.is(at, "REPLACE") => options.replace = true,
-                () if args.is(at, "AUTH") && following >= 1 => {
-                    options.login = Some(vec![args.at(at + 1)]);
-                    at += 1;
-                }
-                () if args.is(at, "AUTH2") && following >= 2 => {
-                    options.login = Some(vec![args.at(at + 1), args.at(at + 2)]);
-                    at += 2;
-                }
+                () if login_len > 0 && at + login_len < args.len() => options.login = &args.from(at + 1)[..login_len],
                 () if args.is(at, "KEYS") => {
                     if !args.at(3).is_empty() {
                         return Err(MIGRATE_KEYS);
@@ -79,7 +72,7 @@ impl<'a> Options<'a> {
                 }
                 () => return Err(SYNTAX),
             }
-            at += 1;
+            at += 1 + login_len;
         }
         Ok(options)
     }
@@ -124,8 +117,8 @@ fn migrate(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let timeout = u64::try_from(args.int(5)?).ok().filter(|ms| *ms > 0).map_or(DEFAULT_TIMEOUT, Duration::from_millis);
     let db = args.int(4)?;
     let mut introduction = Batch::default();
-    if let Some(login) = &options.login {
-        introduction.add(&[&[b"AUTH".as_slice()], login.as_slice()].concat());
+    if !options.login.is_empty() {
+        introduction.add(&[&[b"AUTH".as_slice()], options.login].concat());
     }
     introduction.add(&[b"SELECT", decimal::format_i64(db, &mut [0; 20])]);
 

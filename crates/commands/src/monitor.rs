@@ -100,7 +100,7 @@ pub(crate) fn show(cx: &Cx<'_, '_>, args: Args<'_>) {
     for (at, arg) in args.0.iter().enumerate() {
         line.push(b' ');
         match secrets.contains(&at) {
-            true => line.extend_from_slice(b"\"(redacted)\""),
+            true => quote(secrets::REDACTED, &mut line),
             false => quote(arg, &mut line),
         }
     }

@@ -80,7 +80,7 @@ impl Resolved {
     /// Returns the name of the command in the table, if a setting has replaced it.
     #[inline]
     pub(crate) fn replaced_name(&self) -> Option<&str> {
-        if self.name.len() == self.original_name.len() && self.name == self.original_name {
+        if self.name == self.original_name {
             return None;
         }
         self.original_name.split('|').next()

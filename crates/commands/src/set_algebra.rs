@@ -26,10 +26,11 @@ pub(crate) fn sdiff(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 pub(crate) fn sdiffstore(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let (limits, seed) = (cx.limits(), cx.db.hash_seed());
     let sets = sources(cx.db, args.from(2))?;
+    let others = others(&sets);
     let result = match sets[0] {
-        Some(first) if strikes_off(first, &others(&sets)) => {
+        Some(first) if strikes_off(first, &others) => {
             let mut left = Set::collect(first.iter(), &limits, seed);
-            others(&sets).iter().flat_map(|other| other.iter()).for_each(|member| {
+            others.iter().flat_map(|other| other.iter()).for_each(|member| {
                 left.remove(member);
             });
             left

@@ -6,8 +6,10 @@
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use crate::args::Args;
+use crate::client::Client;
 use crate::command::{ADMIN, Command, Family, LOADING, STALE, cmd, container};
 use crate::cx::Cx;
 use crate::engine::Engine;
@@ -15,6 +17,7 @@ use crate::error::{Error, subcommand_syntax};
 use crate::help;
 use crate::registry::Resolved;
 use crate::secrets::{self, REDACTED};
+use crate::settings::Setting;
 
 const ANY: u32 = ADMIN | LOADING | STALE;
 
@@ -55,14 +58,54 @@ const SHOWN: usize = 10;
 /// A command that took long.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// Ascending; given by [`SlowLog::add`].
+    /// Ascending; given when it is added.
     id: u64,
     /// Seconds since the epoch.
     time: u64,
     micros: u64,
-    args: Vec<Vec<u8>>,
+    call: Call,
     address: String,
     name: String,
+}
+
+/// What is kept of a call: the beginnings of its arguments.
+///
+/// They stand in one text, since of a command that waits they are taken down although it will hardly ever turn out slow.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Call {
+    text: Vec<u8>,
+    /// Where in the text each ends.
+    ends: SmallVec<[usize; 8]>,
+}
+
+impl Call {
+    /// Takes down what is kept of a call.
+    pub(crate) fn new(resolved: &Resolved, args: Args<'_>) -> Call {
+        let secrets = secrets::of(resolved, args);
+        let kept = if args.len() > ARGS_MAX { ARGS_MAX - 1 } else { args.len() };
+        let mut call = Call::default();
+        for at in 0..kept {
+            call.add(if secrets.contains(&at) { REDACTED } else { args.at(at) });
+        }
+        if kept < args.len() {
+            call.add(format!("... ({} more arguments)", args.len() - kept).as_bytes());
+        }
+        call
+    }
+
+    fn add(&mut self, arg: &[u8]) {
+        let shown = &arg[..arg.len().min(ARG_LEN_MAX)];
+        self.text.extend_from_slice(shown);
+        if shown.len() < arg.len() {
+            self.text.extend_from_slice(format!("... ({} more bytes)", arg.len() - shown.len()).as_bytes());
+        }
+        self.ends.push(self.text.len());
+    }
+
+    fn args(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        starts.zip(&self.ends).map(|(start, end)| &self.text[*start..*end])
+    }
 }
 
 /// The entries, newest first.
@@ -77,7 +120,7 @@ struct Log {
 
 impl SlowLog {
     /// Adds an entry and forgets the oldest beyond `len_max`.
-    pub(crate) fn add(&self, entry: Entry, len_max: usize) {
+    fn add(&self, entry: Entry, len_max: usize) {
         let mut log = self.0.lock();
         let id = log.next;
         log.next += 1;
@@ -86,37 +129,13 @@ impl SlowLog {
     }
 }
 
-impl Entry {
-    /// Makes the entry of a command that waited, from the one made when it began to.
-    pub(crate) fn ended(self, engine: &Engine, micros: u64) -> Entry {
-        Entry { time: engine.clock.micros() / 1_000_000, micros, ..self }
-    }
-}
-
-/// Makes the entry of a command.
-pub(crate) fn entry(cx: &Cx<'_, '_>, resolved: &Resolved, args: Args<'_>, micros: u64) -> Entry {
-    let secrets = secrets::of(resolved, args);
-    let kept = if args.len() > ARGS_MAX { ARGS_MAX - 1 } else { args.len() };
-    let shown = (0..kept).map(|at| if secrets.contains(&at) { REDACTED.to_vec() } else { shortened(args.at(at)) });
-    let mut shown: Vec<Vec<u8>> = shown.collect();
-    if kept < args.len() {
-        shown.push(format!("... ({} more arguments)", args.len() - kept).into_bytes());
-    }
-    let client = &cx.session.client;
-    Entry {
-        id: 0,
-        time: cx.engine.clock.micros() / 1_000_000,
-        micros,
-        args: shown,
-        address: client.address.clone(),
-        name: client.names.lock().name.clone(),
-    }
-}
-
-fn shortened(arg: &[u8]) -> Vec<u8> {
-    match arg.get(ARG_LEN_MAX..) {
-        None | Some([]) => arg.to_vec(),
-        Some(rest) => [&arg[..ARG_LEN_MAX], format!("... ({} more bytes)", rest.len()).as_bytes()].concat(),
+/// Logs a client's call that has just ended, if it was slow.
+pub(crate) fn note(engine: &Engine, client: &Client, micros: u64, call: impl FnOnce() -> Call) {
+    let slow = u64::try_from(engine.settings.int(Setting::SlowlogLogSlowerThan)).unwrap_or(u64::MAX);
+    if micros >= slow {
+        let (address, name) = (client.address.clone(), client.names.lock().name.clone());
+        let entry = Entry { id: 0, time: engine.clock.micros() / 1_000_000, micros, call: call(), address, name };
+        engine.slow_log.add(entry, engine.settings.size(Setting::SlowlogMaxLen));
     }
 }
 
@@ -138,8 +157,8 @@ fn get(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         for number in [entry.id, entry.time, entry.micros] {
             cx.out.int(number as i64);
         }
-        cx.out.array(entry.args.len());
-        entry.args.iter().for_each(|arg| cx.out.bulk(arg));
+        cx.out.array(entry.call.ends.len());
+        entry.call.args().for_each(|arg| cx.out.bulk(arg));
         cx.out.bulk(entry.address.as_bytes());
         cx.out.bulk(entry.name.as_bytes());
     }

@@ -11,7 +11,7 @@ use std::ops::{Bound, Range};
 use redpoll_keyspace::{Change, Direction, SortedSet};
 use redpoll_structures::decimal;
 
-use crate::args::Args;
+use crate::args::{Args, before_nul};
 use crate::cx::Cx;
 use crate::error::{Error, LIMIT_BY_INDEX, MEMBER_BOUND, SCORE_BOUND, SCORES_BY_LEX, SYNTAX};
 use crate::reply::Elements;
@@ -172,7 +172,7 @@ fn index_span(first: i64, last: i64, len: usize, direction: Direction) -> Range<
 /// Reads a bound of a range of scores as `strtod` would: blanks before the number are skipped, nothing at all is zero, what is too large is infinite.
 fn score_bound(text: &[u8]) -> Result<Bound<f64>, Error> {
     // redis-server reads a bound, other than a score, as a C string.
-    let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
+    let text = before_nul(text);
     let (number, bound): (_, fn(f64) -> Bound<f64>) = match text {
         [b'(', number @ ..] => (number, Bound::Excluded),
         number => (number, Bound::Included),

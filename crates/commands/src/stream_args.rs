@@ -7,7 +7,7 @@ use redpoll_keyspace::{References, StreamId, Trim, TrimTo};
 use redpoll_structures::decimal::{self, I64_TEXT_MAX};
 use smallvec::SmallVec;
 
-use crate::args::Args;
+use crate::args::{Args, before_nul};
 use crate::cx::Cx;
 use crate::error::{
     Error, INTERVAL_END, INTERVAL_START, INVALID_STREAM_ID, LIMIT_WITHOUT_APPROXIMATION, LIMIT_WITHOUT_TRIMMING,
@@ -71,7 +71,7 @@ fn written(text: &[u8]) -> Option<Written> {
     if text.len() > ID_TEXT_MAX {
         return None;
     }
-    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    let text = before_nul(text);
     let Some(dash) = text.iter().position(|byte| *byte == b'-') else { return number(text).map(Written::Ms) };
     let (ms, seq) = (number(&text[..dash])?, &text[dash + 1..]);
     if seq == b"*" {

@@ -14,6 +14,7 @@ use crate::command::{FAST, SKIP_SLOWLOG};
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::registry::Resolved;
+use crate::session::Session;
 use crate::settings::Setting;
 use crate::slow_log;
 
@@ -40,21 +41,16 @@ fn took_long(cx: &Cx<'_, '_>, resolved: &Resolved, args: Args<'_>, nanos: u64) {
     }
     let engine = cx.engine;
     let micros = nanos / 1000;
-    if micros >= slow_micros(engine) && !resolved.has(SKIP_SLOWLOG) {
-        engine.slow_log.add(slow_log::entry(cx, resolved, args, micros), engine.settings.size(Setting::SlowlogMaxLen));
+    if !resolved.has(SKIP_SLOWLOG) {
+        slow_log::note(engine, &cx.session.client, micros, || slow_log::Call::new(resolved, args));
     }
     engine.note_latency(if resolved.has(FAST) { "fast-command" } else { "command" }, micros / 1000);
-}
-
-/// Returns from how many microseconds on a command is slow.
-fn slow_micros(engine: &Engine) -> u64 {
-    u64::try_from(engine.settings.int(Setting::SlowlogLogSlowerThan)).unwrap_or(u64::MAX)
 }
 
 /// What was noted of a command that waits for data.
 #[derive(Debug)]
 pub(crate) struct Unfinished {
-    entry: slow_log::Entry,
+    call: slow_log::Call,
     /// The time it took to find nothing.
     nanos: u64,
 }
@@ -62,17 +58,14 @@ pub(crate) struct Unfinished {
 impl Unfinished {
     /// Takes note of a command that has found nothing.
     #[cold]
-    pub(crate) fn note(cx: &Cx<'_, '_>, resolved: &Resolved, args: Args<'_>, nanos: u64) -> Unfinished {
-        Unfinished { entry: slow_log::entry(cx, resolved, args, 0), nanos }
+    pub(crate) fn note(resolved: &Resolved, args: Args<'_>, nanos: u64) -> Unfinished {
+        Unfinished { call: slow_log::Call::new(resolved, args), nanos }
     }
 
     /// Takes note of the time of serving it. Waiting is no work.
-    pub(crate) fn served(self, engine: &Engine, slot: usize, command: usize, nanos: u64) {
-        engine.stats.went_on(slot, command, nanos);
-        let micros = (self.nanos + nanos) / 1000;
-        if micros >= slow_micros(engine) {
-            engine.slow_log.add(self.entry.ended(engine, micros), engine.settings.size(Setting::SlowlogMaxLen));
-        }
+    pub(crate) fn served(self, engine: &Engine, session: &Session, command: usize, nanos: u64) {
+        engine.stats.went_on(session.slot, command, nanos);
+        slow_log::note(engine, &session.client, (self.nanos + nanos) / 1000, || self.call);
         engine.note_latency("command-unblocking", nanos / 1_000_000);
     }
 }

@@ -197,7 +197,7 @@ impl Hash {
         match self {
             Hash::Table(table) => table.scan(cursor, count, member),
             Hash::VolatileTable(table) => table.table().scan(cursor, count, |found| {
-                if !volatile_table::is_due(found, now) {
+                if !is_due(found.deadline(), now) {
                     member(found);
                 }
             }),
@@ -260,4 +260,10 @@ impl Default for Hash {
     fn default() -> Hash {
         Hash::new()
     }
+}
+
+/// Tells whether a field of this deadline is gone: its time has come.
+#[inline]
+fn is_due(deadline: Option<Millis>, now: Millis) -> bool {
+    deadline.is_some_and(|deadline| deadline <= now)
 }

@@ -92,12 +92,11 @@ pub(super) fn run(suite: &Suite, unit: &str, mode: Mode, subject: &Subject) -> R
             let server = Launch { binary: Some(binary.clone()), args, ..Launch::default() }.start()?;
             finish(against(&mut runner, server.address()).envs([("REPLICATION", "log"), ("RECONNECT", "yes")]))?
         }
-        (Mode::Spawn, Subject::Redis) => {
-            suite.link_server(Path::new(output(Command::new("which").arg("redis-server"))?.trim()))?;
-            finish(runner.args(["--clients", "1"]))?
-        }
-        (Mode::Spawn, Subject::Redpoll(Ours { binary, .. })) => {
-            suite.link_server(binary)?;
+        (Mode::Spawn, _) => {
+            suite.link_server(&match subject {
+                Subject::Redis => PathBuf::from(output(Command::new("which").arg("redis-server"))?.trim()),
+                Subject::Redpoll(Ours { binary, .. }) => binary.clone(),
+            })?;
             finish(runner.args(["--clients", "1"]))?
         }
     };

@@ -5,13 +5,14 @@
 
 use super::check::Denial;
 use super::log::Entry;
-use super::rules::CATEGORIES;
-use super::{Basis, DEFAULT_USER, Refusal, Selector, file, hex, presence};
+use super::rules::{CATEGORIES, is_plain};
+use super::{Basis, DEFAULT_USER, Refusal, Selector, file, presence};
 use crate::args::Args;
 use crate::client_admin::describe_line;
 use crate::command::{ADMIN, Command, Family, LOADING, NOSCRIPT, STALE, cmd, container};
 use crate::command_admin::categories;
 use crate::cx::{Cx, Origin};
+use crate::digest::hex;
 use crate::engine::Engine;
 use crate::error::{Error, wrong_arity};
 use crate::help;
@@ -132,8 +133,7 @@ fn genpass(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let mut bytes = vec![0; digits.div_ceil(2)];
     let system = cx.engine.system.get().ok_or(Error::Text("ERR This store was opened without a source of secrets"))?;
     system.fill(&mut bytes).map_err(|error| Error::from(format!("ERR {error}")))?;
-    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    cx.out.bulk(&text.as_bytes()[..digits]);
+    cx.out.bulk(&hex(&bytes).as_bytes()[..digits]);
     Ok(())
 }
 
@@ -294,10 +294,7 @@ fn at_most(args: Args<'_>, count: usize) -> Result<(), Error> {
 }
 
 pub(super) fn check_name(name: &[u8]) -> Result<(), Error> {
-    if name.iter().any(|byte| *byte == 0 || byte.is_ascii_whitespace() || *byte == 0x0b) {
-        return Err(Error::Text("ERR Usernames can't contain spaces or null characters"));
-    }
-    Ok(())
+    if is_plain(name) { Ok(()) } else { Err(Error::Text("ERR Usernames can't contain spaces or null characters")) }
 }
 
 /// Notes that a session was refused something.

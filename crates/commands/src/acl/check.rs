@@ -132,9 +132,7 @@ impl User {
         self.is_unrestricted()
             || self.rights.read().selectors().any(|selector| selector.allows_channel(channel, is_pattern))
     }
-}
 
-impl User {
     /// Tells whether there is no channel that the user may not hear.
     pub(super) fn may_hear_everything(&self) -> bool {
         self.is_unrestricted() || self.rights.read().selectors().any(|selector| selector.all_channels)

@@ -15,8 +15,10 @@
 
 use redpoll_structures::glob;
 
-use super::{PasswordHash, hash, hex};
+use super::{PasswordHash, hash};
+use crate::args::before_nul;
 use crate::command_admin::categories;
+use crate::digest::hex;
 use crate::engine::Engine;
 use crate::registry::{Registry, Resolved};
 use crate::settings::Setting;
@@ -157,7 +159,7 @@ impl Rights {
             [b"ERR Unmatched parenthesis in acl selector starting at '".as_slice(), first, b"'."].concat()
         };
         for rule in join_selectors(rules).map_err(unmatched)? {
-            let shown = rule.split(|byte| *byte == 0).next().unwrap_or_default();
+            let shown = before_nul(&rule);
             self.apply(basis, &rule).map_err(|reason| {
                 [b"ERR Error in ACL SETUSER modifier '", shown, b"': ", reason.as_bytes()].concat()
             })?;
@@ -440,9 +442,9 @@ fn push<T>(list: &mut Vec<T>, part: T) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Patterns are separated by blanks where they are listed.
-fn is_plain(pattern: &[u8]) -> bool {
-    !pattern.iter().any(|byte| *byte == 0 || byte.is_ascii_whitespace() || *byte == 0x0b)
+/// Names and patterns are separated by blanks where they are listed.
+pub(super) fn is_plain(word: &[u8]) -> bool {
+    !word.iter().any(|byte| *byte == 0 || byte.is_ascii_whitespace() || *byte == 0x0b)
 }
 
 fn read_hash(text: &[u8]) -> Result<PasswordHash, &'static str> {
@@ -474,6 +476,6 @@ pub(super) fn join_selectors<'a>(rules: &[&'a [u8]]) -> Result<Vec<Vec<u8>>, &'a
     }
     match open {
         None => Ok(joined),
-        Some((first, _)) => Err(first.split(|byte| *byte == 0).next().unwrap_or_default()),
+        Some((first, _)) => Err(before_nul(first)),
     }
 }

@@ -7,16 +7,18 @@ use std::sync::atomic::Ordering;
 
 use redpoll_resp::Writer;
 
-use super::{may_debug, reject, run_nested};
+use super::{reject, run_nested};
 use crate::acl::admin;
 use crate::args::Args;
 use crate::command::{DENYOOM, MAY_REPLICATE, NOSCRIPT, NOT_QUEUED, PROTECTED, TRANSACTION, WRITE};
+use crate::config;
 use crate::cx::{Cx, Origin};
 use crate::engine::Engine;
 use crate::error::{
     DEBUG_NOT_ALLOWED, Error, NOT_IN_SCRIPT, OUT_OF_MEMORY, UNKNOWN_IN_SCRIPT, WRITE_IN_READ_ONLY_SCRIPT,
 };
 use crate::registry::Resolved;
+use crate::settings::Setting;
 
 /// What a script may do.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +57,7 @@ fn admit_from_script(cx: &Cx<'_, '_>, resolved: &Resolved, args: Args<'_>, right
         admin::note(cx.engine, cx.session, Origin::Script, &denial);
         return Err(denial.to_script());
     }
-    if resolved.has(PROTECTED) && !may_debug(cx.engine, cx.session) {
+    if resolved.has(PROTECTED) && !config::permits(cx.engine, Setting::EnableDebugCommand, &cx.session.client) {
         return Err(DEBUG_NOT_ALLOWED);
     }
     if rights.read_only && resolved.has(WRITE | MAY_REPLICATE) {

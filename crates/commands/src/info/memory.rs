@@ -107,7 +107,7 @@ pub(super) fn write(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     // `maxmemory` bounds the data set alone.
     lines.add("mem_not_counted_for_evict", measured.overhead());
     lines.add("mem_clients_normal", measured.clients);
-    for name in [
+    lines.zeros(&[
         "mem_replication_backlog",
         "mem_total_replication_buffers",
         "mem_clients_slaves",
@@ -116,7 +116,5 @@ pub(super) fn write(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
         "active_defrag_running",
         "lazyfree_pending_objects",
         "lazyfreed_objects",
-    ] {
-        lines.add(name, 0);
-    }
+    ]);
 }

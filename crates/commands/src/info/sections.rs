@@ -9,11 +9,6 @@ use crate::cx::Cx;
 use crate::exchange::Scope;
 use crate::settings::Setting;
 
-/// Writes fields that are 0 here, since what they count cannot happen.
-fn zeros(lines: &mut Lines, names: &[&str]) {
-    names.iter().for_each(|name| lines.add(name, 0));
-}
-
 pub(super) fn server(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     let engine = cx.engine;
     let uptime = cx.wall_now().saturating_sub(engine.started) / 1000;
@@ -69,7 +64,7 @@ pub(super) fn persistence(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     ] {
         lines.add(name, -1);
     }
-    let never = [
+    lines.zeros(&[
         "loading",
         "async_loading",
         "current_cow_peak",
@@ -89,8 +84,7 @@ pub(super) fn persistence(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
         "aof_last_cow_size",
         "module_fork_in_progress",
         "module_fork_last_cow_size",
-    ];
-    zeros(lines, &never);
+    ]);
 }
 
 pub(super) fn stats(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
@@ -124,7 +118,7 @@ pub(super) fn stats(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.add("tracking_total_items", tracked.items);
     lines.add("tracking_total_prefixes", tracked.prefixes);
     lines.add("total_error_replies", stats.errors().values().sum::<u64>());
-    let never = [
+    lines.zeros(&[
         "total_net_repl_input_bytes",
         "total_net_repl_output_bytes",
         "sync_full",
@@ -148,8 +142,7 @@ pub(super) fn stats(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
         "io_threaded_writes_processed",
         "reply_buffer_shrinks",
         "reply_buffer_expands",
-    ];
-    zeros(lines, &never);
+    ]);
 }
 
 pub(super) fn replication(cx: &mut Cx<'_, '_>, lines: &mut Lines) {

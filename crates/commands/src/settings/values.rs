@@ -11,6 +11,9 @@ use crate::{notifications, output_limit};
 /// Says that a setting of one word was given none or several.
 const WRONG_COUNT: &str = "wrong number of arguments";
 
+/// Says that what may be a number of bytes or a percentage is neither.
+const NO_MEMORY_NOR_PERCENT: &str = "argument must be a memory or percent value";
+
 /// The words that say how to shut down.
 const SHUTDOWN: [&str; 5] = ["default", "save", "nosave", "now", "force"];
 
@@ -53,11 +56,9 @@ pub fn parse(row: &SettingRow, value: &[u8]) -> Result<SettingValue, String> {
             Some(digits) => match decimal::parse_i64(digits) {
                 Some(percent @ 0..=100) => Ok(SettingValue::Number(-percent)),
                 Some(101..) => Err("percentage argument must be less or equal to 100".into()),
-                _ => Err("argument must be a memory or percent value".into()),
+                _ => Err(NO_MEMORY_NOR_PERCENT.into()),
             },
-            None => parse_memory(value)
-                .map(SettingValue::Number)
-                .ok_or_else(|| "argument must be a memory or percent value".to_owned()),
+            None => parse_memory(value).map(SettingValue::Number).ok_or_else(|| NO_MEMORY_NOR_PERCENT.to_owned()),
         },
         SettingKind::Bool => match () {
             () if value.eq_ignore_ascii_case(b"yes") => Ok(SettingValue::Number(1)),
@@ -130,9 +131,9 @@ fn parse_several(kind: Words, words: &[&str]) -> Result<String, String> {
 }
 
 fn parse_save(words: &[&str]) -> Result<String, String> {
-    let is_pair = |pair: &[&str]| matches!((pair[0].parse::<i32>(), pair[1].parse::<i32>()), (Ok(seconds), Ok(changes)) if seconds >= 1 && changes >= 0);
-    let pairs = words.chunks_exact(2);
-    match pairs.remainder().is_empty() && words.chunks_exact(2).all(is_pair) {
+    let is_pair = |[seconds, changes]: &[&str; 2]| matches!((seconds.parse::<i32>(), changes.parse::<i32>()), (Ok(seconds), Ok(changes)) if seconds >= 1 && changes >= 0);
+    let (pairs, rest) = words.as_chunks();
+    match rest.is_empty() && pairs.iter().all(is_pair) {
         true => Ok(words.join(" ")),
         false => Err("Invalid save parameters".into()),
     }

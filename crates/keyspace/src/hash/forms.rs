@@ -3,8 +3,8 @@
 use redpoll_structures::packed::{Item, Packed, Pairs};
 use redpoll_structures::table;
 
-use super::triples::{self, TriplesIter};
-use super::{Hash, Triples, VolatileTable, volatile_table};
+use super::triples::{Triple, TriplesIter};
+use super::{Hash, Triples, VolatileTable, is_due};
 use crate::member_table::{Member, MemberTable, value};
 use crate::{Limits, Millis};
 
@@ -52,7 +52,7 @@ impl Hash {
     /// Tells whether the time of any field has come.
     #[inline]
     pub fn is_due(&self, now: Millis) -> bool {
-        self.soonest().is_some_and(|soonest| soonest <= now)
+        is_due(self.soonest(), now)
     }
 
     /// Tells whether the deadline of any field is after one time and not after another.
@@ -138,7 +138,7 @@ impl Hash {
     }
 
     /// Iterates over all fields, also those whose time has come, with their deadlines.
-    pub fn iter_with_deadlines(&self) -> impl Iterator<Item = triples::Triple<'_>> {
+    pub fn iter_with_deadlines(&self) -> impl Iterator<Item = Triple<'_>> {
         let packed = match self {
             Hash::Packed(packed) => Some(packed.pairs().map(|(field, value)| (field, value, None))),
             _ => None,
@@ -200,10 +200,8 @@ impl<'a> Iterator for HashIter<'a> {
         match &mut self.0 {
             Inner::Packed(pairs) => pairs.next(),
             Inner::Table(members) => members.next().map(pair),
-            Inner::VolatilePacked(triples, now) => triples.find(|triple| !triples::is_due(triple, *now)).map(first_two),
-            Inner::VolatileTable(members, now) => {
-                members.find(|member| !volatile_table::is_due(member, *now)).map(pair)
-            }
+            Inner::VolatilePacked(triples, now) => triples.find(|triple| !is_due(triple.2, *now)).map(first_two),
+            Inner::VolatileTable(members, now) => members.find(|member| !is_due(member.deadline(), *now)).map(pair),
         }
     }
 
@@ -214,10 +212,10 @@ impl<'a> Iterator for HashIter<'a> {
             Inner::Packed(pairs) => pairs.fold(init, fold),
             Inner::Table(members) => members.map(pair).fold(init, fold),
             Inner::VolatilePacked(triples, now) => {
-                triples.filter(|triple| !triples::is_due(triple, now)).map(first_two).fold(init, fold)
+                triples.filter(|triple| !is_due(triple.2, now)).map(first_two).fold(init, fold)
             }
             Inner::VolatileTable(members, now) => {
-                members.filter(|member| !volatile_table::is_due(member, now)).map(pair).fold(init, fold)
+                members.filter(|member| !is_due(member.deadline(), now)).map(pair).fold(init, fold)
             }
         }
     }
@@ -228,6 +226,6 @@ fn pair(member: &Member) -> (Item<'_>, Item<'_>) {
     (Item::Str(member.key()), value(member))
 }
 
-fn first_two<'a>((field, value, _): triples::Triple<'a>) -> (Item<'a>, Item<'a>) {
+fn first_two<'a>((field, value, _): Triple<'a>) -> (Item<'a>, Item<'a>) {
     (field, value)
 }

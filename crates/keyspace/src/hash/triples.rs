@@ -9,6 +9,7 @@
 
 use redpoll_structures::packed::{self, At, Item, Packed};
 
+use super::is_due;
 use crate::Millis;
 
 /// What stands in the place of a deadline where there is none.
@@ -134,7 +135,7 @@ impl Triples {
 
     /// Removes fields whose time has come, at most `max`, and shows each; returns how many.
     pub(crate) fn reap(&mut self, now: Millis, max: usize, gone: &mut impl FnMut(&[u8])) -> usize {
-        let due = self.iter().take(max).take_while(|triple| is_due(triple, now));
+        let due = self.iter().take(max).take_while(|(_, _, deadline)| is_due(*deadline, now));
         let count = due.map(|(field, _, _)| gone(field.text(&mut [0; 20]))).count();
         self.0.remove_range(0, WIDTH * count);
         count
@@ -144,11 +145,6 @@ impl Triples {
     pub(crate) fn iter(&self) -> TriplesIter<'_> {
         TriplesIter(self.0.iter())
     }
-}
-
-/// Tells whether a field's time has come.
-pub(crate) fn is_due((_, _, deadline): &Triple<'_>, now: Millis) -> bool {
-    deadline.is_some_and(|deadline| deadline <= now)
 }
 
 fn deadline(item: Item<'_>) -> Option<Millis> {

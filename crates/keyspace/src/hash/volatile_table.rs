@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use super::is_due;
 use crate::Millis;
 use crate::member_table::{Member, MemberTable};
 
@@ -38,7 +39,7 @@ impl VolatileTable {
     /// Returns a field that is there and whose time has not come.
     #[inline]
     pub(crate) fn find(&self, field: &[u8], now: Millis) -> Option<&Member> {
-        self.table.find(field).filter(|member| !is_due(member, now))
+        self.table.find(field).filter(|member| !is_due(member.deadline(), now))
     }
 
     /// Sets a field, which keeps its deadline if it has one; tells whether it is new.
@@ -108,10 +109,4 @@ impl VolatileTable {
         }
         count
     }
-}
-
-/// Tells whether a field's time has come.
-#[inline]
-pub(crate) fn is_due(member: &Member, now: Millis) -> bool {
-    member.deadline().is_some_and(|deadline| deadline <= now)
 }

@@ -6,7 +6,8 @@
 use super::compare::Rule::{Exact, Floats, Shape, Unordered};
 use super::families::{Row, intact, row};
 
-/// A key that only these commands use: the scores of others are no positions, and what C makes of an infinite one is not defined.
+/// A key of this family. Its commands use no others, whose scores are no positions: what C makes of an infinite one is not defined. Commands of other
+/// families come upon these keys now and then, as upon all.
 macro_rules! map {
     () => {
         "('g0 | 'g1 | '{t}g)"
