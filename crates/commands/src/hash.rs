@@ -156,12 +156,12 @@ fn hmset(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// HRANDFIELD key [count [WITHVALUES]]
 fn hrandfield(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    let engine = cx.engine;
+    let (engine, now) = (cx.engine, cx.now());
     let random = || engine.random();
     if args.len() == 2 {
         cx.db.expire_all_fields(args.at(1));
-        match cx.db.read_as::<Hash>(args.at(1))? {
-            Some(hash) => hash.choose(1, random, |field, _| reply::item(cx.out, field)),
+        match cx.db.read_as::<Hash>(args.at(1))?.filter(|hash| hash.live_len(now) > 0) {
+            Some(hash) => hash.choose(1, now, random, |field, _| reply::item(cx.out, field)),
             None => cx.out.null(),
         }
         return Ok(());
@@ -176,19 +176,19 @@ fn hrandfield(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         return Err(VALUE_OUT_OF_RANGE);
     }
     cx.db.expire_all_fields(args.at(1));
-    let Some(hash) = cx.db.read_as::<Hash>(args.at(1))? else {
+    let Some(hash) = cx.db.read_as::<Hash>(args.at(1))?.filter(|hash| hash.live_len(now) > 0) else {
         cx.out.array(0);
         return Ok(());
     };
     if count < 0 && wanted > CHOICES_MAX {
         return Err(VALUE_OUT_OF_RANGE);
     }
-    let chosen = if count < 0 { wanted } else { wanted.min(hash.len()) };
+    let chosen = if count < 0 { wanted } else { wanted.min(hash.live_len(now)) };
     parts.announce(cx.out, chosen);
     if count < 0 {
-        hash.choose(chosen, random, |field, value| parts.write(cx.out, field, value));
+        hash.choose(chosen, now, random, |field, value| parts.write(cx.out, field, value));
     } else {
-        hash.sample(chosen, random, |field, value| parts.write(cx.out, field, value));
+        hash.sample(chosen, now, random, |field, value| parts.write(cx.out, field, value));
     }
     Ok(())
 }

@@ -208,8 +208,14 @@ impl Hash {
         }
     }
 
-    /// Visits `count` fields chosen at random, each independently of the others; none of an empty hash. All that is due must have been removed.
-    pub fn choose(&self, count: usize, mut random: impl FnMut() -> u64, mut visit: impl FnMut(Item<'_>, Item<'_>)) {
+    /// Visits `count` fields chosen at random, each independently of the others; none of an empty hash. It is a walk if the time of any has come.
+    pub fn choose(
+        &self,
+        count: usize,
+        now: Millis,
+        mut random: impl FnMut() -> u64,
+        mut visit: impl FnMut(Item<'_>, Item<'_>),
+    ) {
         match self {
             Hash::Packed(packed) if count == 1 => {
                 let index = 2 * below(random(), self.len()) as i64;
@@ -217,30 +223,36 @@ impl Hash {
                     visit(packed.item(at), packed.item(packed.next(at).expect("every field has a value")));
                 }
             }
-            Hash::Packed(_) | Hash::VolatilePacked(_) => {
-                let pairs: Vec<_> = self.iter(0).collect();
+            Hash::Table(_) | Hash::VolatileTable(_) if !self.is_due(now) => {
+                let table = self.as_table().expect("it is one");
+                for member in (0..count).filter_map(|_| table.random(random())) {
+                    visit(Item::Str(member.key()), value(member));
+                }
+            }
+            _ => {
+                let pairs: Vec<_> = self.iter(now).collect();
                 let count = if pairs.is_empty() { 0 } else { count };
                 for _ in 0..count {
                     let (field, value) = pairs[below(random(), pairs.len())];
                     visit(field, value);
                 }
             }
-            Hash::Table(_) | Hash::VolatileTable(_) => {
-                let table = self.as_table().expect("it is one");
-                for member in (0..count).filter_map(|_| table.random(random())) {
-                    visit(Item::Str(member.key()), value(member));
-                }
-            }
         }
     }
 
-    /// Visits `count` different fields chosen at random, all of them if there are no more. All that is due must have been removed.
-    pub fn sample(&self, count: usize, mut random: impl FnMut() -> u64, mut visit: impl FnMut(Item<'_>, Item<'_>)) {
-        if let Some(table) = self.as_table() {
+    /// Visits `count` different fields chosen at random, all of them if there are no more. It is a walk if the time of any has come.
+    pub fn sample(
+        &self,
+        count: usize,
+        now: Millis,
+        mut random: impl FnMut() -> u64,
+        mut visit: impl FnMut(Item<'_>, Item<'_>),
+    ) {
+        if let Some(table) = self.as_table().filter(|_| !self.is_due(now)) {
             return table.sample(count, random, |member| visit(Item::Str(member.key()), value(member)));
         }
-        let mut selection = Selection::new(count, self.len());
-        self.iter(0).filter(|_| selection.takes(&mut random)).for_each(|(field, value)| visit(field, value));
+        let mut selection = Selection::new(count, self.live_len(now));
+        self.iter(now).filter(|_| selection.takes(&mut random)).for_each(|(field, value)| visit(field, value));
     }
 
     /// Returns the table, into which a packed hash is turned. The hash must not be volatile.

@@ -45,7 +45,7 @@ impl View<'_> {
     #[inline]
     pub fn expire_all_fields(&mut self, key: &[u8]) {
         let (db, now) = (self.db, self.now);
-        if self.held.shard(key).databases[db].may_expire(now) {
+        if !self.keeps_expired && self.held.shard(key).databases[db].may_expire(now) {
             self.reap(key, |hash, now, gone| {
                 hash.reap(now, usize::MAX, |field| gone.push(field.into()));
             });
@@ -55,11 +55,7 @@ impl View<'_> {
     #[cold]
     fn reap(&mut self, key: &[u8], reap: impl FnOnce(&mut Hash, Millis, &mut Vec<Box<[u8]>>)) {
         let (hash, db, now) = (self.hash(key), self.db, self.now);
-        if !self.keeps_expired {
-            self.expire_if_found(hash, key);
-        } else if self.held.shard(key).databases[db].holds_expired(hash, key, now) {
-            return;
-        }
+        self.expire_if_found(hash, key);
         let shard = self.held.shard(key);
         let database = &mut shard.databases[db];
         let found = database.find_mut(hash, key).and_then(Entry::object_mut);

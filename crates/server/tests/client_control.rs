@@ -144,21 +144,37 @@ fn a_pause_of_writes_lets_scripts_pass_that_only_read() {
 fn nothing_is_removed_during_a_pause() {
     let running = Running::start(&[]);
     let (mut operator, mut reader) = (running.connect(), running.connect());
-    operator.send("MULTI\r\nSET soon 1 PX 1\r\nHSET due f v\r\nPEXPIRE due 1\r\nCLIENT PAUSE 60000 WRITE\r\nEXEC\r\n");
-    operator.expect("+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*4\r\n+OK\r\n:1\r\n:1\r\n+OK\r\n");
+    operator.send("MULTI\r\nSET soon 1 PX 1\r\nHSET due f v\r\nPEXPIRE due 1\r\nHSET half a 1 b 2\r\nHPEXPIRE half 1 FIELDS 1 a\r\nCLIENT PAUSE 60000 WRITE\r\nEXEC\r\n");
+    operator.expect(&format!("+OK\r\n{}*6\r\n+OK\r\n:1\r\n:1\r\n:2\r\n*1\r\n:1\r\n+OK\r\n", "+QUEUED\r\n".repeat(6)));
     eventually("both are gone to the eye", || {
         reader.send("EXISTS soon due\r\n");
         reader.line().trim() == ":0"
     });
+    eventually("a field is gone to the eye", || {
+        reader.send("HEXISTS half a\r\n");
+        reader.line().trim() == ":0"
+    });
+    // Drawing among the fields removes none, as the length tells, which counts what is still there.
+    for (line, drawn) in [
+        ("HRANDFIELD half", "$1\r\nb"),
+        ("HRANDFIELD half -2", "*2\r\n$1\r\nb\r\n$1\r\nb"),
+        ("HRANDFIELD half 5", "*1\r\n$1\r\nb"),
+    ] {
+        reader.call(line, drawn);
+    }
+    reader.call("HRANDFIELD due", "$-1");
+    reader.call("HLEN half", ":2");
     reader.call("GET soon", "$-1");
     reader.call("HGET due f", "$-1");
     reader.call("HGETALL due", "*0");
     reader.call("TTL soon", ":-2");
-    reader.call("DBSIZE", ":2");
+    reader.call("DBSIZE", ":3");
     operator.call("CLIENT UNPAUSE", "+OK");
     reader.call("GET soon", "$-1");
     reader.call("HGET due f", "$-1");
-    reader.call("DBSIZE", ":0");
+    reader.call("HRANDFIELD half", "$1\r\nb");
+    reader.call("HLEN half", ":1");
+    reader.call("DBSIZE", ":1");
 }
 
 #[test]

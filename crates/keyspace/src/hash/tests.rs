@@ -139,7 +139,7 @@ fn samples_have_no_field_twice_and_all_if_there_are_no_more() {
     for (pairs, count) in [(0, 3), (3, 1), (3, 2), (3, 3), (4, 9), (1000, 10), (1000, 400), (1000, 1000), (1000, 2000)]
     {
         let (hash, mut chosen, mut visited) = (of(pairs), BTreeSet::new(), 0);
-        hash.sample(count, numbers(), |field, value| {
+        hash.sample(count, 0, numbers(), |field, value| {
             assert!(hash.get(&field.to_vec(), 0).is_some_and(|held| held.to_vec() == value.to_vec()));
             chosen.insert(field.to_vec());
             visited += 1;
@@ -154,14 +154,32 @@ fn choices_are_fair() {
         for at_once in [1, 5] {
             let (hash, mut counts, mut random) = (of(pairs), BTreeMap::new(), numbers());
             for _ in 0..1000 * pairs / at_once {
-                hash.choose(at_once, &mut random, |field, _| *counts.entry(field.to_vec()).or_insert(0) += 1);
+                hash.choose(at_once, 0, &mut random, |field, _| *counts.entry(field.to_vec()).or_insert(0) += 1);
             }
             assert_eq!(counts.len(), pairs);
             assert!(counts.values().all(|count| (700..1300).contains(count)), "{pairs} {at_once}: {counts:?}");
         }
     }
-    Hash::new().choose(1, numbers(), |_, _| panic!("there is nothing to choose"));
-    Hash::new().choose(2, numbers(), |_, _| panic!("there is nothing to choose"));
+    Hash::new().choose(1, 0, numbers(), |_, _| panic!("there is nothing to choose"));
+    Hash::new().choose(2, 0, numbers(), |_, _| panic!("there is nothing to choose"));
+}
+
+#[test]
+fn what_is_due_is_not_drawn() {
+    for pairs in [4, 1000] {
+        let mut hash = of(pairs);
+        let fields: Vec<Vec<u8>> = hash.iter(0).map(|(field, _)| field.to_vec()).collect();
+        let (due, rest) = fields.split_at(pairs / 2);
+        due.iter().for_each(|field| hash.set_deadline(field, 5, SEED));
+        let (mut chosen, mut sampled) = (BTreeSet::new(), BTreeSet::new());
+        hash.choose(100 * pairs, 5, numbers(), |field, _| _ = chosen.insert(field.to_vec()));
+        hash.sample(pairs, 5, numbers(), |field, _| _ = sampled.insert(field.to_vec()));
+        let expected: BTreeSet<Vec<u8>> = rest.iter().cloned().collect();
+        assert_eq!((&chosen, &sampled, hash.len()), (&expected, &expected, pairs));
+        rest.iter().for_each(|field| hash.set_deadline(field, 4, SEED));
+        hash.choose(1, 5, numbers(), |_, _| panic!("all are due"));
+        hash.sample(1, 5, numbers(), |_, _| panic!("all are due"));
+    }
 }
 
 #[test]
@@ -169,7 +187,7 @@ fn samples_are_fair() {
     for (pairs, wanted) in [(4, 2), (40, 4), (40, 30)] {
         let (hash, mut counts, mut random) = (of(pairs), BTreeMap::new(), numbers());
         for _ in 0..1000 * pairs / wanted {
-            hash.sample(wanted, &mut random, |field, _| *counts.entry(field.to_vec()).or_insert(0) += 1);
+            hash.sample(wanted, 0, &mut random, |field, _| *counts.entry(field.to_vec()).or_insert(0) += 1);
         }
         assert!(counts.values().all(|count| (700..1300).contains(count)), "{wanted} of {pairs}: {counts:?}");
     }
