@@ -145,7 +145,7 @@ fn nothing_is_removed_during_a_pause() {
     let running = Running::start(&[]);
     let (mut operator, mut reader) = (running.connect(), running.connect());
     operator.send("MULTI\r\nSET soon 1 PX 1\r\nHSET due f v\r\nPEXPIRE due 1\r\nHSET half a 1 b 2\r\nHPEXPIRE half 1 FIELDS 1 a\r\nCLIENT PAUSE 60000 WRITE\r\nEXEC\r\n");
-    operator.expect(&format!("+OK\r\n{}*6\r\n+OK\r\n:1\r\n:1\r\n:2\r\n*1\r\n:1\r\n+OK\r\n", "+QUEUED\r\n".repeat(6)));
+    operator.expect(format!("+OK\r\n{}*6\r\n+OK\r\n:1\r\n:1\r\n:2\r\n*1\r\n:1\r\n+OK\r\n", "+QUEUED\r\n".repeat(6)));
     eventually("both are gone to the eye", || {
         reader.send("EXISTS soon due\r\n");
         reader.line().trim() == ":0"
