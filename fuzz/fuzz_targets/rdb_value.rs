@@ -18,7 +18,10 @@ fn contents(object: &Object) -> Vec<Vec<u8>> {
     let mut parts: Vec<Vec<u8>> = match object {
         Object::List(list) => return list.iter().map(Item::to_vec).collect(),
         Object::Set(set) => set.iter().map(Item::to_vec).collect(),
-        Object::Hash(hash) => hash.iter().map(|(field, value)| pair(field, value)).collect(),
+        Object::Hash(hash) => {
+            let timed = |(field, value, deadline)| [pair(field, value), format!(" {deadline:?}").into_bytes()].concat();
+            hash.iter_with_deadlines().map(timed).collect()
+        }
         Object::SortedSet(set) => {
             // A packed zero has no sign, so none is told here.
             set.iter().map(|(member, score)| pair(member, Item::Str(format!("{:?}", score + 0.0).as_bytes()))).collect()

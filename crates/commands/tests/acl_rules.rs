@@ -113,3 +113,12 @@ fn single_rules_are_taken_or_refused_as_redis_does() {
         }
     }
 }
+
+#[test]
+fn what_could_not_be_read_again_is_refused() {
+    let mut target = support::InProcess::new();
+    for rule in ["+select|1 ~*", "(~a) +get)", "(+get ~(a) &b)"] {
+        let reply = call(&mut target, &[b"ACL", b"SETUSER", b"u", rule.as_bytes()]).print();
+        assert_eq!(reply, format!("(error) ERR Error in ACL SETUSER modifier '{rule}': Syntax error"));
+    }
+}

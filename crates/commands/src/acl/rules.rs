@@ -238,6 +238,10 @@ impl Selector {
         let mut selector = Selector::new(basis);
         for rule in rules.split(|byte| *byte == b' ').filter(|rule| !rule.is_empty()) {
             selector.apply(basis, rule)?;
+            // Written out, it would seem to be the end of the selector.
+            if rule.ends_with(b")") {
+                return Err(SYNTAX);
+            }
         }
         Ok(selector)
     }
@@ -318,7 +322,8 @@ impl Selector {
         if resolved.is_subcommand() {
             return Err("Allowing first-arg of a subcommand is not supported");
         }
-        if argument.is_empty() {
+        // Unlike redis-server this takes no blanks: what is written out has to mean the same when it is read.
+        if argument.is_empty() || !is_plain(argument.as_bytes()) {
             return Err(SYNTAX);
         }
         if !resolved.subcommands.is_empty() {

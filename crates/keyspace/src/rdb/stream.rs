@@ -85,7 +85,8 @@ pub(super) fn read(source: &mut Source<'_>, form: Form, to: Target<'_>) -> Optio
         id(source)?;
         (max_deleted, entries_added) = (id(source)?, source.length()?);
     }
-    if max_deleted > last_id || entries_added < len {
+    // XSETID can set the last id behind what was deleted.
+    if entries_added < len {
         return None;
     }
     stream.set_past(last_id, Some(entries_added), Some(max_deleted));
