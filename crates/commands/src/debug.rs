@@ -191,7 +191,7 @@ fn log(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 fn object(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let fast = args.is(3, "FAST");
     let stamping = cx.db.stamping();
-    let entry = cx.db.peek(args.at(2)).ok_or(NO_SUCH_KEY)?;
+    let entry = cx.db.find_even_expired(args.at(2)).ok_or(NO_SUCH_KEY)?;
     let idle = match stamping {
         Stamping::Lru { clock } => lru_idle_seconds(entry.stamp(), clock),
         Stamping::Lfu { .. } => 0,

@@ -7,11 +7,13 @@
 //!
 //! Bookkeeping that must follow a command happens here or in the view, never in a handler.
 
+mod expired;
 mod from_script;
 
+pub use expired::{announce, sweep};
 pub use from_script::{ScriptRights, call_from_script, script_may_run};
 pub use redpoll_keyspace::AHEAD_MAX;
-use redpoll_keyspace::{Effects, Expired, Gate, Held, Millis, ShardIndex, View};
+use redpoll_keyspace::{Effects, Gate, Held, Millis, View};
 use redpoll_resp::Writer;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -27,7 +29,7 @@ use crate::command::{
 };
 use crate::cx::{Cx, Origin};
 use crate::engine::{Engine, Moment};
-use crate::error::{DEBUG_NOT_ALLOWED, Error, NO_AUTH as NOT_LOGGED_IN, OUT_OF_MEMORY, wrong_arity};
+use crate::error::{DEBUG_NOT_ALLOWED, Error, NO_AUTH as NOT_LOGGED_IN, OUT_OF_MEMORY, TOO_FEW_REPLICAS, wrong_arity};
 use crate::journal::Journal;
 use crate::registry::Resolved;
 use crate::session::{ReplyMode, Session};
@@ -213,6 +215,9 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>, origin: Orig
     {
         return refuse(refusal);
     }
+    if flags & WRITE != 0 && engine.lacks_replicas() && origin != Origin::Replay {
+        return refuse(TOO_FEW_REPLICAS);
+    }
     if let Some(kind) = engine.turn.busy()
         && !resolved.has(ALLOW_BUSY)
     {
@@ -281,7 +286,10 @@ fn execute(
     {
         session.log_offset = log.append(&journal);
     }
-    let served = if view.effects.ready.is_empty() { Vec::new() } else { blocking::serve(engine, &mut view) };
+    let mut served = if view.effects.ready.is_empty() { Vec::new() } else { blocking::serve(engine, &mut view) };
+    if !view.effects.overdue.is_empty() {
+        served.append(&mut expired::remove_overdue(engine, &mut view));
+    }
     if view.effects.wants_modified {
         tracking::command_ended(engine, session, &view.effects, resolved);
     }
@@ -359,7 +367,7 @@ pub(crate) fn settle(cx: &mut Cx<'_, '_>, db: usize, args: &[&[u8]]) {
         for expired in std::mem::take(&mut cx.db.effects.expired) {
             cx.journal.record_expired(&expired);
         }
-        if cx.db.effects.dirty > 0 {
+        if cx.journal.take_always() || cx.db.effects.dirty > 0 {
             record(cx.engine, cx.journal, db, args);
         } else {
             cx.journal.settle_unchanged();
@@ -434,34 +442,4 @@ pub fn whole<R>(engine: &Engine, now: Millis, visit: impl FnOnce(&mut View<'_>) 
     let mut gate: Gate<'_> = engine.keyspace.enter();
     let held = gate.lock(std::iter::empty());
     visit(&mut View::new(&engine.keyspace, held, 0, now, engine.stamping(now), Effects::default()))
-}
-
-/// Removes expired keys and fields of one shard, visiting at most `budget` buckets, and logs their removal; returns how many buckets were visited and how
-/// many keys and fields went.
-pub fn sweep(engine: &Engine, shard: ShardIndex, budget: usize, now: Millis) -> (usize, usize) {
-    let (served, visited, removed);
-    {
-        let mut gate = engine.keyspace.enter();
-        let held = gate.lock_shard(shard);
-        let mut view = View::new(&engine.keyspace, held, 0, now, engine.stamping(now), engine.effects());
-        visited = view.sweep(shard, budget);
-        removed = view.effects.expired.iter().map(Expired::count).sum();
-        blocking::log_expired(engine, &mut view.effects);
-        announce(engine, &mut view.effects);
-        served = if view.effects.ready.is_empty() { Vec::new() } else { blocking::serve(engine, &mut view) };
-        announce(engine, &mut view.effects);
-    }
-    blocking::wake(&served);
-    (visited, removed)
-}
-
-/// Tells subscribers and tracking clients what happened to keys outside any command. Called under the locks of the keys.
-pub fn announce(engine: &Engine, effects: &mut Effects) {
-    if !effects.events.is_empty() {
-        notifications::publish(engine, &mut effects.events);
-    }
-    if !effects.modified.is_empty() {
-        tracking::tell(engine, &std::mem::take(&mut effects.modified));
-        effects.told = 0;
-    }
 }

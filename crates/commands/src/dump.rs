@@ -64,9 +64,13 @@ fn restore(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         Value::Object(object) => cx.db.set_object(key, object, expiry),
     }
     options.stamp(cx, key);
-    let mut buf = [0; 20];
-    let deadline = decimal::format_u64(deadline.unwrap_or(0), &mut buf);
-    cx.journal.instead(&[b"RESTORE", key, deadline, payload, b"REPLACE", b"ABSTTL"]);
+    if let Some(deadline) = deadline.filter(|_| !options.absolute) {
+        let mut record = args.0.to_vec();
+        let mut buf = [0; decimal::I64_TEXT_MAX];
+        record[2] = decimal::format_u64(deadline, &mut buf);
+        record.push(b"ABSTTL");
+        cx.journal.instead(&record);
+    }
     cx.db.notify(EventClass::Generic, "restore", key);
     Ok(())
 }

@@ -442,6 +442,12 @@ impl Engine {
         }
     }
 
+    /// Tells whether writes are refused because the settings ask for replicas, of which there are none.
+    #[inline]
+    pub fn lacks_replicas(&self) -> bool {
+        self.settings.int(Setting::MinReplicasToWrite) > 0 && self.settings.int(Setting::MinReplicasMaxLag) > 0
+    }
+
     /// Returns which keyspace events anybody wants.
     #[inline]
     pub fn wanted_events(&self) -> EventClasses {

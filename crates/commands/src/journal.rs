@@ -16,6 +16,8 @@ pub struct Journal {
     ends: Vec<(usize, usize)>,
     /// What the running command wants logged instead of itself.
     instead: Option<Vec<Vec<Vec<u8>>>>,
+    /// The running command is logged even if it changes nothing.
+    always: bool,
 }
 
 impl Journal {
@@ -67,6 +69,16 @@ impl Journal {
     /// Logs nothing for the command that runs: what runs inside it is logged by itself.
     pub fn nothing(&mut self) {
         self.instead.get_or_insert_default();
+    }
+
+    /// Logs the command that runs even if it finds nothing to change.
+    pub fn always(&mut self) {
+        self.always = true;
+    }
+
+    /// Tells whether the command that ran asked to be logged whatever it changed.
+    pub(crate) fn take_always(&mut self) -> bool {
+        std::mem::take(&mut self.always)
     }
 
     /// Forgets what was recorded so far.

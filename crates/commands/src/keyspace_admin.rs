@@ -65,6 +65,7 @@ fn flushall(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     for db in 0..cx.db.databases() {
         cx.db.flush(db);
     }
+    cx.journal.always();
     cx.out.ok();
     Ok(())
 }
@@ -74,6 +75,7 @@ fn flushdb(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     check_flush_mode(args)?;
     let db = cx.db.db();
     cx.db.flush(db);
+    cx.journal.always();
     cx.out.ok();
     Ok(())
 }

@@ -118,6 +118,8 @@ pub struct Effects {
     pub events: Vec<Event>,
     /// What was removed because its time had come, to be logged as deletions before the command itself.
     pub expired: Vec<Expired>,
+    /// Keys that were met expired by who held no lock to remove them, with their databases.
+    pub overdue: Vec<(usize, Box<[u8]>)>,
     /// Keys that somebody waits for and that changed.
     pub ready: ReadyKeys,
     /// Which events to collect.
@@ -154,6 +156,7 @@ impl Effects {
         self.dirty = 0;
         self.events.clear();
         self.expired.clear();
+        self.overdue.clear();
         self.ready.clear();
         self.modified.clear();
         self.told = 0;

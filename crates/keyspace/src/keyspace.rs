@@ -168,7 +168,18 @@ pub enum Held<'g> {
     All(Vec<&'g mut Shard>),
 }
 
-impl Held<'_> {
+impl<'g> Held<'g> {
+    /// Locks the shard of a key for who holds none.
+    ///
+    /// # Panics
+    /// If shards are held already, or not even the gate.
+    pub(crate) fn lock_alone(&self, key: &[u8]) -> Held<'g> {
+        match self {
+            Held::None(shards) => Held::One(shards[Keyspace::shard_of(key) as usize].lock()),
+            _ => panic!("a shard is locked alone by who holds others"),
+        }
+    }
+
     /// Returns the shard of a key.
     ///
     /// # Panics

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use crate::entry::heap_size;
 use crate::object::Typed;
 use crate::view::changed;
-use crate::{Entry, EventClass, Expired, Hash, Millis, Object, ShardIndex, View, WatchFlag, WrongType};
+use crate::{Effects, Entry, EventClass, Expired, Hash, Held, Millis, Object, ShardIndex, View, WatchFlag, WrongType};
 
 /// Most fields that one record of the log removes.
 const FIELDS_PER_RECORD: usize = 1024;
 
-impl View<'_> {
+impl<'g> View<'g> {
     /// Reads a hash to look at these fields, of which those whose time has come are removed.
     #[inline]
     pub fn read_fields(&mut self, key: &[u8], fields: &[&[u8]]) -> Result<Option<&Hash>, WrongType> {
@@ -27,6 +27,12 @@ impl View<'_> {
             None => Ok(None),
             Some(entry) => entry.object().and_then(Hash::of).map(Some).ok_or(WrongType),
         }
+    }
+
+    /// Finds a key as it lies there, be its time over or not, and leaves no trace (DEBUG).
+    pub fn find_even_expired(&mut self, key: &[u8]) -> Option<&Entry> {
+        let (hash, db) = (self.hash(key), self.db);
+        self.held.shard(key).databases[db].find(hash, key)
     }
 
     /// Removes those of these fields whose time has come.
@@ -102,6 +108,26 @@ impl View<'_> {
             return false;
         };
         shard.watches.began(db, key, flag).is_some_and(|began| fields.expires_between(began, now))
+    }
+
+    /// Removes keys that were met expired, or leaves that to who can lock their shards; nothing while expired keys are kept.
+    pub(crate) fn remove_overdue(&mut self, keys: Vec<Box<[u8]>>) {
+        if self.keeps_expired {
+            return;
+        }
+        match self.held {
+            Held::All(_) => keys.iter().for_each(|key| self.expire_if_due(self.hash(key), key)),
+            _ => self.effects.overdue.extend(keys.into_iter().map(|key| (self.db, key))),
+        }
+    }
+
+    /// Opens a view on nothing but the shard of a key, for who holds none and visits one after the other.
+    ///
+    /// # Panics
+    /// If shards are held already.
+    pub fn on_shard_of(&self, db: usize, key: &[u8], effects: Effects) -> View<'g> {
+        let held = self.held.lock_alone(key);
+        View { held, db, effects, keyspace: self.keyspace, now: self.now, stamping: self.stamping, ..*self }
     }
 
     /// Removes expired entries and fields of one shard locked by number, visiting at most `budget` buckets; returns how many it visited.

@@ -16,6 +16,9 @@ const SHARD_BITS: u32 = SHARDS.trailing_zeros();
 /// How many buckets one step of a scan visits at most per wanted element, so that a sparse table cannot hold a caller up.
 const SCAN_BUCKETS_PER_ELEMENT: usize = 10;
 
+/// Most expired keys that one look at many keys removes by the way; the sweep finds the others.
+const OVERDUE_MAX: usize = 1024;
+
 /// How many shards RANDOMKEY tries before it walks them all.
 const RANDOM_TRIES: usize = 64;
 
@@ -92,10 +95,12 @@ impl View<'_> {
     /// Visits some live entries from a cursor on, about `count`, and returns the cursor to go on from; zero begins and zero ends.
     ///
     /// An entry that exists from the first call to the last is visited at least once, whatever is added or removed meanwhile.
-    /// Shards without entries count for nothing, so a database with fewer entries than `count` is scanned in one call.
+    /// Shards without entries count for nothing, so a database with fewer entries than `count` is scanned in one call. Expired entries on the way are
+    /// removed.
     pub fn scan(&mut self, cursor: u64, count: usize, mut visit: impl FnMut(&Entry)) -> u64 {
         let (db, now) = (self.db, self.now);
         let (mut index, mut bucket) = ((cursor & (SHARDS as u64 - 1)) as ShardIndex, cursor >> SHARD_BITS);
+        let mut overdue = Vec::new();
         let (mut seen, mut buckets) = (0, count.saturating_mul(SCAN_BUCKETS_PER_ELEMENT).max(1));
         loop {
             self.held.with_shard(index, |shard| {
@@ -110,6 +115,8 @@ impl View<'_> {
                         seen += 1;
                         if !is_expired(entry, now) {
                             visit(entry);
+                        } else if overdue.len() < OVERDUE_MAX {
+                            overdue.push(entry.key().into());
                         }
                     });
                     if bucket == 0 {
@@ -120,21 +127,35 @@ impl View<'_> {
             if bucket == 0 {
                 index += 1;
             }
-            if index as usize == SHARDS {
-                return 0;
-            }
-            if seen >= count || buckets == 0 {
-                return bucket << SHARD_BITS | u64::from(index);
-            }
+            let next = match index as usize {
+                SHARDS => 0,
+                _ if seen >= count || buckets == 0 => bucket << SHARD_BITS | u64::from(index),
+                _ => continue,
+            };
+            self.remove_overdue(overdue);
+            return next;
         }
     }
 
-    /// Returns the key of a random live entry of the selected database.
-    pub fn random_key(&mut self, mut random: u64) -> Option<Vec<u8>> {
+    /// Returns the key of a random live entry of the selected database. Expired entries on the way are removed.
+    pub fn random_key(&mut self, random: u64) -> Option<Vec<u8>> {
+        let mut overdue = Vec::new();
+        let found = self.draw_key(random, &mut overdue);
+        self.remove_overdue(overdue);
+        found
+    }
+
+    fn draw_key(&mut self, mut random: u64, overdue: &mut Vec<Box<[u8]>>) -> Option<Vec<u8>> {
         let (db, now) = (self.db, self.now);
-        let pick = |table: &Table<Entry>, random| {
-            table.random(random).filter(|entry| !is_expired(entry, now)).map(|entry| entry.key().to_vec())
+        let mut is_live = |entry: &&Entry| {
+            let expired = is_expired(entry, now);
+            if expired && overdue.len() < OVERDUE_MAX {
+                overdue.push(entry.key().into());
+            }
+            !expired
         };
+        let mut pick =
+            |table: &Table<Entry>, random| table.random(random).filter(&mut is_live).map(|entry| entry.key().to_vec());
         for _ in 0..RANDOM_TRIES {
             random = mix(random);
             let index = (random >> 48) as ShardIndex & (SHARDS as ShardIndex - 1);
@@ -146,8 +167,7 @@ impl View<'_> {
         let start = random as usize % SHARDS;
         (0..SHARDS).map(|step| ((start + step) % SHARDS) as ShardIndex).find_map(|index| {
             self.held.with_shard(index, |shard| {
-                let mut live = shard.databases[db].table.iter().filter(|entry| !is_expired(entry, now));
-                live.next().map(|entry| entry.key().to_vec())
+                shard.databases[db].table.iter().find(&mut is_live).map(|entry| entry.key().to_vec())
             })
         })
     }

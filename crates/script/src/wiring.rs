@@ -19,7 +19,7 @@ use redpoll_commands::engine::{
     Engine as Store, Existing as WantedExisting, Function as ListedFunction, Library as ListedLibrary, Loading,
     RestorePolicy, Running, ScriptCall, ScriptName, Scripting,
 };
-use redpoll_commands::error::{Error, NO_SCRIPT, NOT_BUSY, OUT_OF_MEMORY, UNKILLABLE};
+use redpoll_commands::error::{Error, NO_SCRIPT, NOT_BUSY, OUT_OF_MEMORY, TOO_FEW_REPLICAS, UNKILLABLE};
 use redpoll_commands::settings::{Setting, Settings};
 use redpoll_commands::turn::ScriptKind;
 use redpoll_resp::{Protocol as Wire, Writer};
@@ -162,6 +162,9 @@ impl Scripts {
                 && let Some(refusal) = cx.engine.log_health.refusal()
             {
                 return Err(refusal);
+            }
+            if !flags.no_writes && cx.engine.lacks_replicas() {
+                return Err(TOO_FEW_REPLICAS);
             }
             if call.read_only && !flags.no_writes {
                 return Err(Error::Text("ERR Can not execute a script with write flag using *_ro command."));

@@ -15,7 +15,8 @@ use crate::config;
 use crate::cx::{Cx, Origin};
 use crate::engine::Engine;
 use crate::error::{
-    DEBUG_NOT_ALLOWED, Error, NOT_IN_SCRIPT, OUT_OF_MEMORY, UNKNOWN_IN_SCRIPT, WRITE_IN_READ_ONLY_SCRIPT,
+    DEBUG_NOT_ALLOWED, Error, NOT_IN_SCRIPT, OUT_OF_MEMORY, TOO_FEW_REPLICAS, UNKNOWN_IN_SCRIPT,
+    WRITE_IN_READ_ONLY_SCRIPT,
 };
 use crate::registry::Resolved;
 use crate::settings::Setting;
@@ -27,7 +28,7 @@ pub struct ScriptRights {
     pub read_only: bool,
     /// It may use memory although there is none left.
     pub allow_oom: bool,
-    /// It has written already and may finish although the log cannot be written any more, rather than end half-way.
+    /// It has written already and may finish although the log cannot be written any more, or replicas are missing, rather than end half-way.
     pub has_written: bool,
 }
 
@@ -69,6 +70,9 @@ fn admit_from_script(cx: &Cx<'_, '_>, resolved: &Resolved, args: Args<'_>, right
         && let Some(refusal) = cx.engine.log_health.refusal()
     {
         return Err(refusal);
+    }
+    if resolved.has(WRITE) && !rights.has_written && cx.engine.lacks_replicas() {
+        return Err(TOO_FEW_REPLICAS);
     }
     if resolved.has(DENYOOM) && !rights.allow_oom && cx.engine.memory_full.load(Ordering::Relaxed) {
         return Err(OUT_OF_MEMORY);

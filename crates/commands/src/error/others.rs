@@ -7,6 +7,8 @@ texts! {
     NO_REPLICATION = "ERR there is no replication here: this server neither follows another one nor is followed";
     /// FAILOVER.
     NO_REPLICAS = "ERR FAILOVER requires connected replicas.";
+    /// A write while `min-replicas-to-write` asks for replicas.
+    TOO_FEW_REPLICAS = "NOREPLICAS Not enough good replicas to write.";
     /// FAILOVER ABORT.
     NO_FAILOVER = "ERR No failover in progress.";
     /// CLUSTER.

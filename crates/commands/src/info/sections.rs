@@ -148,6 +148,9 @@ pub(super) fn stats(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
 pub(super) fn replication(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.add("role", "master");
     lines.add("connected_slaves", 0);
+    if cx.engine.lacks_replicas() {
+        lines.add("min_slaves_good_slaves", 0);
+    }
     lines.add("master_failover_state", "no-failover");
     lines.add("master_replid", cx.engine.replication_id.read());
     lines.add("master_replid2", "0".repeat(40));

@@ -173,8 +173,8 @@ settings! {
     MaxmemoryClients "maxmemory-clients" SettingKind::MemoryOrPercent, "0", NoEffect, "Bytes all clients together may take; each has limits of its own.";
     MaxmemoryEvictionTenacity "maxmemory-eviction-tenacity" int(0, 100), "10", NoEffect, "How much time eviction may take.";
     MaxmemorySamples "maxmemory-samples" int(1, i32::MAX as i64), "5", NoEffect, "Keys among which eviction chooses.";
-    MinReplicasMaxLag "min-replicas-max-lag" INT, "10", NoEffect, "Seconds by which a replica may be late.";
-    MinReplicasToWrite "min-replicas-to-write" INT, "0", NoEffect, "Replicas without which writes are refused; there are none, so only 0 is taken.";
+    MinReplicasMaxLag "min-replicas-max-lag" INT, "10", Always, "Seconds by which a replica may be late and still count for `min-replicas-to-write`; 0 asks for none.";
+    MinReplicasToWrite "min-replicas-to-write" INT, "0", Always, "Replicas without which writes are refused; there are none, so above 0 nothing can be written.";
     NoAppendfsyncOnRewrite "no-appendfsync-on-rewrite" SettingKind::Bool, "no", NoEffect, "Whether the log is not forced to disk while it is rewritten.";
     OomScoreAdj "oom-score-adj" SettingKind::Choice(&["no", "yes", "relative", "absolute"]), "no", NoEffect, "Whether the system is told whom to end when memory is short.";
     OomScoreAdjValues "oom-score-adj-values" SettingKind::Words(Words::OomScores), "0 200 800", NoEffect, "What it is told.";

@@ -91,9 +91,6 @@ pub fn parse(row: &SettingRow, value: &[u8]) -> Result<SettingValue, String> {
 fn refuse(row: &SettingRow, value: SettingValue) -> Result<SettingValue, String> {
     match (row.setting, &value) {
         (Setting::ClusterEnabled, SettingValue::Number(1)) => Err("cluster mode is not supported".into()),
-        (Setting::MinReplicasToWrite, SettingValue::Number(1..)) => {
-            Err("replication is not supported, so no write would ever be allowed".into())
-        }
         _ => Ok(value),
     }
 }
@@ -242,9 +239,7 @@ mod tests {
 
     #[test]
     fn what_would_promise_too_much_is_refused() {
-        for (name, value) in
-            [("cluster-enabled", "yes"), ("replicaof", "127.0.0.1 6379"), ("min-replicas-to-write", "1")]
-        {
+        for (name, value) in [("cluster-enabled", "yes"), ("replicaof", "127.0.0.1 6379")] {
             assert!(parse(find(name).unwrap(), value.as_bytes()).unwrap_err().contains("not supported"), "{name}");
         }
     }
