@@ -69,6 +69,7 @@ fn help(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
 /// CONFIG RESETSTAT
 fn resetstat(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
     cx.engine.stats.reset();
+    cx.engine.disposal.reset();
     cx.engine.memory_peak.store(0, Ordering::Relaxed);
     cx.db.reset_counters();
     cx.out.ok();

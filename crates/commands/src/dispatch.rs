@@ -35,7 +35,7 @@ use crate::registry::Resolved;
 use crate::session::{ReplyMode, Session};
 use crate::settings::Setting;
 use crate::timing::Unfinished;
-use crate::{config, monitor, notifications, pubsub, scripting, timing, tracking, transaction};
+use crate::{config, disposal, monitor, notifications, pubsub, scripting, timing, tracking, transaction};
 
 /// What a pause of writes holds back.
 const CHANGES: Flags = WRITE | MAY_REPLICATE;
@@ -289,6 +289,9 @@ fn execute(
     let mut served = if view.effects.ready.is_empty() { Vec::new() } else { blocking::serve(engine, &mut view) };
     if !view.effects.overdue.is_empty() {
         served.append(&mut expired::remove_overdue(engine, &mut view));
+    }
+    if !view.effects.waste.is_empty() {
+        disposal::dispose(engine, &mut view.effects);
     }
     if view.effects.wants_modified {
         tracking::command_ended(engine, session, &view.effects, resolved);

@@ -12,6 +12,7 @@ use crate::acl::Users;
 use crate::blocking::Blocking;
 use crate::client::{Arrival, Clients};
 use crate::cx::Cx;
+use crate::disposal::Disposal;
 use crate::error::{Error, log_failing};
 use crate::exchange::Exchange;
 use crate::journal::Journal;
@@ -313,6 +314,8 @@ pub struct Engine {
     pub memory_peak: AtomicU64,
     /// Whether the log can be written.
     pub log_health: LogHealth,
+    /// What is freed in the background.
+    pub disposal: Disposal,
     random: AtomicU64,
 }
 
@@ -378,6 +381,7 @@ impl Engine {
             memory_used: AtomicU64::new(0),
             memory_peak: AtomicU64::new(0),
             log_health: LogHealth::default(),
+            disposal: Disposal::default(),
             random: AtomicU64::new(seed),
         };
         *engine.replication_id.write() = engine.random_id();

@@ -1,6 +1,6 @@
 //! Keys, whatever they hold. Their deadlines are in `expire.rs`, what can be learned about their values in `object.rs`.
 
-use redpoll_keyspace::{EventClass, Kind, Wanted, kind};
+use redpoll_keyspace::{EventClass, Kind, Wanted, Waste, kind};
 use redpoll_resp::Writer;
 use redpoll_structures::glob;
 
@@ -11,6 +11,7 @@ use crate::cx::Cx;
 use crate::error::{DB_INDEX, Error, NO_SUCH_KEY, OUT_OF_INT_RANGE, SAME_OBJECT, SYNTAX};
 use crate::key_spec::{ACCESS, DELETE, INSERT, OW, RM, RO, RW, UPDATE};
 use crate::scan::{self, ScanOptions, Scanned};
+use crate::settings::Setting;
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
@@ -25,7 +26,7 @@ const COMMANDS: &[Command] = &[
     cmd("SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]", scan_keys, READONLY | WHOLE, "2.8.0", "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return back to 0. N is the number of elements inside the collection.", "Iterates over the key names in the database."),
     cmd("TOUCH key [key ...]", touch, READONLY | FAST, "3.2.1", "O(N) where N is the number of keys that will be touched.", "Returns the number of existing keys out of those specified after updating the time they were last accessed.").uses(&[RO]),
     cmd("TYPE key", type_of, READONLY | FAST, "1.0.0", "O(1)", "Determines the type of value stored at a key.").uses(&[RO]),
-    cmd("UNLINK key [key ...]", del, WRITE | FAST, "4.0.0", "O(1) for each key removed regardless of its size. Then the command does O(N) work in a different thread in order to reclaim memory, where N is the number of allocations the deleted objects where composed of.", "Asynchronously deletes one or more keys.").uses(&[RM | DELETE]),
+    cmd("UNLINK key [key ...]", unlink, WRITE | FAST, "4.0.0", "O(1) for each key removed regardless of its size. Then the command does O(N) work in a different thread in order to reclaim memory, where N is the number of allocations the deleted objects where composed of.", "Asynchronously deletes one or more keys.").uses(&[RM | DELETE]),
     cmd("WAIT numreplicas timeout", wait, NOSCRIPT, "3.0.0", "O(1)", "Blocks until the asynchronous replication of all preceding write commands sent by the connection is completed.").categories(&["connection"]),
 ];
 
@@ -68,17 +69,15 @@ fn copy(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// DEL key [key ...], UNLINK key [key ...]
+/// DEL key [key ...]
 fn del(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    let mut removed = 0;
-    for key in args.from(1) {
-        if cx.db.remove(key).is_some() {
-            cx.db.notify(EventClass::Generic, "del", key);
-            removed += 1;
-        }
-    }
-    cx.out.int(removed);
-    Ok(())
+    let free = if cx.engine.settings.is_on(Setting::LazyfreeLazyUserDel) { Free::Later } else { Free::AtOnce };
+    remove_all(cx, args, free)
+}
+
+/// UNLINK key [key ...]
+fn unlink(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    remove_all(cx, args, Free::Later)
 }
 
 /// EXISTS key [key ...]
@@ -225,4 +224,29 @@ fn put_under(cx: &mut Cx<'_, '_>, key: &[u8], new_key: &[u8]) {
     cx.db.insert(new_key, entry);
     cx.db.notify(EventClass::Generic, "rename_from", key);
     cx.db.notify(EventClass::Generic, "rename_to", new_key);
+}
+
+/// When what is removed is freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Free {
+    /// Before the reply.
+    AtOnce,
+    /// In the background, if it takes long.
+    Later,
+}
+
+fn remove_all(cx: &mut Cx<'_, '_>, args: Args<'_>, free: Free) -> Result<(), Error> {
+    let mut removed = 0;
+    for key in args.from(1) {
+        let Some(entry) = cx.db.remove(key) else { continue };
+        if free == Free::Later
+            && let Some(waste) = Waste::of(entry)
+        {
+            cx.engine.disposal.hand_over(waste);
+        }
+        cx.db.notify(EventClass::Generic, "del", key);
+        removed += 1;
+    }
+    cx.out.int(removed);
+    Ok(())
 }

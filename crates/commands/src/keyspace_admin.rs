@@ -61,9 +61,9 @@ fn dbsize(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
 
 /// FLUSHALL [ASYNC | SYNC]
 fn flushall(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    check_flush_mode(args)?;
+    let freed = flush_mode(cx, args)?;
     for db in 0..cx.db.databases() {
-        cx.db.flush(db);
+        flush(cx, db, freed);
     }
     cx.journal.always();
     cx.out.ok();
@@ -72,9 +72,9 @@ fn flushall(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// FLUSHDB [ASYNC | SYNC]
 fn flushdb(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    check_flush_mode(args)?;
+    let freed = flush_mode(cx, args)?;
     let db = cx.db.db();
-    cx.db.flush(db);
+    flush(cx, db, freed);
     cx.journal.always();
     cx.out.ok();
     Ok(())
@@ -218,10 +218,28 @@ fn memory_usage(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_flush_mode(args: Args<'_>) -> Result<(), Error> {
+/// When what is flushed is freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Freed {
+    /// Before the reply.
+    AtOnce,
+    /// In the background.
+    Later,
+}
+
+fn flush_mode(cx: &Cx<'_, '_>, args: Args<'_>) -> Result<Freed, Error> {
     match args.len() {
-        1 => Ok(()),
-        2 if args.is(1, "ASYNC") || args.is(1, "SYNC") => Ok(()),
+        1 if cx.engine.settings.is_on(Setting::LazyfreeLazyUserFlush) => Ok(Freed::Later),
+        1 => Ok(Freed::AtOnce),
+        2 if args.is(1, "ASYNC") => Ok(Freed::Later),
+        2 if args.is(1, "SYNC") => Ok(Freed::AtOnce),
         _ => Err(SYNTAX),
+    }
+}
+
+fn flush(cx: &mut Cx<'_, '_>, db: usize, freed: Freed) {
+    let waste = cx.db.flush(db);
+    if freed == Freed::Later && waste.objects() > 0 {
+        cx.engine.disposal.hand_over(waste);
     }
 }

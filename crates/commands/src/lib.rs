@@ -14,6 +14,7 @@ pub mod command;
 pub mod config_file;
 pub mod cx;
 pub mod dispatch;
+pub mod disposal;
 pub mod engine;
 pub mod error;
 pub mod exchange;

@@ -3,7 +3,7 @@
 //! A handler never talks to the log, to subscribers or to watchers itself: changes made through the view leave their traces here, in the
 //! order they happened, and the dispatcher passes them on while the shards are still locked.
 
-use crate::ReadyKeys;
+use crate::{Cause, ReadyKeys, Waste};
 
 /// Classes of keyspace events, one bit each, with the letters of `notify-keyspace-events`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +120,8 @@ pub struct Effects {
     pub expired: Vec<Expired>,
     /// Keys that were met expired by who held no lock to remove them, with their databases.
     pub overdue: Vec<(usize, Box<[u8]>)>,
+    /// Values that went without anybody asking for it and that take long to free.
+    pub waste: Vec<(Cause, Waste)>,
     /// Keys that somebody waits for and that changed.
     pub ready: ReadyKeys,
     /// Which events to collect.
@@ -157,6 +159,7 @@ impl Effects {
         self.events.clear();
         self.expired.clear();
         self.overdue.clear();
+        self.waste.clear();
         self.ready.clear();
         self.modified.clear();
         self.told = 0;

@@ -36,6 +36,7 @@ mod view_store;
 mod view_text;
 mod view_whole;
 mod wait;
+mod waste;
 mod watch;
 
 pub use ahead::AHEAD_MAX;
@@ -57,6 +58,7 @@ pub use stream::{
 pub use view::{Expiry, View};
 pub use view_whole::Contents;
 pub use wait::{ReadyKeys, Waiter, Wanted};
+pub use waste::{Cause, Waste};
 pub use watch::WatchFlag;
 
 /// A hash function with a seed ([`View::hash_seed`]), for whoever tells members apart by hash on the way to a result.

@@ -15,7 +15,7 @@ use crate::entry;
 use crate::object::Typed;
 use crate::shard::Database;
 use crate::{
-    Change, Effects, Entry, EventClass, Expired, Held, Keyspace, Kind, Millis, Object, Shard, Stamping, Text,
+    Cause, Change, Effects, Entry, EventClass, Held, Keyspace, Kind, Millis, Object, Shard, Stamping, Text, Waste,
     WatchFlag, WrongType,
 };
 use std::sync::Arc;
@@ -344,7 +344,8 @@ impl<'g> View<'g> {
     pub fn insert(&mut self, key: &[u8], entry: Entry) {
         let expiry = entry.deadline().map_or(Expiry::Clear, Expiry::At);
         let hash = self.hash(key);
-        self.take(hash, key);
+        let replaced = self.take(hash, key).and_then(Waste::of);
+        self.effects.waste.extend(replaced.map(|waste| (Cause::Overwritten, waste)));
         let entry = if entry.key() == key { entry } else { entry.with_key(key) };
         self.put(key, expiry, |_| Some(entry));
     }
@@ -393,6 +394,7 @@ impl<'g> View<'g> {
         let database = &mut shard.databases[db];
         if let Some(entry) = database.find_mut(hash, key) {
             let (before, had, had_soonest) = (entry::heap_size(entry), entry.deadline(), entry::soonest_field(entry));
+            self.effects.waste.extend(Waste::replaced(entry).map(|waste| (Cause::Overwritten, waste)));
             make(Some(entry));
             let deadline = match expiry {
                 Expiry::Keep => had,
@@ -451,22 +453,6 @@ impl<'g> View<'g> {
         if self.held.shard(key).databases[db].may_expire(now) {
             self.expire_if_found(hash, key);
         }
-    }
-
-    #[cold]
-    pub(crate) fn expire_if_found(&mut self, hash: u64, key: &[u8]) {
-        let (db, now) = (self.db, self.now);
-        if !self.held.shard(key).databases[db].holds_expired(hash, key, now) {
-            return;
-        }
-        self.take(hash, key);
-        let shard = self.held.shard(key);
-        shard.counters.expired += 1;
-        shard.watches.expired(db, key);
-        shard.signal(db, hash, key, &mut self.effects);
-        self.effects.note_modified(key);
-        self.effects.expired.push(Expired::key(db, key));
-        self.effects.notify(EventClass::Expired, "expired", db, key);
     }
 }
 

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use crate::entry::heap_size;
 use crate::object::Typed;
 use crate::view::changed;
-use crate::{Effects, Entry, EventClass, Expired, Hash, Held, Millis, Object, ShardIndex, View, WatchFlag, WrongType};
+use crate::{
+    Cause, Effects, Entry, EventClass, Expired, Hash, Held, Millis, Object, ShardIndex, View, Waste, WatchFlag,
+    WrongType,
+};
 
 /// Most fields that one record of the log removes.
 const FIELDS_PER_RECORD: usize = 1024;
@@ -27,6 +30,23 @@ impl<'g> View<'g> {
             None => Ok(None),
             Some(entry) => entry.object().and_then(Hash::of).map(Some).ok_or(WrongType),
         }
+    }
+
+    #[cold]
+    pub(crate) fn expire_if_found(&mut self, hash: u64, key: &[u8]) {
+        let (db, now) = (self.db, self.now);
+        if !self.held.shard(key).databases[db].holds_expired(hash, key, now) {
+            return;
+        }
+        let waste = self.take(hash, key).and_then(Waste::of);
+        self.effects.waste.extend(waste.map(|waste| (Cause::Expired, waste)));
+        let shard = self.held.shard(key);
+        shard.counters.expired += 1;
+        shard.watches.expired(db, key);
+        shard.signal(db, hash, key, &mut self.effects);
+        self.effects.note_modified(key);
+        self.effects.expired.push(Expired::key(db, key));
+        self.effects.notify(EventClass::Expired, "expired", db, key);
     }
 
     /// Finds a key as it lies there, be its time over or not, and leaves no trace (DEBUG).
@@ -159,6 +179,7 @@ impl<'g> View<'g> {
             for entry in swept.expired {
                 self.effects.notify(EventClass::Expired, "expired", db, entry.key());
                 self.effects.expired.push(Expired::key(db, entry.key()));
+                self.effects.waste.extend(Waste::of(entry).map(|waste| (Cause::Expired, waste)));
             }
             for hash in swept.hashes {
                 self.note_fields_gone(db, &hash.key, hash.fields);

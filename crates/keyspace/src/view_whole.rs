@@ -8,7 +8,7 @@ use redpoll_structures::table::Table;
 use crate::entry::is_expired;
 use crate::shard::Database;
 use crate::watch::Standing;
-use crate::{Counters, Entry, SHARDS, ShardIndex, View};
+use crate::{Counters, Entry, SHARDS, ShardIndex, View, Waste};
 
 /// Bits of a scan cursor that name the shard.
 const SHARD_BITS: u32 = SHARDS.trailing_zeros();
@@ -172,26 +172,28 @@ impl View<'_> {
         })
     }
 
-    /// Removes all entries of a database and returns their number; watchers of existing keys are told.
-    pub fn flush(&mut self, db: usize) -> usize {
+    /// Removes all entries of a database and returns them to be freed; watchers of existing keys are told.
+    pub fn flush(&mut self, db: usize) -> Waste {
         let (keyspace, now, effects) = (self.keyspace, self.now, &mut self.effects);
-        let mut removed = 0;
+        let mut tables = Vec::new();
         for index in 0..SHARDS as ShardIndex {
-            let gone = self.held.with_shard(index, |shard| {
+            self.held.with_shard(index, |shard| {
                 let database = &shard.databases[db];
                 shard.watches.replaced(db, |key| (database.standing(keyspace.hash(key), key, now), Standing::Missing));
                 let gone = shard.databases[db].take();
                 shard.signal_all(db, keyspace, effects);
                 if !gone.table.is_empty() {
-                    shard.used -= gone.bytes();
+                    // Counting what is gone visits every entry, which is only needed if something is left.
+                    let nothing_left = shard.databases.iter().all(|database| database.table.is_empty());
+                    shard.used = if nothing_left { 0 } else { shard.used - gone.bytes() };
+                    tables.push(gone);
                 }
-                gone
             });
-            removed += gone.table.len();
         }
-        effects.dirty += removed as u64;
+        let waste = Waste::databases(tables);
+        effects.dirty += waste.objects() as u64;
         effects.flushed = true;
-        removed
+        waste
     }
 
     /// Exchanges the contents of two databases; watchers of keys that exist in either are told.

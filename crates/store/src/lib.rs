@@ -23,6 +23,7 @@ mod clock;
 mod config;
 mod config_file;
 mod connection;
+mod disposer;
 mod error;
 mod host;
 mod housekeeper;

@@ -9,6 +9,7 @@ use redpoll_commands::registry::Registry;
 use redpoll_commands::settings::Setting;
 use redpoll_resp::Value;
 
+use crate::disposer::Disposer;
 use crate::host::StoreHost;
 use crate::housekeeper::Housekeeper;
 use crate::log::{SharedLog, StoreLog};
@@ -58,6 +59,8 @@ impl Store {
             .set(redpoll_script::scripting(&engine.settings))
             .ok()
             .expect("a new engine has no scripts yet");
+        let disposer = Disposer::start().map_err(|error| Error::System(error.to_string()))?;
+        engine.disposal.background.set(Box::new(disposer)).ok().expect("a new engine has no thread yet");
         engine.system.set(Box::new(Machine)).ok().expect("a new engine has no system yet");
         if let Some(file) = config.file {
             engine.config_file.set(file).expect("a new engine has no configuration file yet");

@@ -8,7 +8,7 @@ use redpoll_keyspace::{Effects, Expired, Millis, ShardIndex, View};
 
 use crate::client::Client;
 use crate::engine::Engine;
-use crate::{blocking, notifications, tracking};
+use crate::{blocking, disposal, notifications, tracking};
 
 /// Removes expired keys and fields of one shard, visiting at most `budget` buckets, and logs their removal; returns how many buckets were visited and how
 /// many keys and fields went.
@@ -45,6 +45,7 @@ fn settle_expired(engine: &Engine, view: &mut View<'_>) -> Vec<Arc<Client>> {
     announce(engine, &mut view.effects);
     let served = if view.effects.ready.is_empty() { Vec::new() } else { blocking::serve(engine, view) };
     announce(engine, &mut view.effects);
+    disposal::dispose(engine, &mut view.effects);
     served
 }
 

@@ -114,7 +114,7 @@ pub(super) fn write(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
         "mem_cluster_links",
         "mem_aof_buffer",
         "active_defrag_running",
-        "lazyfree_pending_objects",
-        "lazyfreed_objects",
     ]);
+    lines.add("lazyfree_pending_objects", cx.engine.disposal.pending());
+    lines.add("lazyfreed_objects", cx.engine.disposal.freed());
 }

@@ -162,10 +162,10 @@ settings! {
     LatencyMonitorThreshold "latency-monitor-threshold" SIZE, "0", Always, "Milliseconds from which what takes long is remembered (LATENCY); 0 for never.";
     LatencyTrackingInfoPercentiles "latency-tracking-info-percentiles" SettingKind::Words(Words::Percentiles), "50 99 99.9", Always, "Percentiles that INFO latencystats shows.";
     LazyfreeLazyEviction "lazyfree-lazy-eviction" SettingKind::Bool, "no", NoEffect, "Whether what is evicted is freed in the background.";
-    LazyfreeLazyExpire "lazyfree-lazy-expire" SettingKind::Bool, "no", NoEffect, "Whether what expired is freed in the background.";
-    LazyfreeLazyServerDel "lazyfree-lazy-server-del" SettingKind::Bool, "no", NoEffect, "Whether what is overwritten is freed in the background.";
-    LazyfreeLazyUserDel "lazyfree-lazy-user-del" SettingKind::Bool, "no", NoEffect, "Whether DEL frees in the background.";
-    LazyfreeLazyUserFlush "lazyfree-lazy-user-flush" SettingKind::Bool, "no", NoEffect, "Whether FLUSHALL frees in the background.";
+    LazyfreeLazyExpire "lazyfree-lazy-expire" SettingKind::Bool, "no", Always, "Whether what expired is freed in the background, if that takes long.";
+    LazyfreeLazyServerDel "lazyfree-lazy-server-del" SettingKind::Bool, "no", Always, "Whether what is overwritten is freed in the background, if that takes long.";
+    LazyfreeLazyUserDel "lazyfree-lazy-user-del" SettingKind::Bool, "no", Always, "Whether DEL frees in the background, as UNLINK does, what takes long to free.";
+    LazyfreeLazyUserFlush "lazyfree-lazy-user-flush" SettingKind::Bool, "no", Always, "Whether FLUSHALL and FLUSHDB free in the background without being told ASYNC.";
     Logfile "logfile" SettingKind::Text, "", AtStart, "File of the program's log; empty for standard output, or standard error of `redpoll serve`.";
     Loglevel "loglevel" SettingKind::Choice(&["debug", "verbose", "notice", "warning"]), "notice", Always, "How much the program's log says; a change holds from the next start.";
     Masterauth "masterauth" SettingKind::Text, "", NoEffect, "Password for a master; there are no replicas.";
