@@ -96,6 +96,7 @@ pub(crate) fn dispose(engine: &Engine, effects: &mut Effects) {
 mod tests {
     use super::*;
     use redpoll_keyspace::{Entry, Limits, Object, Set};
+    use redpoll_structures::packed::Item;
 
     /// Keeps burdens until there are too many.
     struct Shelf(parking_lot::Mutex<Vec<Burden>>, usize);
@@ -114,7 +115,7 @@ mod tests {
     fn waste() -> Waste {
         let mut set = Set::new();
         for member in 0..1000 {
-            set.add(format!("member {member}").as_bytes(), &Limits::default(), 1);
+            set.insert(Item::Str(format!("member {member}").as_bytes()), &Limits::default(), 1);
         }
         Waste::of(Entry::new_object(b"key", Object::Set(set))).expect("it is big")
     }

@@ -90,11 +90,12 @@ fn stream_effort(stream: &Stream) -> usize {
 mod tests {
     use super::*;
     use crate::{Limits, Typed};
+    use redpoll_structures::packed::Item;
 
     fn set_of(members: usize) -> Object {
         let mut set = Set::new();
         for member in 0..members {
-            set.add(format!("member {member}").as_bytes(), &Limits::default(), 1);
+            set.insert(Item::Str(format!("member {member}").as_bytes()), &Limits::default(), 1);
         }
         set.into_object()
     }

@@ -37,12 +37,12 @@ fn threads_end_with_the_last_handle_or_connection() {
     let dir = Scratch::new().unwrap();
     assert_eq!(store_threads(), [""; 0]);
     let store = support::in_directory(&dir);
-    await_threads(&["redpoll-houseke", "redpoll-log"]);
+    await_threads(&["redpoll-dispose", "redpoll-houseke", "redpoll-log"]);
 
     let other = store.clone();
     let mut connection = store.connect();
     drop(store);
-    await_threads(&["redpoll-houseke", "redpoll-log"]);
+    await_threads(&["redpoll-dispose", "redpoll-houseke", "redpoll-log"]);
     assert_eq!(other.get("key").unwrap(), None);
     drop(other);
     // A connection is as good as a handle: keys nobody asks for still expire.
@@ -52,7 +52,7 @@ fn threads_end_with_the_last_handle_or_connection() {
         assert!(started.elapsed() < PATIENCE, "nobody removes what has expired");
         std::thread::yield_now();
     }
-    await_threads(&["redpoll-houseke", "redpoll-log"]);
+    await_threads(&["redpoll-dispose", "redpoll-houseke", "redpoll-log"]);
     support::succeed(&mut connection, "SET key value");
     drop(connection);
     await_threads(&[]);
