@@ -67,6 +67,8 @@ flags! {
     TRANSACTION = 26, "";
     /// Takes effect at once inside MULTI instead of being queued (EXEC, DISCARD, …).
     NOT_QUEUED = 27, "";
+    /// Runs a script or function, which may take for ever.
+    RUNS_SCRIPT = 28, "";
     /// Refused unless the settings allow it (DEBUG).
     PROTECTED = 30, "";
 }

@@ -24,15 +24,15 @@ use crate::args::Args;
 use crate::blocking;
 use crate::client::Client;
 use crate::command::{
-    ADMIN, ALLOW_BUSY, DENYOOM, EXCLUSIVE, Flags, Keys, MAY_REPLICATE, NO_AUTH, NOT_QUEUED, PROTECTED, SKIP_MONITOR,
-    TRANSACTION, WHOLE, WRITE,
+    ADMIN, ALLOW_BUSY, DENYOOM, EXCLUSIVE, Flags, Keys, MAY_REPLICATE, NO_AUTH, NOT_QUEUED, PROTECTED, RUNS_SCRIPT,
+    SKIP_MONITOR, TRANSACTION, WHOLE, WRITE,
 };
 use crate::cx::{Cx, Origin};
 use crate::engine::{Engine, Moment};
 use crate::error::{DEBUG_NOT_ALLOWED, Error, NO_AUTH as NOT_LOGGED_IN, OUT_OF_MEMORY, TOO_FEW_REPLICAS, wrong_arity};
 use crate::journal::Journal;
 use crate::registry::Resolved;
-use crate::session::{ReplyMode, Session};
+use crate::session::{Place, ReplyMode, Session};
 use crate::settings::Setting;
 use crate::timing::Unfinished;
 use crate::{config, disposal, monitor, notifications, pubsub, scripting, timing, tracking, transaction};
@@ -48,6 +48,8 @@ pub enum Outcome {
     Done,
     /// CLIENT PAUSE holds it back until this time: nothing happened, call again then.
     Paused(Millis),
+    /// It runs a script, for which the session is in the wrong [place](crate::session::Place): nothing happened, call again in another.
+    Apart,
     /// It waits for data: [`crate::blocking::resume`] writes the reply in the end, and nothing else may be called before.
     Blocked,
 }
@@ -120,7 +122,8 @@ fn serve(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Write
             reject(engine, &error, out);
         }
         Ok(resolved) => {
-            let changes = transaction::flags(session, resolved) & CHANGES != 0;
+            let flags = transaction::flags(session, resolved);
+            let changes = flags & CHANGES != 0;
             if let Some(until) = engine.pause.holds(changes, call.now)
                 && is_held_back(engine, session, resolved, args, call)
             {
@@ -130,6 +133,8 @@ fn serve(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Write
             session.client.last_command.store(resolved.id, Ordering::Relaxed);
             if session.transaction.is_some() && !resolved.has(NOT_QUEUED) {
                 transaction::queue(session, resolved, args, out);
+            } else if flags & RUNS_SCRIPT != 0 && matches!(session.place, Place::Shared) {
+                return Outcome::Apart;
             } else {
                 let served = execute(engine, session, resolved, args, out, call);
                 blocking::wake(&served);

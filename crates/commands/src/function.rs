@@ -10,8 +10,8 @@ use redpoll_structures::glob;
 
 use crate::args::Args;
 use crate::command::{
-    ALLOW_BUSY, Command, DENYOOM, EXCLUSIVE, Family, Keys, LOADING, MAY_REPLICATE, NOSCRIPT, READONLY, SKIP_MONITOR,
-    STALE, WRITE, cmd, container,
+    ALLOW_BUSY, Command, DENYOOM, EXCLUSIVE, Family, Keys, LOADING, MAY_REPLICATE, NOSCRIPT, READONLY, RUNS_SCRIPT,
+    SKIP_MONITOR, STALE, WRITE, cmd, container,
 };
 use crate::cx::{Cx, Origin};
 use crate::engine::{Existing, Library, Loading, RestorePolicy, ScriptName, Scripting};
@@ -21,8 +21,8 @@ use crate::scripting::{Rights, run, scripting};
 use crate::turn::ScriptKind;
 use crate::{function_payload, help};
 
-const CALLS: u32 = NOSCRIPT | STALE | SKIP_MONITOR | MAY_REPLICATE | EXCLUSIVE;
-const CALLS_READ_ONLY: u32 = NOSCRIPT | READONLY | STALE | SKIP_MONITOR | EXCLUSIVE;
+const CALLS: u32 = NOSCRIPT | STALE | SKIP_MONITOR | MAY_REPLICATE | EXCLUSIVE | RUNS_SCRIPT;
+const CALLS_READ_ONLY: u32 = NOSCRIPT | READONLY | STALE | SKIP_MONITOR | EXCLUSIVE | RUNS_SCRIPT;
 const CHANGES: u32 = WRITE | NOSCRIPT | EXCLUSIVE;
 const KEYS: Keys = Keys::Counted { destination: 0, count: 2 };
 

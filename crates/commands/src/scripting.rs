@@ -5,8 +5,8 @@
 
 use crate::args::Args;
 use crate::command::{
-    ALLOW_BUSY, Command, EXCLUSIVE, Family, Keys, LOADING, MAY_REPLICATE, NOSCRIPT, READONLY, SKIP_MONITOR, STALE, cmd,
-    container,
+    ALLOW_BUSY, Command, EXCLUSIVE, Family, Keys, LOADING, MAY_REPLICATE, NOSCRIPT, READONLY, RUNS_SCRIPT,
+    SKIP_MONITOR, STALE, cmd, container,
 };
 use crate::cx::Cx;
 use crate::engine::{Engine, ScriptCall, ScriptName, Scripting};
@@ -16,8 +16,8 @@ use crate::registry::Resolved;
 use crate::turn::ScriptKind;
 use crate::{help, monitor};
 
-const RUNS: u32 = NOSCRIPT | STALE | SKIP_MONITOR | MAY_REPLICATE | EXCLUSIVE;
-const RUNS_READ_ONLY: u32 = NOSCRIPT | READONLY | STALE | SKIP_MONITOR | EXCLUSIVE;
+const RUNS: u32 = NOSCRIPT | STALE | SKIP_MONITOR | MAY_REPLICATE | EXCLUSIVE | RUNS_SCRIPT;
+const RUNS_READ_ONLY: u32 = NOSCRIPT | READONLY | STALE | SKIP_MONITOR | EXCLUSIVE | RUNS_SCRIPT;
 const KEYS: Keys = Keys::Counted { destination: 0, count: 2 };
 
 #[rustfmt::skip]

@@ -55,6 +55,34 @@ pub enum ReplyMode {
     Skip,
 }
 
+/// Where a session's commands run, which matters for scripts: they may keep a thread for ever.
+#[derive(Clone, Default)]
+pub enum Place {
+    /// On a thread of its own.
+    #[default]
+    Own,
+    /// On a thread that serves others too: no script is run here, but [`Outcome::Apart`](crate::dispatch::Outcome::Apart) returned.
+    Shared,
+    /// On a thread that others can do without, once this has been told that a script runs too long.
+    Relieved(Arc<dyn Relief>),
+}
+
+/// Takes over what else a thread has to do.
+pub trait Relief: Send + Sync {
+    /// Does so from now on, if it has not begun to yet. Called by a script that has run too long, from within.
+    fn relieve(&self);
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Place::Own => "Own",
+            Place::Shared => "Shared",
+            Place::Relieved(_) => "Relieved",
+        })
+    }
+}
+
 /// One client's state.
 #[derive(Debug)]
 pub struct Session {
@@ -76,6 +104,8 @@ pub struct Session {
     pub no_touch: bool,
     /// Which slot of the statistics it counts in.
     pub slot: usize,
+    /// Where its commands run.
+    pub place: Place,
     /// Offset in the log up to which its own changes reach; replies under `appendfsync always` wait for it.
     pub log_offset: u64,
     /// A command waits for data: nothing else runs before [`crate::blocking::resume`] has written its reply.
@@ -102,6 +132,7 @@ impl Session {
             closing: false,
             no_touch: false,
             slot,
+            place: Place::Own,
             log_offset: 0,
             blocked: false,
             transaction: None,

@@ -20,6 +20,7 @@ use redpoll_commands::engine::{
     RestorePolicy, Running, ScriptCall, ScriptName, Scripting,
 };
 use redpoll_commands::error::{Error, NO_SCRIPT, NOT_BUSY, OUT_OF_MEMORY, TOO_FEW_REPLICAS, UNKILLABLE};
+use redpoll_commands::session::Place;
 use redpoll_commands::settings::{Setting, Settings};
 use redpoll_commands::turn::ScriptKind;
 use redpoll_resp::{Protocol as Wire, Writer};
@@ -388,6 +389,9 @@ impl<'r> Caller<'r, '_, '_, '_> {
             let command = self.call.command.iter().map(|arg| arg.to_vec()).collect();
             *details = Some(Running { name: self.name.to_vec(), command, started: self.started });
             self.cx.engine.turn.declare_busy(self.kind);
+            if let Place::Relieved(relief) = &self.cx.session.place {
+                relief.relieve();
+            }
             tracing::warn!(name = %String::from_utf8_lossy(self.name), "a script runs longer than busy-reply-threshold");
         }
     }

@@ -17,13 +17,14 @@ use redpoll_store::commands::blocking::{self, Resumed};
 use redpoll_store::commands::client::{Arrival, Client, Transport, Waker};
 use redpoll_store::commands::dispatch::{AHEAD_MAX, Outcome, dispatch};
 use redpoll_store::commands::output_limit::OutputClass;
-use redpoll_store::commands::session::Session;
+use redpoll_store::commands::session::{Place, Relief, Session};
 use redpoll_store::commands::settings::Setting;
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
+use crate::apart::Apart;
 use crate::stream::Stream;
 
 /// Bytes read at a time.
@@ -48,13 +49,15 @@ thread_local! {
 }
 
 /// What a look at the received bytes led to.
-enum Progress {
+pub(crate) enum Progress {
     /// All complete commands are done.
     Idle,
     /// Replies are waiting; send them and go on.
     Flush,
     /// CLIENT PAUSE holds the next command back for so long.
     Paused(Duration),
+    /// The next command runs a script, which is not done here.
+    Apart,
     /// A command waits for data, and what was sent behind it for the reply.
     Blocked,
     /// The connection is to be closed after the replies.
@@ -74,10 +77,12 @@ pub(crate) struct Connection {
     woken: Arc<Notify>,
     /// What the client sent was no request: it is told so before the connection goes.
     lingers: bool,
+    /// Where scripts are run.
+    apart: Apart,
 }
 
 impl Connection {
-    pub(crate) fn new(store: Store, stream: Stream, slot: usize) -> Connection {
+    pub(crate) fn new(store: Store, stream: Stream, slot: usize, apart: Apart) -> Box<Connection> {
         let text = |address: io::Result<std::net::SocketAddr>| address.map_or_else(|_| "?:0".into(), |a| a.to_string());
         let engine = store.engine();
         let mut session = engine.session(Arrival {
@@ -87,21 +92,23 @@ impl Connection {
             descriptor: stream.socket().as_raw_fd(),
         });
         session.slot = slot;
+        session.place = Place::Shared;
         let woken = Arc::new(Notify::new());
         let wake = Arc::clone(&woken);
         session.client.set_waker(Waker(Box::new(move || wake.notify_one())));
         stream.socket().set_nodelay(true).ok();
         keep_alive(stream.socket(), engine.settings.int(Setting::TcpKeepalive));
         let (parser, out) = (RequestParser::new(), Writer::new(Protocol::Resp2));
-        Connection { store, stream, session, parser, rest: Vec::new(), out, woken, lingers: false }
+        Box::new(Connection { store, stream, session, parser, rest: Vec::new(), out, woken, lingers: false, apart })
     }
 
     /// Serves the connection until either side ends it.
-    pub(crate) async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+    pub(crate) async fn run(mut self: Box<Self>, mut stopped: watch::Receiver<bool>) {
         let mut progress = Progress::Idle;
         let mut sent;
         while {
-            sent = self.send_or_die().await;
+            // Replies in front of a script's are sent with them.
+            sent = matches!(progress, Progress::Apart) || self.send_or_die().await;
             sent
         } {
             if matches!(progress, Progress::Close) || self.session.client.is_killed() {
@@ -110,6 +117,12 @@ impl Connection {
             let woken = Arc::clone(&self.woken);
             progress = match progress {
                 Progress::Flush => self.process_rest(),
+                Progress::Apart => {
+                    let apart = self.apart.clone();
+                    let Some(after) = apart.run(self).await else { return };
+                    self = after.connection;
+                    after.progress
+                }
                 Progress::Paused(time) => {
                     let held = self.store.engine().pause.hold_back();
                     tokio::select! {
@@ -233,7 +246,9 @@ impl Connection {
                     }
                     Poll::Ready(Ok(())) => {
                         let progress = self.process_received(buf.filled());
-                        self.send_now(task);
+                        if !matches!(progress, Progress::Apart) {
+                            self.send_now(task);
+                        }
                         Poll::Ready(Ok(progress))
                     }
                 }
@@ -268,6 +283,14 @@ impl Connection {
         }
         let (progress, used) = self.process(received);
         self.keep(&received[used..], progress)
+    }
+
+    /// Runs the complete commands that were received, scripts too: on a thread that others can do without.
+    pub(crate) fn process_apart(&mut self, relief: Arc<dyn Relief>) -> Progress {
+        self.session.place = Place::Relieved(relief);
+        let progress = self.process_rest();
+        self.session.place = Place::Shared;
+        progress
     }
 
     fn process_rest(&mut self) -> Progress {
@@ -331,6 +354,7 @@ impl Connection {
                             used += consumed;
                             collect_mail(&self.session.client, &mut self.out);
                         }
+                        Outcome::Apart => return (Progress::Apart, used),
                         Outcome::Blocked => return (Progress::Blocked, used + consumed),
                         Outcome::Paused(until) => {
                             return (

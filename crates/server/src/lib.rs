@@ -5,12 +5,13 @@
 //!               └ connection task: read ► parse ► dispatch ► … ► one write per read
 //! ```
 //!
-//! A connection lives on one worker. What it reads goes into a buffer the worker owns, so ten thousand idle clients cost no buffers; only the
+//! A connection lives on one worker, which leaves its runtime to run scripts (`apart.rs`). What it reads goes into a buffer the worker owns, so ten thousand idle clients cost no buffers; only the
 //! rest of an incomplete command is kept by the connection. All commands of one read are run and answered with one write. A client that does not read its replies
 //! is not read from either: the socket's own back-pressure bounds what waits for it.
 //!
 //! What commands mean is not known here.
 
+mod apart;
 mod connection;
 mod listener;
 mod stream;

@@ -7,7 +7,6 @@ use std::thread::JoinHandle;
 
 use redpoll_store::Store;
 use redpoll_store::commands::settings::Setting;
-use redpoll_store::commands::turn::ScriptKind;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -144,16 +143,13 @@ impl Drop for Server {
 /// Deals connections out to the workers in turn.
 pub(crate) struct Balance {
     workers: Vec<Worker>,
-    /// Accepts connections and serves those that come while a script keeps a worker busy.
+    /// Accepts connections and serves none.
     spare: Worker,
     next: AtomicUsize,
 }
 
 impl Balance {
-    pub(crate) fn next(&self, busy: Option<ScriptKind>) -> &Worker {
-        if busy.is_some() {
-            return &self.spare;
-        }
+    pub(crate) fn next(&self) -> &Worker {
         &self.workers[self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len()]
     }
 }

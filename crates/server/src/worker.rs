@@ -1,12 +1,11 @@
 //! A worker: one thread with a runtime of its own that serves its share of the connections.
 //!
-//! A script runs on the worker of its caller and keeps it from everything else, also from reading the SCRIPT KILL that would end it. Other workers wait
-//! for the script only until it is declared busy, so a kill sent over them is heard. Not to depend on which worker that is, connections are
-//! accepted by one worker more that serves none of them, except those that come while a script is busy: whoever connects then can ask what runs and end it.
-//! Connections that share the worker of the script wait until it has ended. Looking at their sockets from within the script was rejected: it
-//! would make every connection's state shared, for all commands, on behalf of scripts that hang.
+//! A script runs on the thread of its caller's worker, which has left its runtime for that ([`crate::apart`]). Whoever else is to be served waits for the script
+//! only until it is declared busy, on this worker and on others, so a kill is heard from wherever it comes. Connections are accepted by one worker
+//! more, which serves none of them: whoever comes while all others wait for a script is let in all the same.
 
 use std::net::TcpListener as StdListener;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -20,6 +19,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use crate::apart::{self, Apart};
 use crate::connection::Connection;
 use crate::listener::Balance;
 use crate::stream::Stream;
@@ -41,6 +41,7 @@ pub(crate) struct Worker {
     /// Held by every connection; all dropped means all have ended.
     alive: watch::Sender<()>,
     slot: usize,
+    apart: Apart,
 }
 
 impl Worker {
@@ -52,16 +53,29 @@ impl Worker {
         // Before a worker sleeps it lets others run once: clients that share its processor get their next requests out, and one wake-up serves several.
         let runtime =
             Builder::new_current_thread().enable_io().enable_time().on_thread_park(std::thread::yield_now).build()?;
+        let runtime = Arc::new(runtime);
         let (alive, _) = watch::channel(());
+        let (apart, mut jobs) = apart::channel();
         let handle = runtime.handle().clone();
-        let worker = Worker { runtime: handle, store, stopped: stopped.clone(), alive: alive.clone(), slot: index };
+        let worker =
+            Worker { runtime: handle, store, stopped: stopped.clone(), alive: alive.clone(), slot: index, apart };
         let thread = std::thread::Builder::new().name(format!("redpoll-worker-{index}")).spawn(move || {
-            runtime.block_on(async move {
+            let mut ended = pin!(async move {
                 let mut stopped = stopped;
                 // An error means that the server is gone, which is a way of stopping too.
                 stopped.wait_for(|stop| *stop).await.ok();
                 tokio::time::timeout(DRAIN_MAX, alive.closed()).await.ok();
             });
+            let mut next_job = async || {
+                tokio::select! {
+                    biased;
+                    job = jobs.recv() => job,
+                    () = &mut ended => None,
+                }
+            };
+            while let Some(job) = runtime.block_on(next_job()) {
+                job.run(&runtime);
+            }
         })?;
         Ok((worker, thread))
     }
@@ -93,13 +107,13 @@ impl Worker {
 
     /// Serves a connection on this worker.
     fn serve(&self, stream: std::net::TcpStream, tls: Option<TlsAcceptor>) {
-        let (store, stopped, alive, slot) =
-            (self.store.clone(), self.stopped.clone(), self.alive.subscribe(), self.slot);
+        let (store, stopped, alive, slot, apart) =
+            (self.store.clone(), self.stopped.clone(), self.alive.subscribe(), self.slot, self.apart.clone());
         self.runtime.spawn(async move {
             match TcpStream::from_std(stream) {
                 Ok(stream) => {
                     if let Some(stream) = greet(stream, tls).await {
-                        Connection::new(store, stream, slot).run(stopped).await;
+                        Connection::new(store, stream, slot, apart).run(stopped).await;
                     }
                 }
                 Err(error) => tracing::warn!(%error, "a connection cannot be used"),
@@ -154,7 +168,7 @@ async fn admit(store: &Store, mut stream: TcpStream, balance: &Balance, tls: Opt
     }
     engine.stats.totals.connections.fetch_add(1, Ordering::Relaxed);
     match stream.into_std() {
-        Ok(stream) => balance.next(engine.turn.busy()).serve(stream, tls.cloned()),
+        Ok(stream) => balance.next().serve(stream, tls.cloned()),
         Err(error) => tracing::warn!(%error, "a connection cannot be used"),
     }
 }

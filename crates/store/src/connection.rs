@@ -80,6 +80,7 @@ impl Connection {
             let mut moment = engine.clock.moment();
             match dispatch(engine, &mut self.session, Args(args), &mut self.out, &mut moment) {
                 Outcome::Done => break,
+                Outcome::Apart => unreachable!("a caller's thread is its own"),
                 Outcome::Blocked => {
                     blocking::wait(engine, &mut self.session, &mut self.out);
                     break;

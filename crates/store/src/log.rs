@@ -139,6 +139,7 @@ fn replay_into(engine: &Engine, files: &LogFiles) -> Result<(), Error> {
             }
             Outcome::Done => Ok(()),
             Outcome::Paused(_) => unreachable!("nobody can pause a store that is not open yet"),
+            Outcome::Apart => unreachable!("whoever reads the log has a thread of its own"),
             Outcome::Blocked => unreachable!("nothing waits while the log is replayed"),
         }
     });

@@ -21,17 +21,12 @@ const PATIENCE_SECONDS: &str = "150";
 const DRAWN_DIGITS_MIN: usize = 6;
 /// What lets redis-server run everything the suite asks for.
 const PERMISSIONS: &[&str] = &["--enable-protected-configs", "yes", "--enable-module-command", "yes"];
-/// What lets our server do so: DEBUG, and a log to load from.
-const OURS: &[&str] = &["--enable-debug-command", "yes", "--appendonly", "yes", "--appendfsync", "no", "--no-http"];
-/// Files with scripts that do not end.
-const WITH_ENDLESS_SCRIPTS: &[&str] = &["unit/scripting", "unit/functions", "unit/multi"];
-
-/// How many workers serve a file. With one, what several clients send without waiting for each other is run in the order
-/// in which it was sent, on which tests rely. But clients that share the worker of a script wait for it, so where scripts
-/// do not end there are so many that the one who kills it hardly shares it.
-fn workers(unit: &str) -> &'static str {
-    if WITH_ENDLESS_SCRIPTS.contains(&unit) { "256" } else { "1" }
-}
+/// What lets our server do so: DEBUG, and a log to load from. With one worker, what several clients send without waiting
+/// for each other is run in the order in which it was sent, on which tests rely.
+#[rustfmt::skip]
+const OURS: &[&str] = &[
+    "--enable-debug-command", "yes", "--appendonly", "yes", "--appendfsync", "no", "--no-http", "--threads", "1",
+];
 
 /// The server that is tested.
 pub(super) enum Subject {
@@ -88,7 +83,7 @@ pub(super) fn run(suite: &Suite, unit: &str, mode: Mode, subject: &Subject) -> R
             finish(against(&mut runner, server.address()))?
         }
         (Mode::External, Subject::Redpoll(Ours { binary, .. })) => {
-            let args = OURS.iter().chain(&["--threads", workers(unit)]).map(|&arg| arg.to_owned()).collect();
+            let args = OURS.iter().map(|&arg| arg.to_owned()).collect();
             let server = Launch { binary: Some(binary.clone()), args, ..Launch::default() }.start()?;
             finish(against(&mut runner, server.address()).envs([("REPLICATION", "log"), ("RECONNECT", "yes")]))?
         }

@@ -20,13 +20,18 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts a server on a free port with these settings.
+    /// Starts a server with two workers on a free port with these settings.
     pub(crate) fn start(settings: &[(&str, &str)]) -> Running {
+        Running::start_with(2, settings)
+    }
+
+    /// Starts a server with so many workers.
+    pub(crate) fn start_with(workers: usize, settings: &[(&str, &str)]) -> Running {
         let config = settings
             .iter()
             .fold(Config::in_memory(), |config, (name, value)| config.set(name, value).expect("the setting exists"));
         let store = Store::open(config).expect("a store without a log opens");
-        let config = ServerConfig { port: 0, workers: 2, ..ServerConfig::default() };
+        let config = ServerConfig { port: 0, workers, ..ServerConfig::default() };
         let server = Server::start(store.clone(), &config).expect("a free port can be listened on");
         Running { store, server }
     }
