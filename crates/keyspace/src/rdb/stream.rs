@@ -145,7 +145,8 @@ fn add_entries(
         let fields: Vec<&[u8]> = fields.iter().map(Vec::as_slice).collect();
         stream.add(id, &fields, to.limits).ok()?;
     }
-    (found_live == live && found_deleted == deleted && live > 0).then_some(())
+    // Trimming can leave a node of which all entries are deleted.
+    (found_live == live && found_deleted == deleted && live + deleted > 0).then_some(())
 }
 
 fn read_group(source: &mut Source<'_>, stream: &mut Stream, form: Form) -> Option<()> {
