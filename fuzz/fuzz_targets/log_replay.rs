@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use redpoll_persist::{Error, LogFiles, Manifest, Replayed, replay};
+use redpoll_keyspace::Limits as Thresholds;
+use redpoll_persist::{Error, Into, LogFiles, Manifest, Reading, Record, Replayed, replay};
 use redpoll_resp::Limits;
 
 /// The file whose end may be torn.
@@ -23,8 +24,12 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
 
 fn read() -> (Result<Replayed, Error>, Vec<Vec<Vec<u8>>>) {
     let mut commands = Vec::new();
-    let result = replay(&LogFiles::new(&*FOLDER, "log"), &Limits::default(), &mut |args| {
-        commands.push(args.iter().map(|arg| arg.to_vec()).collect());
+    let thresholds = Thresholds::default();
+    let reading = Reading { limits: Limits::default(), into: Into { limits: &thresholds, seed: 1 } };
+    let result = replay(&LogFiles::new(&*FOLDER, "log"), &reading, &mut |record| {
+        if let Record::Command(args) = record {
+            commands.push(args.iter().map(|arg| arg.to_vec()).collect());
+        }
         Ok(())
     });
     (result, commands)

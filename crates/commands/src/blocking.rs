@@ -289,7 +289,7 @@ fn serve_one(engine: &Engine, view: &mut View<'_>, waiter: Waiter, key: &[u8]) -
     let Some(wait) = slot.as_mut().filter(|wait| wait.tickets.ticket == waiter.ticket && wait.is_open()) else {
         return Turn::Gone;
     };
-    let (mut reply, mut journal) = (Writer::new(wait.protocol), Journal::new(engine.log.get().is_some()));
+    let (mut reply, mut journal) = (Writer::new(wait.protocol), Journal::new(engine.log().is_some()));
     let mut session = Session::new(Arc::clone(&client), Arc::clone(engine.users.trusted()), true);
     session.db = wait.tickets.db;
     let dirty_before = std::mem::take(&mut view.effects.dirty);
@@ -299,7 +299,7 @@ fn serve_one(engine: &Engine, view: &mut View<'_>, waiter: Waiter, key: &[u8]) -
     let served = (wait.serve)(&mut cx, key);
     dispatch::settle(&mut cx, wait.tickets.db, &[]);
     view.effects.dirty += dirty_before;
-    let log_offset = engine.log.get().filter(|_| !journal.is_empty()).map_or(0, |log| log.append(&journal));
+    let log_offset = engine.log().filter(|_| !journal.is_empty()).map_or(0, |log| log.append(&journal));
     match served {
         Ok(Served::Nothing) => return Turn::Passed,
         Ok(Served::Yes) => {}
@@ -317,7 +317,7 @@ fn serve_one(engine: &Engine, view: &mut View<'_>, waiter: Waiter, key: &[u8]) -
 /// Logs the removal of keys that were found expired outside a command of their own.
 pub(crate) fn log_expired(engine: &Engine, effects: &mut Effects) {
     let expired = std::mem::take(&mut effects.expired);
-    if let Some(log) = engine.log.get().filter(|_| !expired.is_empty()) {
+    if let Some(log) = engine.log().filter(|_| !expired.is_empty()) {
         let mut journal = Journal::new(true);
         expired.iter().for_each(|expired| journal.record_expired(expired));
         log.append(&journal);

@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::error::{Error, SYNTAX};
 use crate::help;
 use crate::settings::{self, SETTINGS, Setting, SettingRow, SettingValue};
-use crate::tracking;
+use crate::{persistence, tracking};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
@@ -131,6 +131,9 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
             return Err(refuse("can't set immutable config"));
         }
         let value = value.map_err(|reason| refuse(&reason))?;
+        if row.setting == Setting::Appendonly && cx.engine.snapshots.get().is_none() {
+            return Err(refuse("there is no data directory"));
+        }
         checked.push((row, value));
     }
     for (row, value) in checked {
@@ -151,6 +154,7 @@ fn take_effect(cx: &mut Cx<'_, '_>, changed: Setting) {
             engine.judge_memory(used);
         }
         Setting::TrackingTableMaxKeys => tracking::make_room(engine),
+        Setting::Appendonly => persistence::switch_log(engine),
         _ => {}
     }
 }

@@ -26,10 +26,11 @@ use crate::config_file::Scope;
 use crate::cx::Cx;
 use crate::digest;
 use crate::error::{
-    Error, LOAD_REPLACES, NO_HASH_TABLE, NO_LISTPACK, NO_SUCH_KEY, NOT_A_STRING_OF_BYTES, NOT_IN_RESP2, NOT_POSITIVE,
+    Error, NO_DIRECTORY, NO_HASH_TABLE, NO_LISTPACK, NO_SUCH_KEY, NOT_A_STRING_OF_BYTES, NOT_IN_RESP2, NOT_POSITIVE,
     NOTHING_TO_LOAD, PACKED_THRESHOLD, PROTOCOL_TYPE, RELOAD_OPTION, unknown_debug_subcommand,
 };
 use crate::help;
+use crate::persistence::Reload;
 use crate::settings::{Setting, parse_memory};
 
 #[rustfmt::skip]
@@ -68,7 +69,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { name: "POPULATE", args: 1..=3, run: populate, help: &["POPULATE <count> [<prefix>] [<size>]", "    Create <count> string keys named key:<num>. If <prefix> is specified then", "    it is used instead of the 'key' prefix."] },
     Subcommand { name: "PROTOCOL", args: 1..=1, run: protocol, help: &["PROTOCOL <type>", "    Reply with a test value of the specified type. <type> can be: string,", "    integer, double, bignum, null, array, set, map, attrib, push, verbatim,", "    true, false."] },
     Subcommand { name: "QUICKLIST-PACKED-THRESHOLD", args: 1..=1, run: quicklist_packed_threshold, help: &["QUICKLIST-PACKED-THRESHOLD <size>", "    Accepted without effect: an element too large for a chunk of a list always", "    has a chunk of its own."] },
-    Subcommand { name: "RELOAD", args: 0..=ANY, run: reload, help: &["RELOAD [NOSAVE]", "    Flush the log to disk, empty the data set and load the log again."] },
+    Subcommand { name: "RELOAD", args: 0..=ANY, run: reload, help: &["RELOAD [option ...]", "    Save the RDB on disk and reload it back to memory. Valid <option> values:", "    * MERGE: conflicting keys will be loaded from RDB.", "    * NOFLUSH: the existing database will not be removed before load, but", "      conflicting keys are an error that changes nothing.", "    * NOSAVE: the database will be loaded from an existing RDB file.", "    Examples:", "    * DEBUG RELOAD: verify that the server is able to persist, flush and reload", "      the database.", "    * DEBUG RELOAD NOSAVE: replace the current database with the contents of an", "      existing RDB file.", "    * DEBUG RELOAD NOSAVE NOFLUSH MERGE: add the contents of an existing RDB", "      file to the database."] },
     Subcommand { name: "REPLYBUFFER", args: 2..=2, run: replybuffer, help: &["REPLYBUFFER <PEAK-RESET-TIME|RESIZING> <value>", "    Accepted without effect: reply buffers are not resized by time."] },
     Subcommand { name: "SDSLEN", args: 1..=1, run: sdslen, help: &["SDSLEN <key>", "    Show how much room `key` and its string value take."] },
     Subcommand { name: "SET-ACTIVE-EXPIRE", args: 1..=1, run: set_active_expire, help: &["SET-ACTIVE-EXPIRE <0|1>", "    Setting it to 0 disables expiring keys in background when they are not", "    accessed. Setting it to 1 reenables back the default."] },
@@ -175,7 +176,7 @@ fn listpack(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// DEBUG LOADAOF
 fn loadaof(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
-    cx.engine.log.get().ok_or(NOTHING_TO_LOAD)?.reload(cx)?;
+    cx.engine.log().ok_or(NOTHING_TO_LOAD)?.reload(cx)?;
     cx.out.ok();
     Ok(())
 }
@@ -310,10 +311,11 @@ fn reload(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     if !options.clone().all(|at| ["MERGE", "NOFLUSH", "NOSAVE"].iter().any(|option| args.is(at, option))) {
         return Err(RELOAD_OPTION);
     }
-    if options.clone().any(|at| !args.is(at, "NOSAVE")) {
-        return Err(LOAD_REPLACES);
-    }
-    loadaof(cx, args)
+    let says = |option| options.clone().any(|at| args.is(at, option));
+    let reload = Reload { nosave: says("NOSAVE"), noflush: says("NOFLUSH"), merge: says("MERGE") };
+    cx.engine.snapshots.get().ok_or(NO_DIRECTORY)?.reload(cx, reload)?;
+    cx.out.ok();
+    Ok(())
 }
 
 /// DEBUG REPLYBUFFER <PEAK-RESET-TIME | RESIZING> value

@@ -223,6 +223,12 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>, origin: Orig
     if flags & WRITE != 0 && engine.lacks_replicas() && origin != Origin::Replay {
         return refuse(TOO_FEW_REPLICAS);
     }
+    if (flags & WRITE != 0 || resolved.original_name == "ping")
+        && origin != Origin::Replay
+        && let Some(refusal) = engine.persistence.refusal(engine)
+    {
+        return refuse(refusal);
+    }
     if let Some(kind) = engine.turn.busy()
         && !resolved.has(ALLOW_BUSY)
     {
@@ -276,7 +282,7 @@ fn execute(
     if engine.pause.is_on(call.now) && call.origin != Origin::Replay {
         view.keep_expired();
     }
-    let mut journal = Journal::new(engine.log.get().is_some());
+    let mut journal = Journal::new(engine.log().is_some());
     let mut cx = Cx { db: &mut view, out, session, engine, journal: &mut journal, origin: call.origin };
     run(&mut cx, resolved, args);
     let ended = engine.clock.ticks();
@@ -287,7 +293,7 @@ fn execute(
     }
     call.ticks = ended;
     if !journal.is_empty()
-        && let Some(log) = engine.log.get()
+        && let Some(log) = engine.log()
     {
         session.log_offset = log.append(&journal);
     }
@@ -297,6 +303,9 @@ fn execute(
     }
     if !view.effects.waste.is_empty() {
         disposal::dispose(engine, &mut view.effects);
+    }
+    if view.effects.dirty > 0 {
+        engine.stats.changed(session.slot, view.effects.dirty);
     }
     if view.effects.wants_modified {
         tracking::command_ended(engine, session, &view.effects, resolved);

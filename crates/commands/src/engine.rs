@@ -20,6 +20,7 @@ use crate::latency::LatencyMonitor;
 use crate::monitor::Monitors;
 use crate::notifications;
 use crate::pause::Pause;
+use crate::persistence::{Persistence, Snapshots};
 use crate::registry::Registry;
 use crate::session::Session;
 use crate::settings::{Setting, Settings};
@@ -183,7 +184,7 @@ pub struct Function {
 pub trait Log: Send + Sync {
     /// Appends the records as one unit and returns the log's length after them. Called while the shards are locked: it must not wait for a disk.
     fn append(&self, journal: &Journal) -> u64;
-    /// Empties the data set and loads the log again (DEBUG RELOAD and LOADAOF), by [`crate::reload::reload`]. Called with every shard held.
+    /// Empties the data set and loads the log again (DEBUG LOADAOF), by [`crate::reload::reload`]. Called with every shard held.
     fn reload(&self, cx: &mut Cx<'_, '_>) -> Result<(), Error>;
 }
 
@@ -196,6 +197,8 @@ pub trait Host: Send + Sync {
     /// Opens a connection to another server (a name or address, and a port) and sends it batches of commands, each when the one before was answered
     /// without an error. The timeout is for connecting and for every read and write.
     fn exchange(&self, address: (&str, &str), timeout: Duration, batches: &[Batch]) -> Exchanged;
+    /// Tells whether the program can be ended by a client.
+    fn can_end(&self) -> bool;
     /// Begins to end the program, or says why not; nothing has ended when this returns.
     fn shut_down(&self, wanted: Shutdown) -> Result<(), Error>;
 }
@@ -229,8 +232,6 @@ pub struct Exchanged {
 /// How a program is to end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shutdown {
-    /// Only if the data is on the disk, even where it is not kept there.
-    pub save: bool,
     /// Even if the data cannot be written.
     pub force: bool,
 }
@@ -316,6 +317,12 @@ pub struct Engine {
     pub log_health: LogHealth,
     /// What is freed in the background.
     pub disposal: Disposal,
+    /// The log is switched off for the time being.
+    pub log_is_off: AtomicBool,
+    /// Snapshots and rewrites of the log.
+    pub persistence: Persistence,
+    /// Who writes them, if there is a data directory.
+    pub snapshots: OnceLock<Box<dyn Snapshots>>,
     random: AtomicU64,
 }
 
@@ -382,14 +389,24 @@ impl Engine {
             memory_peak: AtomicU64::new(0),
             log_health: LogHealth::default(),
             disposal: Disposal::default(),
+            log_is_off: AtomicBool::new(false),
+            persistence: Persistence::default(),
+            snapshots: OnceLock::new(),
             random: AtomicU64::new(seed),
         };
         *engine.replication_id.write() = engine.random_id();
+        engine.persistence.note(|known| known.last_save = started);
         let password = engine.settings.text(Setting::Requirepass);
         if !password.is_empty() {
             engine.users.require_password(&password);
         }
         Engine { run_id: engine.random_id(), ..engine }
+    }
+
+    /// Returns the log, if there is one and it is on.
+    #[inline]
+    pub fn log(&self) -> Option<&dyn Log> {
+        self.log.get().filter(|_| !self.log_is_off.load(Ordering::Relaxed)).map(|log| &**log)
     }
 
     /// Returns a random name, 40 hex digits.

@@ -57,9 +57,11 @@ macro_rules! texts {
 
 mod fields;
 mod others;
+mod persistence;
 
 pub use fields::*;
 pub use others::*;
+pub use persistence::*;
 
 texts! {
     /// The key holds another type.
@@ -124,8 +126,6 @@ texts! {
     NOTHING_TO_END = "ERR SHUTDOWN is for a server: this store is part of a program and ends with its last handle";
     /// SHUTDOWN while the log cannot be written.
     SHUTDOWN_FAILED = "ERR Errors trying to SHUTDOWN. Check logs.";
-    /// SHUTDOWN SAVE without a log.
-    NOTHING_TO_SAVE_TO = "ERR Errors trying to SHUTDOWN. There is no log to save to; NOSAVE or FORCE ends without.";
     /// EVALSHA of an unknown script.
     NO_SCRIPT = "NOSCRIPT No matching script. Please use EVAL.";
     /// Invalid cursor in the SCAN family.
@@ -196,12 +196,6 @@ texts! {
     PACKED_THRESHOLD = "ERR argument must be a memory value bigger than 1 and smaller than 4gb";
     /// DEBUG RELOAD with an unknown option.
     RELOAD_OPTION = "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.";
-    /// DEBUG RELOAD and LOADAOF without a log.
-    NOTHING_TO_LOAD = "ERR there is nothing to load: the append-only log is off (appendonly) and there are no snapshots yet";
-    /// DEBUG RELOAD over the existing data.
-    LOAD_REPLACES = "ERR loading replaces the data set: MERGE and NOFLUSH need a snapshot to load, and there are none yet";
-    /// DEBUG RELOAD and LOADAOF where what is to be logged is not complete.
-    LOAD_NOT_HERE = "ERR the log cannot be loaded inside a transaction or script";
     /// LPOS with a negative MAXLEN.
     MAXLEN_NEGATIVE = "ERR MAXLEN can't be negative";
     /// LIMIT of SINTERCARD and ZINTERCARD.

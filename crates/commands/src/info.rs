@@ -5,6 +5,7 @@
 //! does not know (processor time, resident memory) the layers above add.
 
 pub(crate) mod memory;
+mod persistence;
 mod sections;
 
 use std::fmt::Write;
@@ -14,8 +15,7 @@ use crate::command::{Command, Family, LOADING, STALE, WHOLE, cmd};
 use crate::cx::Cx;
 use crate::error::Error;
 use sections::{
-    clients, cluster, commandstats, cpu, errorstats, keyspace, latencystats, modules, persistence, replication, server,
-    stats,
+    clients, cluster, commandstats, cpu, errorstats, keyspace, latencystats, modules, replication, server, stats,
 };
 
 #[rustfmt::skip]
@@ -42,7 +42,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "server", title: "Server", by_default: true, write: server },
     Section { name: "clients", title: "Clients", by_default: true, write: clients },
     Section { name: "memory", title: "Memory", by_default: true, write: memory::write },
-    Section { name: "persistence", title: "Persistence", by_default: true, write: persistence },
+    Section { name: "persistence", title: "Persistence", by_default: true, write: persistence::persistence },
     Section { name: "stats", title: "Stats", by_default: true, write: stats },
     Section { name: "replication", title: "Replication", by_default: true, write: replication },
     Section { name: "cpu", title: "CPU", by_default: true, write: cpu },

@@ -12,6 +12,7 @@ use crate::error::{DB_INDEX, Error, FIRST_DB_INDEX, SECOND_DB_INDEX, SYNTAX};
 use crate::help;
 use crate::info::memory::{MemoryUse, percent};
 use crate::key_spec::RO;
+use crate::persistence::everything_deleted;
 use crate::settings::Setting;
 
 #[rustfmt::skip]
@@ -65,6 +66,7 @@ fn flushall(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     for db in 0..cx.db.databases() {
         flush(cx, db, freed);
     }
+    everything_deleted(cx);
     cx.journal.always();
     cx.out.ok();
     Ok(())

@@ -31,6 +31,7 @@ mod notifications;
 pub mod outbox;
 pub mod output_limit;
 pub mod pause;
+pub mod persistence;
 mod rates;
 pub mod registry;
 pub mod reload;
@@ -138,6 +139,7 @@ pub fn families() -> Vec<command::Family> {
         config::FAMILY,
         info::FAMILY,
         shutdown::FAMILY,
+        persistence::FAMILY,
         replication::FAMILY,
         cluster::FAMILY,
         module::FAMILY,

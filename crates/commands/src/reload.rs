@@ -1,49 +1,166 @@
-//! Loading the log again into the running engine: DEBUG RELOAD and LOADAOF.
+//! Loading data into the running engine: DEBUG RELOAD and LOADAOF; and keys of a snapshot wherever they are loaded.
 //!
-//! The caller holds every shard, so nobody sees a half-loaded data set, and the log's commands run under those very locks. As at start time stands at zero
-//! meanwhile and nothing is logged. If a command of the log fails, everything is as it was before.
+//! The caller of [`reload`] holds every shard, so nobody sees a half-loaded data set, and the log's commands run under those very locks. As at start time stands at
+//! zero meanwhile and nothing is logged. If something cannot be loaded, everything is as it was before.
 
+use redpoll_keyspace::rdb::StoredKey;
+use redpoll_keyspace::{Millis, View};
 use redpoll_resp::{Protocol, Writer};
 
 use crate::args::Args;
 use crate::cx::{Cx, Origin};
 use crate::dispatch::run;
-use crate::engine::{Loading, RestorePolicy};
+use crate::engine::{Engine, Existing, Loading, RestorePolicy};
 use crate::error::{Error, LOAD_NOT_HERE};
 use crate::journal::Journal;
 use crate::session::Session;
 
-/// Applies one command of the log; the error says why it cannot be.
-pub type Apply<'a> = dyn FnMut(&[&[u8]]) -> Result<(), String> + 'a;
+/// What a snapshot holds on its way into the engine.
+#[derive(Debug)]
+pub struct Stored {
+    /// The database that the next keys belong to.
+    pub db: usize,
+    /// Whether what is there is replaced; otherwise it is an error that it is there.
+    pub existing: Existing,
+    /// Keys whose time has come by then are left out; none are if commands follow that may have known them.
+    pub expired_at: Option<Millis>,
+    /// Keys taken.
+    pub loaded: u64,
+    /// Keys left out.
+    pub expired: u64,
+}
 
-/// Empties the data set and fills it with what `load` reads and passes on, command by command.
+impl Stored {
+    /// Begins with the first database.
+    pub fn new(existing: Existing, expired_at: Option<Millis>) -> Stored {
+        Stored { db: 0, existing, expired_at, loaded: 0, expired: 0 }
+    }
+
+    /// Goes on with another database.
+    ///
+    /// # Errors
+    /// There is no such database.
+    pub fn database(&mut self, engine: &Engine, number: u64) -> Result<(), String> {
+        let databases = engine.keyspace.databases();
+        self.db = usize::try_from(number)
+            .ok()
+            .filter(|db| *db < databases)
+            .ok_or_else(|| format!("database {number} is out of range: the setting 'databases' allows {databases}"))?;
+        Ok(())
+    }
+
+    /// Loads a library of functions.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub fn library(&mut self, engine: &Engine, text: &[u8]) -> Result<(), String> {
+        let scripting = engine.scripting.get().ok_or("there are no functions here")?;
+        let loaded = scripting.load_library(text, self.existing, &Loading { engine, limited: false });
+        loaded.map(drop).map_err(|error| String::from_utf8_lossy(error.text()).into_owned())
+    }
+
+    /// Puts a key in its place; its shard must be held.
+    ///
+    /// # Errors
+    /// It is there already.
+    pub fn key(&mut self, view: &mut View<'_>, key: StoredKey<'_>) -> Result<(), String> {
+        if let (Some(now), Some(deadline)) = (self.expired_at, key.deadline)
+            && deadline < now
+        {
+            self.expired += 1;
+            return Ok(());
+        }
+        view.select(self.db);
+        if self.existing == Existing::Refuse && view.contains(key.key) {
+            return Err(format!("key '{}' is there already", key.key.escape_ascii()));
+        }
+        view.load(key);
+        self.loaded += 1;
+        Ok(())
+    }
+}
+
+/// What becomes of the data there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// It goes, and comes back if loading fails.
+    Replaced,
+    /// It stays.
+    Kept,
+}
+
+/// Takes what is loaded.
+pub struct Reloading<'l, 'a, 'g> {
+    cx: &'l mut Cx<'a, 'g>,
+    session: Session,
+    out: Writer,
+}
+
+impl Reloading<'_, '_, '_> {
+    /// Returns the engine.
+    pub fn engine(&self) -> &Engine {
+        self.cx.engine
+    }
+
+    /// Puts a key of a snapshot in its place.
+    ///
+    /// # Errors
+    /// It is there already.
+    pub fn key(&mut self, stored: &mut Stored, key: StoredKey<'_>) -> Result<(), String> {
+        stored.key(self.cx.db, key)
+    }
+
+    /// Applies one command of the log.
+    ///
+    /// # Errors
+    /// Why it cannot be applied.
+    pub fn command(&mut self, args: &[&[u8]]) -> Result<(), String> {
+        self.out.clear();
+        let (args, engine) = (Args(args), self.cx.engine);
+        match engine.registry.resolve_logged(args) {
+            Ok(resolved) if resolved.accepts(args.len()) => {
+                let mut journal = Journal::new(false);
+                let (db, out, session) = (&mut *self.cx.db, &mut self.out, &mut self.session);
+                let mut nested = Cx { db, out, session, engine, journal: &mut journal, origin: Origin::Replay };
+                run(&mut nested, resolved, args);
+            }
+            Ok(_) => self.out.error("ERR wrong number of arguments"),
+            Err(error) => self.out.error(error.text()),
+        }
+        match self.out.as_slice() {
+            [b'-', text @ ..] => Err(String::from_utf8_lossy(text.trim_ascii_end()).into_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Fills the data set with what `load` reads and passes on.
 ///
 /// # Errors
 /// What `load` says, and [`LOAD_NOT_HERE`] inside a transaction or script: its own changes so far are not in the log yet.
-pub fn reload(cx: &mut Cx<'_, '_>, load: impl FnOnce(&mut Apply<'_>) -> Result<(), Error>) -> Result<(), Error> {
-    if matches!(cx.origin, Origin::Transaction | Origin::Script) {
-        return Err(LOAD_NOT_HERE);
-    }
-    let before = cx.db.set_aside();
-    let scripting = cx.engine.scripting.get();
-    let libraries = scripting.map(|scripting| scripting.libraries()).unwrap_or_default();
-    if let Some(scripting) = scripting {
+pub fn reload(
+    cx: &mut Cx<'_, '_>,
+    before: Before,
+    load: impl FnOnce(&mut Reloading<'_, '_, '_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    may_load(cx)?;
+    let aside = (before == Before::Replaced).then(|| (cx.db.set_aside(), libraries(cx.engine)));
+    if let (Some(_), Some(scripting)) = (&aside, cx.engine.scripting.get()) {
         scripting.flush_libraries();
     }
     let effects = std::mem::take(&mut cx.db.effects);
     let (now, db) = (cx.db.set_now(0), cx.db.db());
-    let mut session = cx.engine.trusted_session();
-    let mut out = Writer::new(Protocol::Resp2);
     cx.db.select(0);
-    let result = load(&mut |args| apply(cx, &mut session, &mut out, args));
-    cx.engine.clients.leave(session.client.id);
+    let session = cx.engine.trusted_session();
+    let client = session.client.id;
+    let result = load(&mut Reloading { cx, session, out: Writer::new(Protocol::Resp2) });
+    cx.engine.clients.leave(client);
     cx.db.select(db);
     cx.db.set_now(now);
     cx.db.effects = effects;
-    if result.is_err() {
-        cx.db.put_back(before);
-        if let Some(scripting) = scripting {
-            let texts: Vec<Vec<u8>> = libraries.into_iter().map(|library| library.code).collect();
+    if let (Err(_), Some((contents, texts))) = (&result, aside) {
+        cx.db.put_back(contents);
+        if let Some(scripting) = cx.engine.scripting.get() {
             let loading = Loading { engine: cx.engine, limited: false };
             scripting.restore_libraries(&texts, RestorePolicy::Flush, &loading)?;
         }
@@ -51,21 +168,19 @@ pub fn reload(cx: &mut Cx<'_, '_>, load: impl FnOnce(&mut Apply<'_>) -> Result<(
     result
 }
 
-fn apply(cx: &mut Cx<'_, '_>, session: &mut Session, out: &mut Writer, args: &[&[u8]]) -> Result<(), String> {
-    out.clear();
-    let args = Args(args);
-    let engine = cx.engine;
-    match engine.registry.resolve_logged(args) {
-        Ok(resolved) if resolved.accepts(args.len()) => {
-            let mut journal = Journal::new(false);
-            let mut nested = Cx { db: cx.db, out, session, engine, journal: &mut journal, origin: Origin::Replay };
-            run(&mut nested, resolved, args);
-        }
-        Ok(_) => out.error("ERR wrong number of arguments"),
-        Err(error) => out.error(error.text()),
+/// Refuses to load anything where changes are under way.
+///
+/// # Errors
+/// [`LOAD_NOT_HERE`].
+pub fn may_load(cx: &Cx<'_, '_>) -> Result<(), Error> {
+    match cx.origin {
+        Origin::Transaction | Origin::Script => Err(LOAD_NOT_HERE),
+        Origin::Client | Origin::Replay => Ok(()),
     }
-    match out.as_slice() {
-        [b'-', text @ ..] => Err(String::from_utf8_lossy(text.trim_ascii_end()).into_owned()),
-        _ => Ok(()),
-    }
+}
+
+/// Returns the texts of all libraries of functions.
+pub fn libraries(engine: &Engine) -> Vec<Vec<u8>> {
+    let libraries = engine.scripting.get().map(|scripting| scripting.libraries()).unwrap_or_default();
+    libraries.into_iter().map(|library| library.code).collect()
 }

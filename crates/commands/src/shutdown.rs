@@ -4,6 +4,8 @@
 //! serves others ends in its own good order, as after SIGTERM; a store inside somebody else's program refuses, since
 //! that program is not a client's to end. There is no reply to a shutdown that began, the connection just closes.
 //!
+//! If snapshots are made by rule, or with SAVE, one is made first; if that fails nothing ends, unless FORCE says so.
+//!
 //! While a script runs too long only NOSAVE is accepted. It ends the script too, whose changes are then not logged: better none of
 //! them than some.
 //!
@@ -14,7 +16,8 @@ use crate::args::Args;
 use crate::command::{ADMIN, ALLOW_BUSY, Command, Family, LOADING, NO_MULTI, NOSCRIPT, STALE, cmd};
 use crate::cx::Cx;
 use crate::engine::Shutdown;
-use crate::error::{Error, NO_SHUTDOWN, NOTHING_TO_END, SYNTAX};
+use crate::error::{Error, NO_DIRECTORY, NO_SHUTDOWN, NOTHING_TO_END, SHUTDOWN_FAILED, SYNTAX};
+use crate::persistence::{self, Ending};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
@@ -46,7 +49,20 @@ fn shutdown(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     {
         return Err(kind.busy());
     }
-    host.shut_down(Shutdown { save: words.save, force: words.force })?;
+    if !host.can_end() {
+        return Err(NOTHING_TO_END);
+    }
+    let ending = match () {
+        () if words.save => Ending::Save,
+        () if words.nosave => Ending::NoSave,
+        () => Ending::ByRule,
+    };
+    if let Err(error) = persistence::save_before_end(cx.engine, ending)
+        && !words.force
+    {
+        return Err(if error == NO_DIRECTORY { error } else { SHUTDOWN_FAILED });
+    }
+    host.shut_down(Shutdown { force: words.force })?;
     if let Some(scripting) = cx.engine.scripting.get().filter(|_| words.nosave) {
         scripting.abandon();
     }

@@ -68,6 +68,11 @@ pub struct Totals {
     pub expire_nanos: AtomicU64,
 }
 
+/// A count on cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Changes(AtomicU64);
+
 /// All counts.
 #[derive(Debug)]
 pub struct Stats {
@@ -75,13 +80,21 @@ pub struct Stats {
     /// Everything else.
     pub totals: Totals,
     errors: Mutex<BTreeMap<String, u64>>,
+    /// Changes of data in each slot.
+    changes: [Changes; SLOTS],
     rates: Rates,
 }
 
 impl Stats {
     pub(crate) fn new(commands: usize) -> Stats {
         let slots = (0..SLOTS).map(|_| (0..commands).map(|_| Command::default()).collect()).collect();
-        Stats { slots, totals: Totals::default(), errors: Mutex::default(), rates: Rates::default() }
+        Stats {
+            slots,
+            totals: Totals::default(),
+            errors: Mutex::default(),
+            changes: Default::default(),
+            rates: Rates::default(),
+        }
     }
 
     /// Counts a command that ran, with its time.
@@ -110,6 +123,16 @@ impl Stats {
 
     pub(crate) fn rejected(&self, slot: usize, id: usize) {
         self.slots[slot % SLOTS][id].rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts changes of data. Nothing sets this count back: what is counted is their difference since something.
+    pub(crate) fn changed(&self, slot: usize, changes: u64) {
+        self.changes[slot % SLOTS].0.fetch_add(changes, Ordering::Relaxed);
+    }
+
+    /// Returns the number of changes of data since the start.
+    pub fn changes(&self) -> u64 {
+        self.changes.iter().map(|changes| changes.0.load(Ordering::Relaxed)).sum()
     }
 
     /// Counts an error reply by its code.

@@ -21,6 +21,7 @@ use redpoll_commands::dispatch::{self, Outcome};
 use redpoll_commands::engine::{Engine, Log};
 use redpoll_commands::error::Error;
 use redpoll_commands::journal::Journal;
+use redpoll_commands::reload::{Before, reload};
 use redpoll_resp::Writer;
 use redpoll_testkit::{Reply, Target, command};
 
@@ -49,11 +50,12 @@ impl Log for Records {
     }
 
     fn reload(&self, cx: &mut Cx<'_, '_>) -> Result<(), Error> {
-        redpoll_commands::reload::reload(cx, |apply| {
+        reload(cx, Before::Replaced, |loading| {
             self.all().iter().try_for_each(|record| {
                 let db = record.db.to_string();
                 let args: Vec<&[u8]> = record.args.iter().map(Vec::as_slice).collect();
-                apply(&[b"SELECT", db.as_bytes()]).and_then(|()| apply(&args)).map_err(Error::from)
+                let selected = loading.command(&[b"SELECT", db.as_bytes()]);
+                selected.and_then(|()| loading.command(&args)).map_err(Error::from)
             })
         })
     }
@@ -456,8 +458,8 @@ fn what_redis_logs_of_limited_trimming_is_understood() {
 #[test]
 fn loading_the_log_again_changes_nothing() {
     check(&["SET a x EX 100", "RPUSH l 1 2 3", "SELECT 2", "HSET h f v", "---", "DEBUG LOADAOF", "GET a"], &[]);
-    check(&["SET a x PX 10", "+20", "DEBUG RELOAD", "---", "GET a"], &["DEL a"]);
-    check(&["SET a x", "---", "MULTI", "SET b y", "DEBUG LOADAOF", "EXEC", "DEBUG RELOAD NOSAVE"], &["SET b y"]);
+    check(&["SET a x PX 10", "+20", "DEBUG LOADAOF", "---", "GET a"], &["DEL a"]);
+    check(&["SET a x", "---", "MULTI", "SET b y", "DEBUG LOADAOF", "EXEC", "DEBUG LOADAOF"], &["SET b y"]);
     check(&["DEBUG POPULATE 3", "---", "DEBUG LOADAOF", "DEBUG POPULATE 3"], &[]);
     check(&["DEBUG POPULATE 3 k 2000"], &["DEBUG POPULATE 3 k 2000"]);
 }

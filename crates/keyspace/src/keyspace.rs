@@ -62,6 +62,12 @@ impl Keyspace {
         hasher.finish()
     }
 
+    /// Returns the secret from which hash tables inside values seed their hash functions.
+    #[inline]
+    pub fn member_seed(&self) -> u64 {
+        self.hash(b"members")
+    }
+
     /// Passes the gate shared: shards can be locked one by one.
     #[inline]
     pub fn enter(&self) -> Gate<'_> {

@@ -6,8 +6,8 @@
 //! string    length and bytes │ 0xc0 i8 │ 0xc1 i16 │ 0xc2 i32 │ 0xc3 packed length, length, LZF
 //! ```
 //!
-//! Written are types of Redis 7.0 (version 10), which every later server reads, and nothing is compressed; only a hash of which a field has a deadline is written as Redis
-//! 7.4 does (version 12). Read is every type of strings, lists, sets, sorted sets, hashes and streams up to Redis 7.4: also zipmaps and ziplists, which servers
+//! Written are types of Redis 7.0 (version 10), which every later server reads; only a hash of which a field has a deadline is written as Redis
+//! 7.4 does (version 12). Payloads are not compressed; [`Entries`] of a snapshot are, if the settings say so. Read is every type of strings, lists, sets, sorted sets, hashes and streams up to Redis 7.4: also zipmaps and ziplists, which servers
 //! before 7.0 wrote (`older`), and the hashes of the release candidates of 7.4. Modules' values are refused.
 //!
 //! Nothing that is read is believed. Lengths are compared with what is there before anything is allocated, blocks are walked once from end to end, members that
@@ -16,6 +16,8 @@
 
 #[cfg(test)]
 mod deadline_tests;
+mod entries;
+mod extent;
 mod older;
 mod read;
 mod stream;
@@ -25,15 +27,19 @@ mod write;
 
 use redpoll_structures::crc::crc64;
 
-pub use read::read_value;
-pub use write::{write_object, write_value};
+pub use redpoll_structures::crc::crc64_after as checksum_after;
 
-use crate::{Entry, Object};
+pub use entries::{Compression, Entries};
+pub use extent::{Extent, length_extent, string_extent, value_extent};
+pub use read::{read_length, read_stored_value, read_string, read_value};
+pub use write::{write_length, write_object, write_string};
+
+use crate::{Entry, Millis, Object};
 
 /// Version written: that of Redis 7.0.
-const VERSION: u16 = 10;
+pub const VERSION: u16 = 10;
 /// The latest version that is read: that of Redis 7.4. It is written where a field of a hash has a deadline.
-const VERSION_MAX: u16 = 12;
+pub const VERSION_MAX: u16 = 12;
 /// Bytes of version and checksum.
 const FOOTER: usize = 10;
 
@@ -86,6 +92,21 @@ pub enum Value {
     Object(Object),
 }
 
+/// A key of a snapshot with what is said of it.
+#[derive(Debug)]
+pub struct StoredKey<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// Its value.
+    pub value: Value,
+    /// When it expires.
+    pub deadline: Option<Millis>,
+    /// For how long it had not been used.
+    pub idle_seconds: Option<u64>,
+    /// How often it had been used, on a logarithmic scale.
+    pub frequency: Option<u8>,
+}
+
 /// Why a payload is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -97,8 +118,9 @@ pub enum Refused {
 
 /// Makes the payload of DUMP.
 pub fn dump(entry: &Entry) -> Vec<u8> {
-    let mut payload = Vec::new();
-    write_value(entry, &mut payload);
+    let mut out = write::Output::default();
+    write::entry(entry, &mut out);
+    let mut payload = out.bytes;
     let version = match payload.first() {
         Some(&kind::HASH_DEADLINES | &kind::HASH_TRIPLES) => VERSION_MAX,
         _ => VERSION,

@@ -2,12 +2,14 @@
 //!
 //! Shards are many (1,024) and therefore small: growing one table moves thousands of entries, never millions, so a single insert cannot stall.
 
+use std::sync::Arc;
+
 use redpoll_structures::table::Table;
 
 use crate::entry::{heap_size, is_expired};
 use crate::wait::Waiters;
 use crate::watch::{Standing, Watches};
-use crate::{Entry, Millis};
+use crate::{Entry, Image, Millis};
 
 /// Plain counts kept under the shard's lock and summed up when somebody asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Shard {
     pub(crate) counters: Counters,
     /// Heap bytes of all entries.
     pub(crate) used: usize,
+    /// The image that the marks on the databases are for.
+    pub(crate) image: Option<Arc<Image>>,
 }
 
 /// One database's share of a shard.
@@ -46,6 +50,8 @@ pub(crate) struct Database {
     /// Where the sweep for expired entries stands, and what it has seen so far as the soonest deadline.
     pub(crate) sweep_cursor: u64,
     pub(crate) sweep_soonest: Millis,
+    /// An image still needs everything as it is, under this number of a database.
+    pub(crate) imaged_as: Option<usize>,
 }
 
 impl Default for Database {
@@ -57,6 +63,7 @@ impl Default for Database {
             soonest: Millis::MAX,
             sweep_cursor: 0,
             sweep_soonest: Millis::MAX,
+            imaged_as: None,
         }
     }
 }
@@ -69,6 +76,7 @@ impl Shard {
             waiters: Waiters::default(),
             counters: Counters::default(),
             used: 0,
+            image: None,
         }
     }
 }
@@ -89,6 +97,16 @@ impl Database {
     pub(crate) fn note_deadline(&mut self, deadline: Millis) {
         self.volatile += 1;
         self.lower_soonest(deadline);
+    }
+
+    /// Notes that the deadline of an entry has changed, which had one or had none.
+    pub(crate) fn change_deadline(&mut self, had: bool, deadline: Option<Millis>) {
+        if had {
+            self.volatile -= 1;
+        }
+        if let Some(deadline) = deadline {
+            self.note_deadline(deadline);
+        }
     }
 
     /// Notes how the soonest deadline of the fields of an entry has changed.

@@ -13,7 +13,6 @@ use redpoll_structures::record::Record;
 
 use crate::entry;
 use crate::object::Typed;
-use crate::shard::Database;
 use crate::{
     Cause, Change, Effects, Entry, EventClass, Held, Keyspace, Kind, Millis, Object, Shard, Stamping, Text, Waste,
     WatchFlag, WrongType,
@@ -99,7 +98,7 @@ impl<'g> View<'g> {
     /// Returns the secret from which hash tables inside values seed their hash functions.
     #[inline]
     pub fn hash_seed(&self) -> u64 {
-        self.keyspace.hash(b"members")
+        self.keyspace.member_seed()
     }
 
     /// Makes reads leave no access stamps (CLIENT NO-TOUCH, OBJECT, DEBUG).
@@ -303,6 +302,7 @@ impl<'g> View<'g> {
     ) -> Result<Option<R>, WrongType> {
         let db = self.db;
         let shard = self.held.shard(key);
+        shard.before_change(db);
         let Some(entry) = shard.databases[db].find_mut(hash, key) else { return Ok(None) };
         touch(entry, self.stamping);
         let value = entry.object_mut().and_then(T::of_mut).ok_or(WrongType)?;
@@ -356,12 +356,13 @@ impl<'g> View<'g> {
         self.expire_if_due(hash, key);
         let db = self.db;
         let shard = self.held.shard(key);
+        shard.before_change(db);
         let database = &mut shard.databases[db];
         let Some(entry) = database.find_mut(hash, key) else { return false };
         let (before, had) = (entry.heap_size(), entry.deadline().is_some());
         entry.set_deadline(deadline);
         shard.used = shard.used + entry.heap_size() - before;
-        note_deadline_change(database, had, deadline);
+        database.change_deadline(had, deadline);
         changed(shard, db, hash, key, &mut self.effects);
         self.effects.dirty += 1;
         true
@@ -391,6 +392,7 @@ impl<'g> View<'g> {
         self.expire_if_due(hash, key);
         let (db, keyspace, stamping) = (self.db, self.keyspace, self.stamping);
         let shard = self.held.shard(key);
+        shard.before_change(db);
         let database = &mut shard.databases[db];
         if let Some(entry) = database.find_mut(hash, key) {
             let (before, had, had_soonest) = (entry::heap_size(entry), entry.deadline(), entry::soonest_field(entry));
@@ -411,7 +413,7 @@ impl<'g> View<'g> {
                 database.note_fields(had_soonest, soonest);
             }
             if deadline != had {
-                note_deadline_change(database, had.is_some(), deadline);
+                database.change_deadline(had.is_some(), deadline);
             }
         } else {
             let mut entry = make(None).expect("a missing key is made anew");
@@ -437,6 +439,7 @@ impl<'g> View<'g> {
     pub(crate) fn take(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
         let (db, keyspace) = (self.db, self.keyspace);
         let shard = self.held.shard(key);
+        shard.before_change(db);
         let database = &mut shard.databases[db];
         let entry = database.table.remove(hash, |entry| entry.key() == key, |entry| keyspace.hash(entry.key()))?;
         if entry.deadline().is_some() {
@@ -472,14 +475,5 @@ pub(crate) fn changed(shard: &mut Shard, db: usize, hash: u64, key: &[u8], effec
     }
     if !shard.waiters.is_empty() {
         shard.signal(db, hash, key, effects);
-    }
-}
-
-fn note_deadline_change(database: &mut Database, had: bool, deadline: Option<Millis>) {
-    if had {
-        database.volatile -= 1;
-    }
-    if let Some(deadline) = deadline {
-        database.note_deadline(deadline);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::entry::heap_size;
 use crate::object::Typed;
+use crate::sweep::Swept;
 use crate::view::changed;
 use crate::{
     Cause, Effects, Entry, EventClass, Expired, Hash, Held, Millis, Object, ShardIndex, View, Waste, WatchFlag,
@@ -83,6 +84,7 @@ impl<'g> View<'g> {
         let (hash, db, now) = (self.hash(key), self.db, self.now);
         self.expire_if_found(hash, key);
         let shard = self.held.shard(key);
+        shard.before_change(db);
         let database = &mut shard.databases[db];
         let found = database.find_mut(hash, key).and_then(Entry::object_mut);
         let Some(Object::Hash(value)) = found else { return };
@@ -159,6 +161,10 @@ impl<'g> View<'g> {
         for db in 0..keyspace.databases() {
             let effects = &mut self.effects;
             let swept = self.held.with_locked(index, |shard| {
+                if !shard.databases[db].may_expire(now) {
+                    return Swept::default();
+                }
+                shard.before_change(db);
                 let swept = shard.databases[db].sweep(now, budget - visited, keyspace);
                 shard.used = shard.used + swept.after - swept.before;
                 for entry in &swept.expired {

@@ -175,7 +175,7 @@ impl View<'_> {
     /// Removes all entries of a database and returns them to be freed; watchers of existing keys are told.
     pub fn flush(&mut self, db: usize) -> Waste {
         let (keyspace, now, effects) = (self.keyspace, self.now, &mut self.effects);
-        let mut tables = Vec::new();
+        let (mut tables, mut removed) = (Vec::new(), 0);
         for index in 0..SHARDS as ShardIndex {
             self.held.with_shard(index, |shard| {
                 let database = &shard.databases[db];
@@ -186,12 +186,13 @@ impl View<'_> {
                     // Counting what is gone visits every entry, which is only needed if something is left.
                     let nothing_left = shard.databases.iter().all(|database| database.table.is_empty());
                     shard.used = if nothing_left { 0 } else { shard.used - gone.bytes() };
-                    tables.push(gone);
+                    removed += gone.table.len();
+                    tables.extend(shard.let_go(gone));
                 }
             });
         }
         let waste = Waste::databases(tables);
-        effects.dirty += waste.objects() as u64;
+        effects.dirty += removed as u64;
         effects.flushed = true;
         waste
     }
@@ -225,6 +226,7 @@ impl View<'_> {
         let mut contents = Vec::with_capacity(SHARDS);
         for index in 0..SHARDS as ShardIndex {
             self.held.with_shard(index, |shard| {
+                shard.write_shares();
                 for (db, database) in shard.databases.iter().enumerate() {
                     shard
                         .watches

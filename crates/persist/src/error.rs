@@ -36,13 +36,15 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// The base is a snapshot.
-    #[error(
-        "{path}: the base is an RDB snapshot, which cannot be read yet; let redis-server rewrite the log with `aof-use-rdb-preamble no`"
-    )]
-    SnapshotBase {
+    /// A snapshot is damaged, or holds what is not known here.
+    #[error("{path}: the snapshot cannot be loaded: offset {offset}: {reason}")]
+    Snapshot {
         /// The file.
         path: PathBuf,
+        /// Where what is wrong begins, bytes.
+        offset: u64,
+        /// What is wrong.
+        reason: String,
     },
 }
 

@@ -1,16 +1,21 @@
-//! The append-only log: changes on disk in the order they were made, in the multi-part layout of Redis 7.
+//! The append-only log, changes on disk in the order they were made, in the multi-part layout of Redis 7; and snapshots.
 //!
 //! ```text
-//! dir/appendonlydir/appendonly.aof.manifest      file appendonly.aof.1.incr.aof seq 1 type i
+//! dir/dump.rdb                                   REDIS0010 …
+//! dir/appendonlydir/appendonly.aof.manifest      file appendonly.aof.1.base.rdb seq 1 type b
+//!                                                file appendonly.aof.1.incr.aof seq 1 type i
+//! dir/appendonlydir/appendonly.aof.1.base.rdb    REDIS0010 …
 //! dir/appendonlydir/appendonly.aof.1.incr.aof    *2␍␊$6␍␊SELECT␍␊$1␍␊0␍␊ *3␍␊$3␍␊SET␍␊ …
 //! ```
 //!
-//! redis-server opens such a directory, and we open one whose base, if it has one, is in the same command format.
+//! redis-server opens such a directory, and we open one of redis-server.
 //!
 //! * [`AppendLog`] takes records while the store's shards are locked (it copies them to a buffer and returns), and a thread of its own writes and
 //!   fsyncs them in groups. Who must not answer before the disk has it waits for an offset ([`AppendLog::wait`]).
 //! * [`replay`] reads a log back command by command. A tail torn off by a crash is cut away and said so; damage before the end stops
 //!   the start with file and offset. A transaction whose EXEC is missing never happened.
+//! * [`SnapshotWriter`] and [`read_snapshot`] write and read all data as one file in the format of Redis's RDB; [`SnapshotFile`] puts it in its place.
+//! * [`Rewrite`] makes the log short again: a snapshot as its base, and an increment for what follows.
 //!
 //! What a command means is not known here.
 
@@ -19,10 +24,16 @@ mod error;
 mod failing;
 mod manifest;
 mod replay;
+mod rewrite;
+mod snapshot;
 mod tail;
 mod writer;
 
 pub use error::Error;
-pub use manifest::{LogFiles, Manifest};
-pub use replay::{Apply, Replayed, replay};
+pub use manifest::{BaseForm, LogFiles, Manifest};
+pub use replay::{Apply, Reading, Record, Replayed, replay};
+pub use rewrite::{Increment, Rewrite, Standing};
+pub use snapshot::{
+    Head, Into, Item, Read, SnapshotFile, SnapshotWriter, Take, as_commands, read_snapshot, read_snapshot_from,
+};
 pub use writer::{AppendLog, SyncPolicy};

@@ -1,4 +1,4 @@
-//! The manifest: which files make up the log, in which order.
+//! The manifest: which files make up the log, in which order; and the names they have.
 
 use std::fs;
 use std::io::Write;
@@ -26,6 +26,11 @@ impl LogFiles {
 
     fn manifest(&self) -> PathBuf {
         self.dir.join(format!("{}.manifest", self.stem))
+    }
+
+    /// Forces the names of the files to the disk.
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        fs::File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(Error::io(&self.dir))
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -98,14 +103,66 @@ impl Manifest {
         });
         written.map_err(Error::io(&temporary))?;
         fs::rename(&temporary, &path).map_err(Error::io(&path))?;
-        fs::File::open(&files.dir).and_then(|dir| dir.sync_all()).map_err(Error::io(&files.dir))
+        files.sync()
     }
 
     /// Returns the name of the increment to append to, adding the first one if there is none.
     pub fn open_increment(&mut self, files: &LogFiles) -> &str {
         if self.increments.is_empty() {
-            self.increments.push((format!("{}.1.incr.aof", files.stem), 1));
+            self.add_increment(files);
         }
         &self.increments[self.increments.len() - 1].0
     }
+
+    /// Adds an increment behind those there are.
+    pub(crate) fn add_increment(&mut self, files: &LogFiles) {
+        let seq = self.increments.iter().map(|(_, seq)| *seq).max().unwrap_or(0) + 1;
+        self.increments.push((format!("{}.{seq}.incr.aof", files.stem), seq));
+    }
+
+    /// Puts a new base in the place of the one there is.
+    pub(crate) fn replace_base(&mut self, files: &LogFiles, form: BaseForm) {
+        let seq = self.base.as_ref().map_or(0, |(_, seq)| *seq) + 1;
+        let extension = match form {
+            BaseForm::Snapshot => "rdb",
+            BaseForm::Commands => "aof",
+        };
+        self.base = Some((format!("{}.{seq}.base.{extension}", files.stem), seq));
+    }
+
+    fn names(&self, name: &str) -> bool {
+        self.base.iter().chain(&self.increments).any(|(named, _)| named == name)
+    }
+
+    /// Removes files of this log that the manifest does not name: those that were replaced, and what an attempt left behind that did not come to its end.
+    ///
+    /// A file that cannot be removed is tried again the next time.
+    pub(crate) fn remove_others(&self, files: &LogFiles) {
+        let Ok(entries) = fs::read_dir(&files.dir) else { return };
+        for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+            let rest = name.strip_prefix(&files.stem).and_then(|rest| rest.strip_prefix('.'));
+            let is_part = rest.is_some_and(is_part) || name.starts_with(TEMPORARY_BASE);
+            if is_part && !self.names(&name) {
+                fs::remove_file(files.path(&name)).ok();
+            }
+        }
+    }
+}
+
+/// Tells whether a name goes on behind the stem as those of increments and bases do.
+fn is_part(rest: &str) -> bool {
+    rest.split_once('.')
+        .is_some_and(|(seq, kind)| seq.parse::<u64>().is_ok() && ["incr.aof", "base.rdb", "base.aof"].contains(&kind))
+}
+
+/// What the name of a base begins with while it is written.
+pub(crate) const TEMPORARY_BASE: &str = "temp-rewriteaof-bg-";
+
+/// In which format a base is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BaseForm {
+    /// As a snapshot.
+    Snapshot,
+    /// As commands.
+    Commands,
 }

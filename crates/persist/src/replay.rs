@@ -1,39 +1,62 @@
-//! Reading a log back.
+//! Reading a log back: a base, which is a snapshot or commands or a snapshot with commands behind it, and the increments.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use redpoll_resp::{Access, Limits, Parse, RequestParser};
 
+use crate::snapshot::{self, Into, Item};
 use crate::{Error, LogFiles, Manifest};
 
 /// Bytes read from a file at a time.
 const READ_SIZE: usize = 1 << 20;
 
-/// Takes one command, or says why it cannot be applied.
-pub type Apply<'a, E> = dyn FnMut(&[&[u8]]) -> Result<(), E> + 'a;
+/// What a log holds, one after the other.
+#[derive(Debug)]
+pub enum Record<'a> {
+    /// A command.
+    Command(&'a [&'a [u8]]),
+    /// Something of the snapshot at its beginning.
+    Stored(Item<'a>),
+}
+
+/// Takes one record, or says why it cannot be applied.
+pub type Apply<'a, E> = dyn FnMut(Record<'_>) -> Result<(), E> + 'a;
+
+/// How a log is read.
+#[derive(Clone, Debug)]
+pub struct Reading<'a> {
+    /// The longest commands.
+    pub limits: Limits,
+    /// What values of a snapshot are made into.
+    pub into: Into<'a>,
+}
 
 /// What a replay did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
     /// Commands applied.
     pub commands: u64,
+    /// Bytes of the base.
+    pub base_len: u64,
+    /// Bytes of all files.
+    pub len: u64,
     /// Bytes cut off the end of the last file, because a crash had torn them.
     pub truncated: u64,
 }
 
-/// Reads the whole log and hands every command to `apply`, which returns why it cannot be applied, if so.
+/// Reads the whole log and hands every record to `apply`, which returns why it cannot be applied, if so.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Manifest`], [`Error::Damaged`] or [`Error::SnapshotBase`].
-pub fn replay(files: &LogFiles, limits: &Limits, apply: &mut Apply<'_, String>) -> Result<Replayed, Error> {
+/// [`Error::Io`], [`Error::Manifest`], [`Error::Damaged`] or [`Error::Snapshot`].
+pub fn replay(files: &LogFiles, reading: &Reading<'_>, apply: &mut Apply<'_, String>) -> Result<Replayed, Error> {
     let manifest = Manifest::read(files)?;
     let names: Vec<&str> = manifest.base.iter().chain(&manifest.increments).map(|(name, _)| name.as_str()).collect();
     let mut replayed = Replayed::default();
     for (index, name) in names.iter().enumerate() {
         let path = files.path(name);
-        let torn = replay_file(&path, limits, apply, &mut replayed.commands)?;
+        let torn = replay_file(&path, reading, apply, &mut replayed.commands)?;
         if let Some((offset, length)) = torn {
             if index + 1 < names.len() {
                 let reason = "the file ends in the middle of a command but is not the last one".into();
@@ -42,6 +65,10 @@ pub fn replay(files: &LogFiles, limits: &Limits, apply: &mut Apply<'_, String>) 
             let file = OpenOptions::new().write(true).open(&path).map_err(Error::io(&path))?;
             file.set_len(offset).and_then(|()| file.sync_all()).map_err(Error::io(&path))?;
             replayed.truncated = length - offset;
+        }
+        replayed.len += std::fs::metadata(&path).map_err(Error::io(&path))?.len();
+        if index == 0 && manifest.base.is_some() {
+            replayed.base_len = replayed.len;
         }
     }
     Ok(replayed)
@@ -53,14 +80,15 @@ type Torn = (u64, u64);
 /// Replays one file; returns where the complete part ends, if a torn tail follows.
 fn replay_file(
     path: &Path,
-    limits: &Limits,
+    reading: &Reading<'_>,
     apply: &mut Apply<'_, String>,
     commands: &mut u64,
 ) -> Result<Option<Torn>, Error> {
     let mut file = File::open(path).map_err(Error::io(path))?;
-    let mut limits = limits.clone();
+    let mut limits = reading.limits.clone();
     limits.access = Access::Authenticated;
-    let mut reader = Reader { buf: Vec::new(), parsed: 0, offset: 0, parser: RequestParser::new() };
+    let offset = load_snapshot(&mut file, path, reading.into, apply)?;
+    let mut reader = Reader { buf: Vec::new(), parsed: 0, offset, parser: RequestParser::new() };
     let mut unit = Unit::default();
     let damaged = |offset, reason: String| Error::Damaged { path: path.to_owned(), offset, reason };
     loop {
@@ -68,14 +96,11 @@ fn replay_file(
         reader.buf.resize(start + READ_SIZE, 0);
         let count = file.read(&mut reader.buf[start..]).map_err(Error::io(path))?;
         reader.buf.truncate(start + count);
-        if reader.offset == 0 && start == 0 && reader.buf.starts_with(b"REDIS") {
-            return Err(Error::SnapshotBase { path: path.to_owned() });
-        }
         while let Some(args) = reader.next(&limits).map_err(|(offset, reason)| damaged(offset, reason))? {
             let offset = reader.offset;
             unit.add(args, offset, &mut |command| {
                 *commands += 1;
-                apply(command).map_err(|reason| damaged(offset, reason))
+                apply(Record::Command(command)).map_err(|reason| damaged(offset, reason))
             })?;
         }
         if count == 0 {
@@ -86,6 +111,22 @@ fn replay_file(
         reader.compact();
     }
 }
+
+/// Hands on what the snapshot at the beginning of a file holds, if there is one; returns where it ends and leaves the file there.
+fn load_snapshot(file: &mut File, path: &Path, into: Into<'_>, apply: &mut Apply<'_, String>) -> Result<u64, Error> {
+    let mut magic = Vec::new();
+    file.by_ref().take(snapshot::MAGIC.len() as u64).read_to_end(&mut magic).map_err(Error::io(path))?;
+    file.rewind().map_err(Error::io(path))?;
+    if magic != snapshot::MAGIC {
+        return Ok(0);
+    }
+    let len = file.metadata().map_err(Error::io(path))?.len();
+    let read = snapshot::read_snapshot_from(&mut *file, len, path, into, &mut |item| apply(Record::Stored(item)))?;
+    file.seek(SeekFrom::Start(read.len)).map_err(Error::io(path))
+}
+
+/// Runs a command of a unit.
+type Run<'a> = dyn FnMut(&[&[u8]]) -> Result<(), Error> + 'a;
 
 /// Bytes read and how far they are parsed.
 struct Reader {
@@ -144,7 +185,7 @@ struct Unit {
 }
 
 impl Unit {
-    fn add(&mut self, args: Vec<Vec<u8>>, end: u64, apply: &mut Apply<'_, Error>) -> Result<(), Error> {
+    fn add(&mut self, args: Vec<Vec<u8>>, end: u64, apply: &mut Run<'_>) -> Result<(), Error> {
         let start = std::mem::replace(&mut self.previous_end, end);
         let is = |name: &[u8]| args.len() == 1 && args[0].eq_ignore_ascii_case(name);
         let mut run = |command: &Vec<Vec<u8>>| {
@@ -188,7 +229,10 @@ mod tests {
         manifest.write(&files).unwrap();
         std::fs::write(&file, content).unwrap();
         let mut seen = Vec::new();
-        let replayed = replay(&files, &Limits::default(), &mut |args| {
+        let limits = redpoll_keyspace::Limits::default();
+        let reading = Reading { limits: Limits::default(), into: Into { limits: &limits, seed: 1 } };
+        let replayed = replay(&files, &reading, &mut |record| {
+            let Record::Command(args) = record else { panic!("there is no snapshot") };
             seen.push(args.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" "));
             Ok(())
         });
@@ -204,7 +248,7 @@ mod tests {
     fn whole_logs_are_replayed_with_annotations_and_transactions() {
         let content = [b"#TS:1700000000\r\n", SET, MULTI, SET, SET, EXEC].concat();
         let (_dir, replayed, seen, _) = with_log("whole", &content);
-        assert_eq!(replayed.unwrap(), Replayed { commands: 3, truncated: 0 });
+        assert_eq!(replayed.unwrap(), Replayed { commands: 3, len: content.len() as u64, ..Replayed::default() });
         assert_eq!(seen, ["SET k v"; 3]);
     }
 
@@ -213,7 +257,9 @@ mod tests {
         for cut in 1..SET.len() {
             let content = [SET, &SET[..cut]].concat();
             let (_dir, replayed, seen, length) = with_log(&format!("torn{cut}"), &content);
-            assert_eq!(replayed.unwrap(), Replayed { commands: 1, truncated: cut as u64 });
+            let expected =
+                Replayed { commands: 1, truncated: cut as u64, len: SET.len() as u64, ..Replayed::default() };
+            assert_eq!(replayed.unwrap(), expected);
             assert_eq!((seen.len(), length), (1, SET.len() as u64));
         }
     }

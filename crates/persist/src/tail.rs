@@ -45,12 +45,28 @@ impl LogFile for File {
     }
 }
 
+impl LogFile for Box<dyn LogFile> {
+    fn append(&mut self, bytes: &[u8]) -> Result<usize> {
+        (**self).append(bytes)
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        (**self).sync()
+    }
+
+    fn truncate(&mut self, length: u64) -> Result<()> {
+        (**self).truncate(length)
+    }
+}
+
 /// The bytes that are not known to be on the disk, and the file they go to.
 pub(crate) struct Tail<F> {
     file: F,
     /// Length of the file when it was opened.
     start: u64,
-    /// Bytes that went into the file since and are no longer kept.
+    /// Bytes that went into files before this one.
+    base: u64,
+    /// Bytes that went into files since and are no longer kept.
     released: u64,
     kept: Vec<u8>,
     /// How many of the kept bytes are in the file.
@@ -64,7 +80,24 @@ pub(crate) struct Tail<F> {
 impl<F: LogFile> Tail<F> {
     /// Begins behind what the file holds.
     pub(crate) fn new(file: F, length: u64) -> Tail<F> {
-        Tail { file, start: length, released: 0, kept: Vec::new(), written: 0, doubtful: false, unsynced: false }
+        Tail {
+            file,
+            start: length,
+            base: 0,
+            released: 0,
+            kept: Vec::new(),
+            written: 0,
+            doubtful: false,
+            unsynced: false,
+        }
+    }
+
+    /// Goes on in another, empty file. Everything must be synced.
+    pub(crate) fn switch(&mut self, file: F) {
+        debug_assert!(self.kept.is_empty() && !self.unsynced, "what belongs to the old file is on the disk");
+        self.file = file;
+        self.start = 0;
+        self.base = self.released;
     }
 
     /// Takes bytes over, leaving the buffer empty.
@@ -81,7 +114,7 @@ impl<F: LogFile> Tail<F> {
         self.kept.len()
     }
 
-    /// Bytes that are in the file, counted from its opening.
+    /// Bytes that are in the files, counted from the opening of the first.
     pub(crate) fn written(&self) -> u64 {
         self.released + self.written as u64
     }
@@ -102,7 +135,7 @@ impl<F: LogFile> Tail<F> {
     /// What the disk said; what went into the file until then is remembered.
     pub(crate) fn write(&mut self) -> Result<()> {
         if self.doubtful {
-            self.file.truncate(self.start + self.written())?;
+            self.file.truncate(self.start + self.written() - self.base)?;
             self.doubtful = false;
         }
         while self.is_behind() {

@@ -9,7 +9,7 @@
 //! sync is brought forward. What goes beyond is one batch of commands per connection, and the removals of keys that expire meanwhile, which nobody
 //! waits for and of which there are no more than keys.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::rewrite::Increment;
 use crate::tail::{LogFile, Tail};
 use crate::{Error, LogFiles, Manifest};
 
@@ -54,12 +55,17 @@ struct Shared {
     work: Condvar,
     /// Told when something was written or synced, or the disk refused.
     progress: Condvar,
-    path: PathBuf,
 }
 
 #[derive(Debug)]
 struct State {
+    /// The file that is appended to, for errors.
+    path: PathBuf,
     pending: Vec<u8>,
+    /// What belongs to the file before, if what is pending belongs to another.
+    switch: Option<Switch>,
+    /// The switch is not done yet.
+    switching: bool,
     /// Bytes the thread holds because they are not known to be safe.
     kept: usize,
     policy: SyncPolicy,
@@ -74,8 +80,23 @@ struct State {
     closing: bool,
 }
 
+/// The way from one file to the next.
+struct Switch {
+    /// What still belongs to the old one.
+    before: Vec<u8>,
+    file: Box<dyn LogFile>,
+}
+
+impl std::fmt::Debug for Switch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Switch").field("before", &self.before.len()).finish_non_exhaustive()
+    }
+}
+
 impl State {
     fn covers(&self, offset: u64) -> bool {
+        // An offset of a log before this one means everything.
+        let offset = offset.min(self.appended);
         match self.policy {
             SyncPolicy::Always => self.synced >= offset,
             SyncPolicy::EverySecond | SyncPolicy::No => self.written >= offset || self.unsafe_len() <= PENDING_MAX,
@@ -84,7 +105,7 @@ impl State {
 
     /// Bytes in memory that are not known to be safe.
     fn unsafe_len(&self) -> usize {
-        self.pending.len() + self.kept
+        self.pending.len() + self.kept + self.switch.as_ref().map_or(0, |switch| switch.before.len())
     }
 }
 
@@ -101,19 +122,49 @@ impl AppendLog {
         if manifest != before {
             manifest.write(files)?;
         }
+        AppendLog::begin(file, path, policy)
+    }
+
+    /// Begins to append to a file.
+    pub(crate) fn begin(file: File, path: PathBuf, policy: SyncPolicy) -> Result<AppendLog, Error> {
         let length = file.metadata().map_err(Error::io(&path))?.len();
-        AppendLog::start(Tail::new(file, length), path, policy, SECOND)
+        AppendLog::start(Tail::new(Box::new(file), length), path, policy, SECOND)
+    }
+
+    /// Goes on in another, empty file: what is appended from now on belongs to it. Returns the offset at which it begins; none if the way to
+    /// the file before is not finished yet, because the disk refuses.
+    ///
+    /// Never waits for the disk. Nothing goes into the new file before all of the old one is synced, so that no gap can be left behind.
+    pub fn switch(&self, increment: Increment) -> Option<u64> {
+        self.switch_to(Box::new(increment.file), increment.path)
+    }
+
+    fn switch_to(&self, file: Box<dyn LogFile>, path: PathBuf) -> Option<u64> {
+        let mut state = self.shared.state.lock();
+        if state.switching {
+            return None;
+        }
+        let before = std::mem::take(&mut state.pending);
+        state.switch = Some(Switch { before, file });
+        state.switching = true;
+        state.path = path;
+        state.db = None;
+        self.shared.work.notify_one();
+        Some(state.appended)
     }
 
     /// Starts the thread; while the disk refuses it rests for `pause` between attempts.
-    fn start<F: LogFile>(
-        tail: Tail<F>,
+    fn start(
+        tail: Tail<Box<dyn LogFile>>,
         path: PathBuf,
         policy: SyncPolicy,
         pause: Duration,
     ) -> Result<AppendLog, Error> {
         let state = State {
+            path: path.clone(),
             pending: Vec::new(),
+            switch: None,
+            switching: false,
             kept: 0,
             policy,
             db: None,
@@ -124,14 +175,9 @@ impl AppendLog {
             failure: None,
             closing: false,
         };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            work: Condvar::new(),
-            progress: Condvar::new(),
-            path: path.clone(),
-        });
-        let writer =
-            Writer { shared: Arc::clone(&shared), tail, incoming: Vec::new(), last_sync: Instant::now(), pause };
+        let shared = Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), progress: Condvar::new() });
+        let (incoming, last_sync) = (Vec::new(), Instant::now());
+        let writer = Writer { shared: Arc::clone(&shared), tail, next: None, incoming, last_sync, pause };
         let thread = std::thread::Builder::new().name("redpoll-log".into()).spawn(move || writer.run());
         let thread = thread.map_err(Error::io(path))?;
         Ok(AppendLog { shared, thread: Mutex::new(Some(thread)) })
@@ -196,10 +242,7 @@ impl AppendLog {
         let target = state.appended;
         while state.synced < target {
             if let Some(failure) = &state.failure {
-                return Err(Error::Io {
-                    path: self.shared.path.clone(),
-                    source: std::io::Error::other(failure.clone()),
-                });
+                return Err(Error::Io { path: state.path.clone(), source: std::io::Error::other(failure.clone()) });
             }
             state.sync_wanted = true;
             self.shared.work.notify_one();
@@ -250,16 +293,18 @@ struct Task {
     closing: bool,
 }
 
-struct Writer<F> {
+struct Writer {
     shared: Arc<Shared>,
-    tail: Tail<F>,
+    tail: Tail<Box<dyn LogFile>>,
+    /// The file to go on in once all of this one is synced. Until then nothing more is taken over.
+    next: Option<Box<dyn LogFile>>,
     /// What was taken over last, on its way to the tail outside the lock.
     incoming: Vec<u8>,
     last_sync: Instant,
     pause: Duration,
 }
 
-impl<F: LogFile> Writer<F> {
+impl Writer {
     fn run(mut self) {
         loop {
             let task = self.gather();
@@ -273,12 +318,17 @@ impl<F: LogFile> Writer<F> {
                     if task.sync {
                         state.synced = state.written;
                     }
+                    if let Some(file) = self.next.take() {
+                        self.tail.switch(file);
+                        state.switching = false;
+                    }
                     state.failure = None;
                 }
                 Err(error) => state.failure = Some(error.to_string()),
             }
             self.shared.progress.notify_all();
-            if task.closing && (state.failure.is_some() || state.pending.is_empty()) {
+            let is_done = state.pending.is_empty() && state.switch.is_none();
+            if task.closing && (state.failure.is_some() || is_done) {
                 return;
             }
             if state.failure.is_some() {
@@ -300,11 +350,20 @@ impl<F: LogFile> Writer<F> {
                 }
                 SyncPolicy::No => false,
             };
-            let sync = due || self.tail.must_sync() || (unsynced && (state.sync_wanted || state.closing));
+            if let Some(Switch { before, file }) = state.switch.take() {
+                self.incoming = before;
+                self.next = Some(file);
+                state.kept += self.incoming.len();
+            }
+            let is_switching = self.next.is_some();
+            let sync =
+                due || is_switching || self.tail.must_sync() || (unsynced && (state.sync_wanted || state.closing));
             if sync || state.closing || !state.pending.is_empty() || self.tail.is_behind() {
                 state.sync_wanted = false;
-                std::mem::swap(&mut state.pending, &mut self.incoming);
-                state.kept += self.incoming.len();
+                if !is_switching {
+                    std::mem::swap(&mut state.pending, &mut self.incoming);
+                    state.kept += self.incoming.len();
+                }
                 return Task { sync, release: state.policy == SyncPolicy::No, closing: state.closing };
             }
             let timeout = if unsynced && state.policy == SyncPolicy::EverySecond {

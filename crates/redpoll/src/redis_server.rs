@@ -6,7 +6,7 @@
 //!
 //! Test suites, images and service files start redis-server; a link of that name to the program makes them start this one. The command line is turned
 //! into lines of a configuration file by the rules of redis-server, so that errors name the same lines. Only the store is served, with the defaults of
-//! redis-server: port 6379 on all addresses, nothing kept on disk, data files in the current directory.
+//! redis-server: port 6379 on all addresses, no log but snapshots by its rules, data files in the current directory.
 //!
 //! What is not there is refused: Sentinel, tests of memory and of the system.
 
@@ -158,9 +158,6 @@ fn serve(lines: &Lines) -> anyhow::Result<()> {
         );
     } else {
         tracing::info!("Configuration loaded");
-    }
-    if !config.settings().text(Setting::Save).is_empty() {
-        tracing::warn!("there are no snapshots: 'save' has no effect, 'appendonly yes' keeps the data");
     }
     let pidfile = match config.settings().text(Setting::Pidfile) {
         path if path.is_empty() && is_background => DEFAULT_PIDFILE.to_owned(),

@@ -2,7 +2,7 @@
 //!
 //! The order of the start is so that what can be wrong is found before anything is touched: ports first, then the store
 //! with its log, then the servers, then the line that says that all is ready. The end goes backwards: servers finish the
-//! requests they have, triggers in hand are delivered, the log is flushed.
+//! requests they have, triggers in hand are delivered, the log is flushed. If snapshots are made by rule one is made first, and if it cannot be, nothing ends.
 //!
 //! With a backend elsewhere there is no store here, so only HTTP is served.
 
@@ -16,6 +16,7 @@ use redpoll_http::{BoundServer, HttpConfig, HttpServer};
 use redpoll_server::{ClientCertificates, Server, ServerConfig, TlsConfig};
 use redpoll_services::events::Deliverer;
 use redpoll_services::{Backend, Services, Settings};
+use redpoll_store::commands::persistence::Ending;
 use redpoll_store::commands::settings::{Setting, SettingValue, Settings as StoreSettings, find};
 use redpoll_store::{Config, Store};
 use serde_json::json;
@@ -77,15 +78,13 @@ impl Plan {
         let bound = self.http.as_ref().map(bind_http).transpose()?;
         let running = self.start(config, bound).await?;
         running.announce(self.voice, &self.backend)?;
-        tokio::select! {
-            name = signals.wait() => tracing::info!("Received {name} scheduling shutdown..."),
-            () = running.shutdown.notified() => tracing::info!("User requested shutdown..."),
+        let store = running.store.clone();
+        let ended = running.run_to_the_end(&mut signals).await;
+        if let (Err(_), Some(store)) = (&ended, store) {
+            // Nobody waits any longer for what is being written.
+            store.give_up_saving();
         }
-        tracing::info!("stopping: finishing the requests received so far");
-        tokio::select! {
-            stopped = running.stop() => stopped,
-            _ = signals.wait() => bail!("stopped by a second signal before all requests were finished"),
-        }
+        ended
     }
 
     /// Starts everything there is to run.
@@ -146,6 +145,48 @@ fn bind_http(config: &HttpConfig) -> anyhow::Result<BoundServer> {
 }
 
 impl Running {
+    /// Serves until somebody asks for the end and what is to be saved is saved, then lets everything finish.
+    async fn run_to_the_end(self, signals: &mut Signals) -> anyhow::Result<()> {
+        loop {
+            let signal = tokio::select! {
+                signal = signals.wait() => signal,
+                () = self.shutdown.notified() => {
+                    // The client's command has saved already.
+                    tracing::info!("User requested shutdown...");
+                    break;
+                }
+            };
+            tracing::info!("Received {} scheduling shutdown...", signal.name);
+            tokio::select! {
+                may_end = self.save(&signal) => if may_end { break },
+                _ = signals.wait() => bail!("stopped by a second signal before everything was saved"),
+            }
+        }
+        tracing::info!("stopping: finishing the requests received so far");
+        tokio::select! {
+            stopped = self.stop() => stopped,
+            _ = signals.wait() => bail!("stopped by a second signal before all requests were finished"),
+        }
+    }
+
+    /// Saves as the settings want it for this signal; false if that fails and the program is not to end then.
+    async fn save(&self, signal: &SignalSeen) -> bool {
+        let Some(store) = self.store.clone() else { return true };
+        let words = store.engine().settings.text(signal.setting);
+        let says = |word| words.split(' ').any(|said| said == word);
+        let ending = match () {
+            () if says("nosave") => Ending::NoSave,
+            () if says("save") => Ending::Save,
+            () => Ending::ByRule,
+        };
+        let saved = tokio::task::spawn_blocking(move || store.save_before_end(ending)).await;
+        let may_end = matches!(saved, Ok(Ok(()))) || says("force");
+        if !may_end {
+            tracing::error!("Errors trying to shut down the server. Check the logs for more information.");
+        }
+        may_end
+    }
+
     /// Prints the line that says where to connect.
     fn announce(&self, voice: Voice, backend: &BackendChoice) -> anyhow::Result<()> {
         let resp = self.resp.as_ref().map(Server::addresses).unwrap_or_default();
@@ -200,7 +241,7 @@ impl Running {
             deliverer.stop().await;
         }
         if let Some(store) = self.store {
-            store.flush_log()?;
+            tokio::task::spawn_blocking(move || store.flush_log().and_then(|()| store.save_rest())).await??;
         }
         Ok(())
     }
@@ -242,13 +283,19 @@ impl Signals {
         Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for one of them and names it.
-    async fn wait(&mut self) -> &'static str {
+    /// Waits for one of them.
+    async fn wait(&mut self) -> SignalSeen {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => SignalSeen { name: "SIGTERM", setting: Setting::ShutdownOnSigterm },
+            _ = self.interrupt.recv() => SignalSeen { name: "SIGINT", setting: Setting::ShutdownOnSigint },
         }
     }
+}
+
+/// A signal, and the setting that says how it ends the program.
+struct SignalSeen {
+    name: &'static str,
+    setting: Setting,
 }
 
 fn listed(addresses: &[SocketAddr], scheme: &str) -> String {

@@ -24,9 +24,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns the defaults: 16 databases, no memory limit, no log.
+    /// Returns the defaults: 16 databases, no memory limit, no data directory, so neither a log nor snapshots.
     pub fn in_memory() -> Config {
-        Config::default()
+        let config = Config::default();
+        let dir = &settings::SETTINGS[Setting::Dir as usize];
+        config.settings.put(dir, settings::SettingValue::Text(String::new()));
+        config
     }
 
     /// Returns a configuration that keeps its data in a directory, with the log on.

@@ -18,12 +18,10 @@ use std::time::Duration;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use redpoll_commands::engine::{Batch, Exchanged, Host, Shutdown};
-use redpoll_commands::error::{
-    Error, MIGRATE_CONNECT, MIGRATE_READ, MIGRATE_WRITE, NOTHING_TO_END, NOTHING_TO_SAVE_TO, SHUTDOWN_FAILED,
-};
+use redpoll_commands::error::{Error, MIGRATE_CONNECT, MIGRATE_READ, MIGRATE_WRITE, NOTHING_TO_END, SHUTDOWN_FAILED};
 use redpoll_commands::info::human;
 
-use crate::log::StoreLog;
+use crate::log::{LogSlot, StoreLog};
 
 /// Called once a client asked for the end of the program.
 pub(crate) struct OnShutdown(pub(crate) Box<dyn Fn() + Send + Sync>);
@@ -36,7 +34,7 @@ impl fmt::Debug for OnShutdown {
 
 /// The process around a store.
 pub(crate) struct StoreHost {
-    pub(crate) log: Option<Arc<StoreLog>>,
+    pub(crate) log: Arc<LogSlot>,
     pub(crate) on_shutdown: Option<OnShutdown>,
 }
 
@@ -46,6 +44,7 @@ impl Host for StoreHost {
             "server" => server(),
             "memory" => memory(),
             "cpu" => cpu(),
+            "persistence" => self.log.log().map(|log| persistence(&log)).unwrap_or_default(),
             _ => Vec::new(),
         }
     }
@@ -60,19 +59,19 @@ impl Host for StoreHost {
         exchanged
     }
 
+    fn can_end(&self) -> bool {
+        self.on_shutdown.is_some()
+    }
+
     fn shut_down(&self, wanted: Shutdown) -> Result<(), Error> {
         let OnShutdown(end) = self.on_shutdown.as_ref().ok_or(NOTHING_TO_END)?;
-        match &self.log {
-            Some(log) => match log.flush() {
-                Err(error) if !wanted.force => {
-                    tracing::error!(%error, "SHUTDOWN is refused: the log cannot be written");
-                    return Err(SHUTDOWN_FAILED);
-                }
-                Err(error) => tracing::error!(%error, "SHUTDOWN FORCE: the log cannot be written"),
-                Ok(()) => {}
-            },
-            None if wanted.save && !wanted.force => return Err(NOTHING_TO_SAVE_TO),
-            None => {}
+        match self.log.log().map_or(Ok(()), |log| log.flush()) {
+            Err(error) if !wanted.force => {
+                tracing::error!(%error, "SHUTDOWN is refused: the log cannot be written");
+                return Err(SHUTDOWN_FAILED);
+            }
+            Err(error) => tracing::error!(%error, "SHUTDOWN FORCE: the log cannot be written"),
+            Ok(()) => {}
         }
         end();
         Ok(())
@@ -126,6 +125,18 @@ fn connect(host: &str, port: &str, timeout: Duration) -> io::Result<TcpStream> {
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
     Ok(stream)
+}
+
+fn persistence(log: &StoreLog) -> Vec<(String, String)> {
+    let (appended, synced) = log.log.offsets();
+    vec![
+        line("aof_current_size", log.len()),
+        line("aof_base_size", log.base_len()),
+        line("aof_pending_rewrite", 0),
+        line("aof_buffer_length", appended.saturating_sub(synced)),
+        line("aof_pending_bio_fsync", 0),
+        line("aof_delayed_fsync", 0),
+    ]
 }
 
 fn line(name: &str, value: impl fmt::Display) -> (String, String) {

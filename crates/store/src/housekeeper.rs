@@ -1,11 +1,11 @@
-//! The background thread: expiry nobody asked for, memory, the log.
+//! The background thread: expiry nobody asked for, memory, the log, snapshots that are due.
 //!
 //! Ten times a second it goes round the shards whose soonest deadline has come. While many of the entries it sees have expired it takes up to half of one
 //! processor, otherwise a few percent; every piece of work holds one shard's lock for well under a millisecond.
 
-use std::sync::Weak;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use redpoll_commands::engine::Engine;
 use redpoll_commands::settings::Setting;
 use redpoll_keyspace::{SHARDS, ShardIndex};
 
+use crate::snapshots::{Keeper, SharedKeeper};
 use crate::store::{Inner, upgrade};
 
 /// Time between two rounds, unless there is much to do.
@@ -35,10 +36,11 @@ const BUCKETS_PER_REMOVED: usize = 4;
 pub(crate) struct Housekeeper {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    keeper: Option<Arc<Keeper>>,
 }
 
 impl Housekeeper {
-    pub(crate) fn start(inner: Weak<Inner>) -> std::io::Result<Housekeeper> {
+    pub(crate) fn start(inner: Weak<Inner>, keeper: Option<Arc<Keeper>>) -> std::io::Result<Housekeeper> {
         let (stop, stopped) = channel();
         let thread = std::thread::Builder::new().name("redpoll-housekeeper".into()).spawn(move || {
             let (mut next_shard, mut pause) = (0, PERIOD);
@@ -61,18 +63,22 @@ impl Housekeeper {
                 engine.stats.look(engine.clock.ticks());
                 engine.clients.cut_off_overdue(&engine.settings.output_limits, engine.clock.now());
                 watch_memory(engine);
-                if let Some(log) = &inner.log {
-                    note_failure(engine, log.check(engine));
+                note_failure(engine, inner.log.log().and_then(|log| log.check(engine)));
+                if let Some(keeper) = &inner.keeper {
+                    SharedKeeper(Arc::clone(keeper)).look(engine);
                 }
             }
         })?;
-        Ok(Housekeeper { stop: Some(stop), thread: Some(thread) })
+        Ok(Housekeeper { stop: Some(stop), thread: Some(thread), keeper })
     }
 }
 
 impl Drop for Housekeeper {
     fn drop(&mut self) {
         self.stop = None;
+        if let Some(keeper) = &self.keeper {
+            keeper.end();
+        }
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != std::thread::current().id()
         {

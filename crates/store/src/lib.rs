@@ -27,8 +27,10 @@ mod disposer;
 mod error;
 mod host;
 mod housekeeper;
+mod loading;
 mod log;
 mod machine;
+mod snapshots;
 mod store;
 mod subscription;
 

@@ -1,58 +1,98 @@
-//! The store's log: recovery at start, and the way from the dispatcher's journal to the disk.
+//! The store's log: recovery at start, the way from the dispatcher's journal to the disk, and its coming and going while the store runs.
 
 use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use redpoll_commands::args::Args;
+use parking_lot::{Mutex, RwLock};
 use redpoll_commands::cx::Cx;
-use redpoll_commands::dispatch::{self, Outcome};
 use redpoll_commands::engine::{Engine, Log};
 use redpoll_commands::error::Error as CommandError;
 use redpoll_commands::journal::Journal;
-use redpoll_commands::reload;
 use redpoll_commands::settings::Setting;
-use redpoll_persist::{AppendLog, LogFiles, SyncPolicy, replay};
-use redpoll_resp::{Limits, Protocol, Writer};
+use redpoll_persist::{AppendLog, LogFiles, Replayed, Rewrite, Standing, SyncPolicy};
 
-use crate::Error;
+use crate::{Error, loading};
 
 /// Name of the file in the data directory that says by its lock that somebody uses the directory.
 const LOCK_FILE: &str = "redpoll.lock";
 
-/// What is read back: everything the parser can hold, whatever the settings say now. They may have said something else when it was written.
-fn readable() -> Limits {
-    Limits { max_bulk_len: usize::MAX, max_request_len: usize::MAX, ..Limits::default() }
-}
-
 /// The open log of a store.
 #[derive(Debug)]
 pub(crate) struct StoreLog {
-    log: AppendLog,
-    files: LogFiles,
-    /// Two stores that append to one log would destroy it. Given back last, when the log is closed.
-    _lock: DirectoryLock,
+    pub(crate) log: AppendLog,
+    pub(crate) files: LogFiles,
+    /// The manifest does not name what is appended: the log was begun while the store ran, and its first base is still to come.
+    is_unlisted: AtomicBool,
+    /// Bytes of the files beyond what was appended since the start; rewriting makes them fewer.
+    more: AtomicI64,
+    /// Bytes of the files when the log was opened or rewritten.
+    base_len: AtomicI64,
+    /// Two stores that append to one log would destroy it. Given back last, when the log is closed or switched off.
+    lock: Mutex<Option<DirectoryLock>>,
 }
 
 impl StoreLog {
     /// Makes the data directory if need be, replays the log found there and opens it for appending.
-    pub(crate) fn recover(engine: &Engine) -> Result<Arc<StoreLog>, Error> {
-        let dir = PathBuf::from(engine.settings.text(Setting::Dir));
-        prepare(&dir)?;
-        let lock = lock(&dir)?;
-        let log_dir = dir.join(engine.settings.text(Setting::Appenddirname));
-        prepare(&log_dir)?;
-        let files = LogFiles::new(log_dir, engine.settings.text(Setting::Appendfilename));
-        replay_into(engine, &files)?;
+    pub(crate) fn recover(engine: &Engine, dir: &Path) -> Result<StoreLog, Error> {
+        let (files, lock) = open_directory(engine, dir)?;
+        let Replayed { len, .. } = loading::replay_log(engine, &files)?;
         let log = AppendLog::open(&files, policy(engine))?;
-        Ok(Arc::new(StoreLog { log, files, _lock: lock }))
+        Ok(StoreLog::new(log, files, lock, Standing::Listed, len))
+    }
+
+    /// Begins a log while the store runs; it is of no use before the rewrite that comes with it is finished.
+    pub(crate) fn begin(engine: &Engine, dir: &Path) -> Result<(StoreLog, Rewrite), Error> {
+        let (files, lock) = open_directory(engine, dir)?;
+        let (rewrite, increment) = Rewrite::prepare(&files, Standing::Unlisted)?;
+        let log = increment.begin(policy(engine))?;
+        Ok((StoreLog::new(log, files, lock, Standing::Unlisted, 0), rewrite))
+    }
+
+    fn new(log: AppendLog, files: LogFiles, lock: DirectoryLock, standing: Standing, len: u64) -> StoreLog {
+        let len = AtomicI64::new(len as i64);
+        let base_len = AtomicI64::new(len.load(Ordering::Relaxed));
+        let is_unlisted = AtomicBool::new(standing == Standing::Unlisted);
+        StoreLog { log, files, is_unlisted, more: len, base_len, lock: Mutex::new(Some(lock)) }
+    }
+
+    /// Tells whether the first base is still to come.
+    pub(crate) fn is_unlisted(&self) -> bool {
+        self.is_unlisted.load(Ordering::Acquire)
+    }
+
+    /// Tells whether the manifest names what is appended.
+    pub(crate) fn standing(&self) -> Standing {
+        if self.is_unlisted() { Standing::Unlisted } else { Standing::Listed }
+    }
+
+    /// Notes that the log has a new base of a length, and that what was appended from an offset on follows it.
+    pub(crate) fn rewritten(&self, base_len: u64, offset: u64) {
+        self.is_unlisted.store(false, Ordering::Release);
+        self.more.store(base_len as i64 - offset as i64, Ordering::Relaxed);
+        self.base_len.store(self.len() as i64, Ordering::Relaxed);
+    }
+
+    /// Returns the bytes of all files.
+    pub(crate) fn len(&self) -> u64 {
+        let (appended, _) = self.log.offsets();
+        u64::try_from(self.more.load(Ordering::Relaxed) + appended as i64).unwrap_or(0)
+    }
+
+    /// Returns the bytes of all files when the log was opened or rewritten last.
+    pub(crate) fn base_len(&self) -> u64 {
+        u64::try_from(self.base_len.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// Loads the log anew in the place of the data set, whose shards the caller holds: nothing is appended meanwhile.
     fn reload(&self, cx: &mut Cx<'_, '_>) -> Result<(), CommandError> {
         let refuse = |error: redpoll_persist::Error| CommandError::from(format!("ERR loading the log failed: {error}"));
+        if self.is_unlisted() {
+            return Err(CommandError::Text("ERR the log was just switched on and is not complete yet"));
+        }
         self.log.flush().map_err(refuse)?;
-        reload::reload(cx, |apply| replay(&self.files, &readable(), apply).map(drop).map_err(refuse))
+        loading::reload_log(cx, &self.files)
     }
 
     /// Waits as `appendfsync` asks; the error is what a client is told.
@@ -69,6 +109,13 @@ impl StoreLog {
         self.log.flush().map_err(Error::Log)
     }
 
+    /// Forces everything to the disk and gives the directory back: nothing is appended any more.
+    pub(crate) fn leave(&self) -> Result<(), Error> {
+        self.flush()?;
+        self.lock.lock().take();
+        Ok(())
+    }
+
     /// Takes over a changed setting and returns what the disk said, if it refuses.
     pub(crate) fn check(&self, engine: &Engine) -> Option<String> {
         self.log.set_policy(policy(engine));
@@ -76,27 +123,56 @@ impl StoreLog {
     }
 }
 
+/// Where the log is while there is one.
+#[derive(Debug, Default)]
+pub(crate) struct LogSlot {
+    log: RwLock<Option<Arc<StoreLog>>>,
+    is_there: AtomicBool,
+}
+
+impl LogSlot {
+    /// Returns the log.
+    pub(crate) fn log(&self) -> Option<Arc<StoreLog>> {
+        if self.is_there() { self.log.read().clone() } else { None }
+    }
+
+    /// Tells whether there is a log.
+    #[inline]
+    pub(crate) fn is_there(&self) -> bool {
+        self.is_there.load(Ordering::Relaxed)
+    }
+
+    /// Puts another log or none in its place and returns the one there was.
+    pub(crate) fn replace(&self, log: Option<Arc<StoreLog>>) -> Option<Arc<StoreLog>> {
+        let mut slot = self.log.write();
+        self.is_there.store(log.is_some(), Ordering::Relaxed);
+        std::mem::replace(&mut *slot, log)
+    }
+}
+
+/// Gives the engine its log.
+pub(crate) struct SharedLog(pub(crate) Arc<LogSlot>);
+
+impl Log for SharedLog {
+    fn append(&self, journal: &Journal) -> u64 {
+        // It was there when the command began; what comes just after it was switched off is not logged.
+        self.0.log.read().as_ref().map_or(0, |log| log.log.append(journal.records()))
+    }
+
+    fn reload(&self, cx: &mut Cx<'_, '_>) -> Result<(), CommandError> {
+        let log = self.0.log().ok_or(redpoll_commands::error::NOTHING_TO_LOAD)?;
+        log.reload(cx)
+    }
+}
+
 /// The lock on a data directory; the system lets go of it when the process ends.
 #[derive(Debug)]
-struct DirectoryLock(File);
+pub(crate) struct DirectoryLock(File);
 
 impl Drop for DirectoryLock {
     fn drop(&mut self) {
         // Closing is not enough: a process just being started by another thread has a copy of the file until it runs its program.
         self.0.unlock().ok();
-    }
-}
-
-/// Gives the engine its log without a second handle type in the engine.
-pub(crate) struct SharedLog(pub(crate) Arc<StoreLog>);
-
-impl Log for SharedLog {
-    fn append(&self, journal: &Journal) -> u64 {
-        self.0.log.append(journal.records())
-    }
-
-    fn reload(&self, cx: &mut Cx<'_, '_>) -> Result<(), CommandError> {
-        self.0.reload(cx)
     }
 }
 
@@ -106,6 +182,21 @@ fn policy(engine: &Engine) -> SyncPolicy {
         1 => SyncPolicy::EverySecond,
         _ => SyncPolicy::No,
     }
+}
+
+/// Makes the directories of the log and takes them for this store alone.
+pub(crate) fn open_directory(engine: &Engine, dir: &Path) -> Result<(LogFiles, DirectoryLock), Error> {
+    prepare(dir)?;
+    let lock = lock(dir)?;
+    let files = log_files(engine, dir);
+    prepare(files.dir())?;
+    Ok((files, lock))
+}
+
+/// Returns where the log is or would be.
+pub(crate) fn log_files(engine: &Engine, dir: &Path) -> LogFiles {
+    let log_dir = dir.join(engine.settings.text(Setting::Appenddirname));
+    LogFiles::new(log_dir, engine.settings.text(Setting::Appendfilename))
 }
 
 /// Makes a directory and checks that files can be written in it.
@@ -126,32 +217,4 @@ fn lock(dir: &Path) -> Result<DirectoryLock, Error> {
         Err(TryLockError::WouldBlock) => Err(refuse("another store is using it".to_owned())),
         Err(TryLockError::Error(error)) => Err(refuse(error.to_string())),
     }
-}
-
-fn replay_into(engine: &Engine, files: &LogFiles) -> Result<(), Error> {
-    let mut session = engine.trusted_session();
-    let mut out = Writer::new(Protocol::Resp2);
-    let replayed = replay(files, &readable(), &mut |args| {
-        out.clear();
-        match dispatch::replay(engine, &mut session, Args(args), &mut out) {
-            Outcome::Done if out.as_slice().starts_with(b"-") => {
-                Err(String::from_utf8_lossy(out.as_slice()[1..].trim_ascii()).into_owned())
-            }
-            Outcome::Done => Ok(()),
-            Outcome::Paused(_) => unreachable!("nobody can pause a store that is not open yet"),
-            Outcome::Apart => unreachable!("whoever reads the log has a thread of its own"),
-            Outcome::Blocked => unreachable!("nothing waits while the log is replayed"),
-        }
-    });
-    engine.clients.leave(session.client.id);
-    let replayed = replayed?;
-    engine.stats.reset();
-    if replayed.truncated > 0 {
-        tracing::warn!(
-            bytes = replayed.truncated,
-            "the log ended in the middle of a change; the torn tail was cut off"
-        );
-    }
-    tracing::info!(commands = replayed.commands, dir = %files.dir().display(), "log replayed");
-    Ok(())
 }

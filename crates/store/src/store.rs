@@ -1,10 +1,13 @@
 //! The handle: opening, calling, closing.
 
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use redpoll_commands::acl;
 use redpoll_commands::engine::{Engine, System};
+use redpoll_commands::persistence::{self, Ending};
 use redpoll_commands::registry::Registry;
 use redpoll_commands::settings::Setting;
 use redpoll_resp::Value;
@@ -12,9 +15,10 @@ use redpoll_resp::Value;
 use crate::disposer::Disposer;
 use crate::host::StoreHost;
 use crate::housekeeper::Housekeeper;
-use crate::log::{SharedLog, StoreLog};
+use crate::log::{LogSlot, SharedLog, StoreLog};
 use crate::machine::Machine;
-use crate::{Config, Connection, Error, Subscription, SystemClock};
+use crate::snapshots::{Keeper, SharedKeeper};
+use crate::{Config, Connection, Error, Subscription, SystemClock, loading};
 
 /// Connections kept for [`Store::call`] to borrow.
 const POOLED_MAX: usize = 64;
@@ -29,22 +33,24 @@ pub struct Store {
 
 pub(crate) struct Inner {
     pub(crate) engine: Engine,
-    pub(crate) log: Option<Arc<StoreLog>>,
+    pub(crate) log: Arc<LogSlot>,
+    /// Makes snapshots, if there is a data directory.
+    pub(crate) keeper: Option<Arc<Keeper>>,
 }
 
 impl Inner {
     /// Waits until the log is on disk up to an offset, if the settings ask for that; the error is what a client is told.
     #[inline]
     pub(crate) fn wait_for_log(&self, offset: u64) -> Result<(), String> {
-        self.log.as_ref().map_or(Ok(()), |log| log.wait(offset))
+        self.log.log().map_or(Ok(()), |log| log.wait(offset))
     }
 }
 
 impl Store {
-    /// Opens a store: recovers what the log in the data directory holds, if the log is on.
+    /// Opens a store: recovers what the log in the data directory holds, if the log is on, or else the snapshot, if there is one.
     ///
     /// # Errors
-    /// [`Error::Directory`] if the data directory cannot be made or written, [`Error::Log`] if the log is damaged in the middle.
+    /// [`Error::Directory`] if the data directory cannot be made or written, [`Error::Log`] if the log is damaged in the middle or the snapshot anywhere.
     pub fn open(config: Config) -> Result<Store, Error> {
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| Error::System(error.to_string()))?;
@@ -52,7 +58,6 @@ impl Store {
         registry.rename(&config.renames).map_err(|reason| Error::Setting { name: "rename-command".into(), reason })?;
         let clock = Box::new(SystemClock::new());
         let settings = config.settings;
-        let log_wanted = settings.is_on(Setting::Appendonly);
         let engine = Engine::new(registry, settings, clock, u64::from_le_bytes(seed));
         engine
             .scripting
@@ -69,15 +74,15 @@ impl Store {
             tracing::info!("the setting '{name}' has no effect here");
         }
         make_users(&engine, &config.users)?;
-        let log = log_wanted.then(|| StoreLog::recover(&engine)).transpose()?;
-        if let Some(log) = &log {
-            engine.log.set(Box::new(SharedLog(Arc::clone(log)))).ok().expect("a new engine has no log yet");
-        }
-        let host = StoreHost { log: log.clone(), on_shutdown: config.on_shutdown };
+        let (log, keeper) = recover(&engine)?;
+        let host = StoreHost { log: Arc::clone(&log), on_shutdown: config.on_shutdown };
         engine.host.set(Box::new(host)).ok().expect("a new engine has no host yet");
-        let inner = Arc::new(Inner { engine, log });
-        let housekeeper =
-            Housekeeper::start(Arc::downgrade(&inner)).map_err(|error| Error::System(error.to_string()))?;
+        let inner = Arc::new(Inner { engine, log, keeper });
+        if let Some(keeper) = &inner.keeper {
+            keeper.serve(Arc::downgrade(&inner));
+        }
+        let housekeeper = Housekeeper::start(Arc::downgrade(&inner), inner.keeper.clone())
+            .map_err(|error| Error::System(error.to_string()))?;
         Ok(Store { inner, pool: Arc::default(), housekeeper: Arc::new(housekeeper) })
     }
 
@@ -152,12 +157,12 @@ impl Store {
 
     /// Tells whether a reply to a change at this offset can go out at once.
     pub fn log_covers(&self, offset: u64) -> bool {
-        self.inner.log.as_ref().is_none_or(|log| log.covers(offset))
+        self.inner.log.log().is_none_or(|log| log.covers(offset))
     }
 
     /// Tells whether there is a log that replies may have to wait for.
     pub fn waits_for_log(&self) -> bool {
-        self.inner.log.is_some()
+        self.inner.log.is_there()
     }
 
     /// Forces everything logged so far to disk.
@@ -165,7 +170,36 @@ impl Store {
     /// # Errors
     /// [`Error::Log`] if the disk refuses.
     pub fn flush_log(&self) -> Result<(), Error> {
-        self.inner.log.as_ref().map_or(Ok(()), |log| log.flush())
+        self.inner.log.log().map_or(Ok(()), |log| log.flush())
+    }
+
+    /// Writes a snapshot before the program ends, if that is wanted; gives up one that is being written.
+    ///
+    /// # Errors
+    /// [`Error::Command`] if it cannot be written; the program's log says why.
+    pub fn save_before_end(&self, ending: Ending) -> Result<(), Error> {
+        let saved = persistence::save_before_end(&self.inner.engine, ending);
+        saved.map_err(|error| Error::Command(String::from_utf8_lossy(error.text()).into_owned()))
+    }
+
+    /// Writes a snapshot once nobody uses the store any more: of what was changed after [`Store::save_before_end`], if that was to save at all.
+    ///
+    /// # Errors
+    /// [`Error::Command`] if it cannot be written.
+    pub fn save_rest(&self) -> Result<(), Error> {
+        let engine = &self.inner.engine;
+        let ends_without = engine.persistence.ends_without_save.load(Ordering::Relaxed);
+        if ends_without || persistence::changes_since_save(engine) == 0 {
+            return Ok(());
+        }
+        self.save_before_end(Ending::Save)
+    }
+
+    /// Gives up every snapshot and rewrite, also one that somebody waits for, and removes what is left of it.
+    pub fn give_up_saving(&self) {
+        if let Some(keeper) = &self.inner.keeper {
+            keeper.end();
+        }
     }
 
     fn borrow<R>(&self, call: impl FnOnce(&mut Connection) -> R) -> R {
@@ -178,6 +212,28 @@ impl Store {
         }
         result
     }
+}
+
+/// Takes the data directory, if there is one, and loads what is there.
+fn recover(engine: &Engine) -> Result<(Arc<LogSlot>, Option<Arc<Keeper>>), Error> {
+    let (log, dir) = (Arc::new(LogSlot::default()), engine.settings.text(Setting::Dir));
+    let log_wanted = engine.settings.is_on(Setting::Appendonly);
+    if dir.is_empty() {
+        let refuse = |reason: &str| Err(Error::Setting { name: "appendonly".into(), reason: reason.into() });
+        return if log_wanted { refuse("a log needs a directory ('dir')") } else { Ok((log, None)) };
+    }
+    let dir = PathBuf::from(dir);
+    let keeper = Arc::new(Keeper::new(dir.clone(), Arc::clone(&log)));
+    if log_wanted {
+        log.replace(Some(Arc::new(StoreLog::recover(engine, &dir)?)));
+    } else {
+        loading::load_snapshot(engine, &keeper.place(engine))?;
+    }
+    engine.log_is_off.store(!log_wanted, Ordering::Relaxed);
+    engine.log.set(Box::new(SharedLog(Arc::clone(&log)))).ok().expect("a new engine has no log yet");
+    let snapshots = Box::new(SharedKeeper(Arc::clone(&keeper)));
+    engine.snapshots.set(snapshots).ok().expect("a new engine makes no snapshots yet");
+    Ok((log, Some(keeper)))
 }
 
 /// Makes the users that the settings or the file they name tell of.

@@ -16,7 +16,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("gcc_version", "about the C compiler"),
     ("mem_allocator", "the program around the store chooses it"),
     ("monotonic_clock", "about the C library"),
-    ("rdb_changes_since_last_save", "there are no snapshots to compare with"),
     ("rss_overhead", "fields about the allocator: it is not asked"),
     ("total_reads_processed", "reads of a socket are not counted"),
     ("total_writes_processed", "writes to a socket are not counted"),

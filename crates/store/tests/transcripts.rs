@@ -1,9 +1,9 @@
-//! The transcripts of this folder, which need scripts, run on a store in this process; `cargo xtask oracle` runs the same files on a real redis-server.
+//! The transcripts of this folder, which need scripts or a data directory, run on a store in this process; `cargo xtask oracle` runs the same files on a real redis-server.
 
 use std::collections::HashMap;
 
 use redpoll_store::{Config, Connection, Store};
-use redpoll_testkit::{Protocol, Reply, Target};
+use redpoll_testkit::{Protocol, Reply, Scratch, Target};
 
 /// The client that a fresh or reset target uses.
 const MAIN: &str = "main";
@@ -13,13 +13,16 @@ struct Embedded {
     store: Store,
     clients: HashMap<String, Connection>,
     current: String,
+    _dir: Scratch,
 }
 
 impl Embedded {
     fn new() -> Embedded {
+        let dir = Scratch::new().expect("there is room for a directory");
         let config = Config::in_memory().set("enable-debug-command", "yes").expect("there is such a setting");
-        let store = Store::open(config).expect("a store in memory opens");
-        let mut target = Embedded { store, clients: HashMap::new(), current: MAIN.to_owned() };
+        let config = config.set("dir", &dir.path().display().to_string()).expect("there is such a setting");
+        let store = Store::open(config).expect("a store without a log opens");
+        let mut target = Embedded { store, clients: HashMap::new(), current: MAIN.to_owned(), _dir: dir };
         target.set_protocol(Protocol::Resp2);
         target
     }

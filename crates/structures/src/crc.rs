@@ -1,4 +1,4 @@
-//! CRC-16 for hash slots.
+//! CRC-16 for hash slots, and the CRC-64 that ends dumps and snapshots.
 //!
 //! A cluster spreads keys over 16,384 slots: the CRC-16 of the key, modulo the number of slots. The variant is
 //! CRC-16/XMODEM: polynomial `0x1021`, initial value zero, no reflection, no final xor; its check value (of
@@ -110,8 +110,9 @@ pub fn hash_slot(key: &[u8]) -> u16 {
 /// The polynomial of Jones, bits reversed.
 const CRC64_POLYNOMIAL: u64 = 0x95ac_9329_ac4b_c9b5;
 
-const CRC64_TABLE: [u64; 256] = {
-    let mut table = [0; 256];
+/// `CRC64_TABLES[n][byte]` is the CRC of `byte` followed by `n` zero bytes.
+static CRC64_TABLES: [[u64; 256]; STRIDE] = {
+    let mut tables = [[0; 256]; STRIDE];
     let mut byte = 0;
     while byte < 256 {
         let mut crc = byte as u64;
@@ -120,10 +121,20 @@ const CRC64_TABLE: [u64; 256] = {
             crc = if crc & 1 == 1 { (crc >> 1) ^ CRC64_POLYNOMIAL } else { crc >> 1 };
             bit += 1;
         }
-        table[byte] = crc;
+        tables[0][byte] = crc;
         byte += 1;
     }
-    table
+    let mut zeros = 1;
+    while zeros < STRIDE {
+        let mut byte = 0;
+        while byte < 256 {
+            let shorter = tables[zeros - 1][byte];
+            tables[zeros][byte] = (shorter >> 8) ^ tables[0][(shorter & 0xff) as usize];
+            byte += 1;
+        }
+        zeros += 1;
+    }
+    tables
 };
 
 /// CRC-64 as Redis ends its dumps with.
@@ -131,8 +142,26 @@ const CRC64_TABLE: [u64; 256] = {
 /// ```
 /// assert_eq!(redpoll_structures::crc::crc64(b"123456789"), 0xe9c6_d914_c4b8_d9ca);
 /// ```
+#[must_use]
 pub fn crc64(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |crc, byte| (crc >> 8) ^ CRC64_TABLE[usize::from(crc as u8 ^ byte)])
+    crc64_after(0, bytes)
+}
+
+/// Goes on with a CRC-64: what stands before `bytes` has this sum.
+///
+/// ```
+/// use redpoll_structures::crc::{crc64, crc64_after};
+///
+/// assert_eq!(crc64_after(crc64(b"12345"), b"6789"), crc64(b"123456789"));
+/// ```
+#[must_use]
+pub fn crc64_after(sum: u64, bytes: &[u8]) -> u64 {
+    let (strides, rest) = bytes.as_chunks::<STRIDE>();
+    let sum = strides.iter().fold(sum, |sum, stride| {
+        let mixed = (sum ^ u64::from_le_bytes(*stride)).to_le_bytes();
+        mixed.iter().enumerate().fold(0, |sum, (at, byte)| sum ^ CRC64_TABLES[STRIDE - 1 - at][usize::from(*byte)])
+    });
+    rest.iter().fold(sum, |sum, byte| (sum >> 8) ^ CRC64_TABLES[0][usize::from(sum as u8 ^ byte)])
 }
 
 #[cfg(test)]
@@ -157,6 +186,15 @@ mod tests {
             for end in start..bytes.len() {
                 assert_eq!(crc16(&bytes[start..end]), bit_by_bit(&bytes[start..end]), "{start}..{end}");
             }
+        }
+    }
+
+    #[test]
+    fn strides_of_the_long_sum_agree_with_single_bytes() {
+        let bytes: Vec<u8> = (0..100u32).map(|at| (at * 37 + 11) as u8).collect();
+        for end in 0..bytes.len() {
+            let one_by_one = bytes[..end].iter().fold(0, |sum, byte| crc64_after(sum, &[*byte]));
+            assert_eq!(crc64(&bytes[..end]), one_by_one, "{end}");
         }
     }
 

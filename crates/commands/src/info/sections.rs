@@ -48,45 +48,6 @@ pub(super) fn clients(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.add("clients_in_timeout_table", 0);
 }
 
-pub(super) fn persistence(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
-    let failing = cx.engine.log_health.is_failing();
-    lines.add("aof_enabled", u8::from(cx.engine.log.get().is_some()));
-    lines.add("aof_last_write_status", if failing { "err" } else { "ok" });
-    lines.add("aof_last_bgrewrite_status", "ok");
-    lines.add("rdb_last_bgsave_status", "ok");
-    lines.add("rdb_last_save_time", cx.engine.started / 1000);
-    lines.add("current_fork_perc", "0.00");
-    for name in [
-        "rdb_last_bgsave_time_sec",
-        "rdb_current_bgsave_time_sec",
-        "aof_last_rewrite_time_sec",
-        "aof_current_rewrite_time_sec",
-    ] {
-        lines.add(name, -1);
-    }
-    lines.zeros(&[
-        "loading",
-        "async_loading",
-        "current_cow_peak",
-        "current_cow_size",
-        "current_cow_size_age",
-        "current_save_keys_processed",
-        "current_save_keys_total",
-        "rdb_bgsave_in_progress",
-        "rdb_saves",
-        "rdb_last_cow_size",
-        "rdb_last_load_keys_expired",
-        "rdb_last_load_keys_loaded",
-        "aof_rewrite_in_progress",
-        "aof_rewrite_scheduled",
-        "aof_rewrites",
-        "aof_rewrites_consecutive_failures",
-        "aof_last_cow_size",
-        "module_fork_in_progress",
-        "module_fork_last_cow_size",
-    ]);
-}
-
 pub(super) fn stats(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     let (counters, _) = cx.db.totals();
     let stats = &cx.engine.stats;

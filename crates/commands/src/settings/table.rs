@@ -91,13 +91,13 @@ settings! {
     ScriptTimeLimit "script-time-limit" SIZE, "0", Always, "Milliseconds after which a script is stopped, whether or not it has written, which leaves its changes half done; 0 for never.";
     HllSparseMaxBytes "hll-sparse-max-bytes" MEMORY, "3000", Always, "Bytes up to which a HyperLogLog stays sparse.";
     LuaMemoryLimit "lua-memory-limit" MEMORY, "256mb", Always, "Bytes a script may hold.";
-    Appendonly "appendonly" SettingKind::Bool, "no", AtStart, "Whether changes are written to the append-only log.";
+    Appendonly "appendonly" SettingKind::Bool, "no", Always, "Whether changes are written to the append-only log.";
     Appendfsync "appendfsync" SettingKind::Choice(&["always", "everysec", "no"]), "everysec", Always, "When the log is forced to disk.";
     Dir "dir" SettingKind::Text, "./data", AtStart, "Directory of the data files.";
     Appendfilename "appendfilename" SettingKind::Text, "appendonly.aof", AtStart, "Stem of the log's file names.";
     Appenddirname "appenddirname" SettingKind::Text, "appendonlydir", AtStart, "Directory of the log inside `dir`.";
     EnableDebugCommand "enable-debug-command" SettingKind::Choice(&["no", "local", "yes"]), "no", AtStart, "Who may use DEBUG: nobody (no), clients on this machine (local), or everybody (yes).";
-    Save "save" SettingKind::Words(Words::Save), "", NoEffect, "Snapshot rules; there are no snapshots yet.";
+    Save "save" SettingKind::Words(Words::Save), "", Always, "When snapshots are made: pairs of seconds and the number of changes from which one is due then; empty for never.";
     Bind "bind" SettingKind::Words(Words::Addresses), "127.0.0.1", AtStart, "Addresses to listen on.";
     Port "port" PORT, "6379", AtStart, "TCP port; 0 for a free one.";
     TcpBacklog "tcp-backlog" INT, "511", AtStart, "Connections that may wait to be accepted.";
@@ -121,10 +121,10 @@ settings! {
     AofLoadTruncated "aof-load-truncated" SettingKind::Bool, "yes", NoEffect, "Whether a log with a torn tail is loaded; it is, and says so.";
     AofRewriteIncrementalFsync "aof-rewrite-incremental-fsync" SettingKind::Bool, "yes", NoEffect, "Whether a log being rewritten is forced to disk bit by bit.";
     AofTimestampEnabled "aof-timestamp-enabled" SettingKind::Bool, "no", NoEffect, "Whether the log notes the time of its records.";
-    AofUseRdbPreamble "aof-use-rdb-preamble" SettingKind::Bool, "yes", NoEffect, "Whether the base of the log is a snapshot.";
+    AofUseRdbPreamble "aof-use-rdb-preamble" SettingKind::Bool, "yes", Always, "Whether the base of the log is a snapshot; otherwise it is a RESTORE for each key.";
     AofRewriteCpulist "aof_rewrite_cpulist" SettingKind::Text, "", NoEffectAtStart, "Processors on which the log is rewritten.";
-    AutoAofRewriteMinSize "auto-aof-rewrite-min-size" MEMORY, "64mb", NoEffect, "Bytes from which the log is rewritten by itself.";
-    AutoAofRewritePercentage "auto-aof-rewrite-percentage" INT, "100", NoEffect, "Growth at which the log is rewritten by itself, percent.";
+    AutoAofRewriteMinSize "auto-aof-rewrite-min-size" MEMORY, "64mb", Always, "Bytes from which the log is rewritten by itself.";
+    AutoAofRewritePercentage "auto-aof-rewrite-percentage" INT, "100", Always, "Growth since the last time at which the log is rewritten by itself, percent; 0 for never.";
     BgsaveCpulist "bgsave_cpulist" SettingKind::Text, "", NoEffectAtStart, "Processors on which snapshots are written.";
     BindSourceAddr "bind-source-addr" SettingKind::Text, "", NoEffect, "Address from which other servers are connected to.";
     BioCpulist "bio_cpulist" SettingKind::Text, "", NoEffectAtStart, "Processors for background work.";
@@ -149,7 +149,7 @@ settings! {
     CrashLogEnabled "crash-log-enabled" SettingKind::Bool, "yes", NoEffect, "Whether a crash is reported in the program's log.";
     CrashMemcheckEnabled "crash-memcheck-enabled" SettingKind::Bool, "yes", NoEffect, "Whether memory is tested after a crash.";
     Daemonize "daemonize" SettingKind::Bool, "no", AtStart, "Whether the program goes to the background; only when called as redis-server.";
-    Dbfilename "dbfilename" SettingKind::Text, "dump.rdb", NoEffect, "File of the snapshot in `dir`; there are no snapshots yet.";
+    Dbfilename "dbfilename" SettingKind::Text, "dump.rdb", Always, "File of the snapshot in `dir`.";
     DisableThp "disable-thp" SettingKind::Bool, "yes", NoEffectAtStart, "Whether huge pages are switched off for the process.";
     DynamicHz "dynamic-hz" SettingKind::Bool, "yes", NoEffect, "Whether `hz` grows with the number of clients.";
     EnableModuleCommand "enable-module-command" SettingKind::Choice(&["no", "yes", "local"]), "no", NoEffectAtStart, "Who may use MODULE; there are no modules.";
@@ -183,8 +183,8 @@ settings! {
     PropagationErrorBehavior "propagation-error-behavior" SettingKind::Choice(&["ignore", "panic", "panic-on-replicas"]), "ignore", NoEffect, "What a replica does when a command fails.";
     RdbDelSyncFiles "rdb-del-sync-files" SettingKind::Bool, "no", NoEffect, "Whether snapshots made for replicas are deleted.";
     RdbSaveIncrementalFsync "rdb-save-incremental-fsync" SettingKind::Bool, "yes", NoEffect, "Whether a snapshot is forced to disk bit by bit.";
-    Rdbchecksum "rdbchecksum" SettingKind::Bool, "yes", NoEffectAtStart, "Whether snapshots end with a checksum.";
-    Rdbcompression "rdbcompression" SettingKind::Bool, "yes", NoEffect, "Whether strings in snapshots are compressed.";
+    Rdbchecksum "rdbchecksum" SettingKind::Bool, "yes", AtStart, "Whether snapshots end with a checksum.";
+    Rdbcompression "rdbcompression" SettingKind::Bool, "yes", Always, "Whether strings in snapshots are compressed.";
     ReplBacklogSize "repl-backlog-size" SettingKind::Memory { min: 1, max: i64::MAX }, "1mb", NoEffect, "Bytes kept for replicas that come back.";
     ReplBacklogTtl "repl-backlog-ttl" SIZE, "3600", NoEffect, "Seconds they are kept without any replica.";
     ReplDisableTcpNodelay "repl-disable-tcp-nodelay" SettingKind::Bool, "no", NoEffect, "Whether data for replicas is gathered into fewer packets.";
@@ -207,11 +207,11 @@ settings! {
     SanitizeDumpPayload "sanitize-dump-payload" SettingKind::Choice(&["no", "yes", "clients"]), "no", NoEffect, "Whether payloads of RESTORE are checked thoroughly; they always are.";
     ServerCpulist "server_cpulist" SettingKind::Text, "", NoEffectAtStart, "Processors on which commands run.";
     SetProcTitle "set-proc-title" SettingKind::Bool, "yes", NoEffectAtStart, "Whether the process calls itself by `proc-title-template`.";
-    ShutdownOnSigint "shutdown-on-sigint" SettingKind::Words(Words::Shutdown), "default", NoEffect, "How SIGINT ends the program: with the log on the disk.";
-    ShutdownOnSigterm "shutdown-on-sigterm" SettingKind::Words(Words::Shutdown), "default", NoEffect, "How SIGTERM ends the program: with the log on the disk.";
+    ShutdownOnSigint "shutdown-on-sigint" SettingKind::Words(Words::Shutdown), "default", Always, "How SIGINT ends the program: with a snapshot if they are made by rule (default), in any case (save) or not (nosave); even if that fails (force).";
+    ShutdownOnSigterm "shutdown-on-sigterm" SettingKind::Words(Words::Shutdown), "default", Always, "How SIGTERM ends the program, as SIGINT does.";
     ShutdownTimeout "shutdown-timeout" INT, "10", NoEffect, "Seconds to wait for replicas at the end.";
     SocketMarkId "socket-mark-id" SIZE, "0", NoEffect, "Mark of the sockets for the system's packet filter.";
-    StopWritesOnBgsaveError "stop-writes-on-bgsave-error" SettingKind::Bool, "yes", NoEffect, "Whether writes are refused after a snapshot failed.";
+    StopWritesOnBgsaveError "stop-writes-on-bgsave-error" SettingKind::Bool, "yes", Always, "Whether writes are refused after a snapshot failed.";
     Supervised "supervised" SettingKind::Choice(&["upstart", "systemd", "auto", "no"]), "no", NoEffectAtStart, "Who watches over the process.";
     SyslogEnabled "syslog-enabled" SettingKind::Bool, "no", NoEffectAtStart, "Whether the program's log goes to the system's.";
     SyslogFacility "syslog-facility" SettingKind::Choice(&["user", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"]), "local0", NoEffectAtStart, "Under which heading it goes there.";
@@ -235,7 +235,7 @@ settings! {
     Unixsocketperm "unixsocketperm" SettingKind::Octal, "0", NoEffectAtStart, "Permissions of that socket, octal.";
     KeyLoadDelay "key-load-delay" int(i32::MIN as i64, i32::MAX as i64), "0", NoEffect, "For tests of redis-server: slows loading down.";
     LoadingProcessEventsIntervalBytes "loading-process-events-interval-bytes" int(1024, i32::MAX as i64), "2097152", NoEffect, "For tests of redis-server: how often clients are looked after while loading.";
-    RdbKeySaveDelay "rdb-key-save-delay" int(i32::MIN as i64, i32::MAX as i64), "0", NoEffect, "For tests of redis-server: slows saving down.";
+    RdbKeySaveDelay "rdb-key-save-delay" int(i32::MIN as i64, i32::MAX as i64), "0", Always, "For tests: microseconds to wait for each key that is saved.";
     UseExitOnPanic "use-exit-on-panic" SettingKind::Bool, "no", NoEffect, "For tests of redis-server: how it ends after a broken invariant.";
     WatchdogPeriod "watchdog-period" INT, "0", NoEffect, "For tests of redis-server: reports what takes long.";
 }

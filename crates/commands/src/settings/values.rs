@@ -91,6 +91,9 @@ pub fn parse(row: &SettingRow, value: &[u8]) -> Result<SettingValue, String> {
 fn refuse(row: &SettingRow, value: SettingValue) -> Result<SettingValue, String> {
     match (row.setting, &value) {
         (Setting::ClusterEnabled, SettingValue::Number(1)) => Err("cluster mode is not supported".into()),
+        (Setting::Dbfilename, SettingValue::Text(name)) if name.is_empty() || name.contains('/') => {
+            Err("dbfilename can't be a path, just a filename".into())
+        }
         _ => Ok(value),
     }
 }

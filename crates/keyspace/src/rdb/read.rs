@@ -26,13 +26,35 @@ pub(super) struct Target<'a> {
 
 /// Reads a type and a value; returns what follows it.
 pub fn read_value<'a>(bytes: &'a [u8], limits: &Limits, seed: u64) -> Result<(Value, &'a [u8]), Refused> {
-    let mut source = Source { rest: bytes, unpacked: 0 };
-    let value = value(&mut source, Target { limits, seed }).ok_or(Refused::Value)?;
+    let mut source = Source { rest: bytes, unpacked: 0, unpacked_max: UNPACKED_MAX };
+    let kind = source.byte().ok_or(Refused::Value)?;
+    let value = value(kind, &mut source, Target { limits, seed }).ok_or(Refused::Value)?;
     Ok((value, source.rest))
 }
 
-fn value(source: &mut Source<'_>, to: Target<'_>) -> Option<Value> {
-    let object = match source.byte()? {
+/// Reads a value of a file, whose type stands elsewhere and which ends where the bytes end. It may be as large as it was when it was written.
+pub fn read_stored_value(kind: u8, bytes: &[u8], limits: &Limits, seed: u64) -> Result<Value, Refused> {
+    let mut source = Source { rest: bytes, unpacked: 0, unpacked_max: usize::MAX };
+    let value = value(kind, &mut source, Target { limits, seed });
+    value.filter(|_| source.rest.is_empty()).ok_or(Refused::Value)
+}
+
+/// Reads a string; returns what follows it.
+pub fn read_string(bytes: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
+    let mut source = Source { rest: bytes, unpacked: 0, unpacked_max: UNPACKED_MAX };
+    let text = source.string()?;
+    Some((text, source.rest))
+}
+
+/// Reads a length; returns what follows it.
+pub fn read_length(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut source = Source { rest: bytes, unpacked: 0, unpacked_max: UNPACKED_MAX };
+    let len = source.length()?;
+    Some((len, source.rest))
+}
+
+fn value(kind: u8, source: &mut Source<'_>, to: Target<'_>) -> Option<Value> {
+    let object = match kind {
         kind::STRING => return Some(Value::Text(source.string()?.into_owned())),
         kind::LIST => Object::List(list(source, to)?),
         kind::LIST_ZIPLIST => Object::List(list_of_ziplists(source, 1, to)?),
@@ -260,6 +282,8 @@ pub(super) struct Source<'a> {
     rest: &'a [u8],
     /// Bytes that decompression has yielded so far.
     unpacked: usize,
+    /// The most it may yield.
+    unpacked_max: usize,
 }
 
 impl<'a> Source<'a> {
@@ -321,7 +345,7 @@ impl<'a> Source<'a> {
 
     /// Accounts for bytes that a value is to hold beyond those it takes here; none if they are too many by now.
     pub(super) fn charge(&mut self, len: usize) -> Option<()> {
-        self.unpacked = self.unpacked.checked_add(len).filter(|sum| *sum <= UNPACKED_MAX)?;
+        self.unpacked = self.unpacked.checked_add(len).filter(|sum| *sum <= self.unpacked_max)?;
         Some(())
     }
 

@@ -13,7 +13,7 @@
 use redpoll_structures::packed::{Item, Packed};
 
 use super::read::{Source, Target};
-use super::write::{bytes, length};
+use super::write::{Output, bytes, length};
 use crate::stream::{Pending, Stream, StreamId};
 
 /// An entry of a node that was deleted, and one that has the names of its node.
@@ -32,7 +32,7 @@ pub(super) enum Form {
 }
 
 /// Appends a stream in the form of Redis 7.0.
-pub(super) fn write(stream: &Stream, out: &mut Vec<u8>) {
+pub(super) fn write(stream: &Stream, out: &mut Output<'_>) {
     let extent = stream.extent();
     length(stream.blocks().len() as u64, out);
     for (base, block) in stream.blocks() {

@@ -4,7 +4,8 @@ use redpoll_resp::{Limits, encode_command};
 
 use super::*;
 use crate::failing::{FailingFile, Fault};
-use crate::replay;
+use crate::snapshot::Into;
+use crate::{Reading, Record, replay};
 
 /// Time after which a log that has not recovered never will.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -18,7 +19,7 @@ impl Drop for Dir {
 }
 
 fn log(file: &FailingFile, policy: SyncPolicy) -> AppendLog {
-    AppendLog::start(Tail::new(file.clone(), 0), "model".into(), policy, Duration::from_millis(1)).unwrap()
+    AppendLog::start(Tail::new(Box::new(file.clone()), 0), "model".into(), policy, Duration::from_millis(1)).unwrap()
 }
 
 fn append(log: &AppendLog, text: &str) -> u64 {
@@ -48,7 +49,10 @@ fn stored(name: &str, file: &FailingFile) -> Vec<String> {
     manifest.write(&files).unwrap();
     std::fs::write(path, &file.0.lock().stored).unwrap();
     let mut seen = Vec::new();
-    let replayed = replay(&files, &Limits::default(), &mut |args| {
+    let limits = redpoll_keyspace::Limits::default();
+    let reading = Reading { limits: Limits::default(), into: Into { limits: &limits, seed: 1 } };
+    let replayed = replay(&files, &reading, &mut |record| {
+        let Record::Command(args) = record else { panic!("there is no snapshot") };
         seen.push(args.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" "));
         Ok(())
     });
@@ -126,4 +130,51 @@ fn memory_is_bounded_while_the_disk_refuses() {
         assert_eq!(file.0.lock().stored.len() as u64, offset);
         assert_eq!(log.shared.state.lock().unsafe_len(), 0);
     }
+}
+
+#[test]
+fn nothing_goes_into_the_next_file_before_the_one_before_is_stored() {
+    for fault in [Fault::ShortWrite(0), Fault::Write(0), Fault::Sync(0)] {
+        for policy in [SyncPolicy::Always, SyncPolicy::EverySecond, SyncPolicy::No] {
+            let (first, second) = (FailingFile::default(), FailingFile::default());
+            first.0.lock().faults = vec![fault, Fault::Truncate(0)];
+            let log = log(&first, policy);
+            let before = append(&log, "before");
+            assert_eq!(log.switch_to(Box::new(second.clone()), "second".into()), Some(before));
+            let after = append(&log, "after");
+            until(|| {
+                let stored = first.0.lock().stored.len() as u64;
+                assert!(second.0.lock().seen.is_empty() || stored == before, "{fault:?} {policy:?}");
+                log.flush().is_ok()
+            });
+            assert_eq!(log.offsets(), (after, after));
+            assert_eq!(stored("first", &first), ["SELECT 0", "INCR before"]);
+            assert_eq!(stored("second", &second), ["SELECT 0", "INCR after"]);
+            // A failure in the second file cuts that one back.
+            second.0.lock().faults = (0..20).map(Fault::Sync).collect();
+            let last = append(&log, "last");
+            until(|| {
+                second.0.lock().faults.clear();
+                log.flush().is_ok()
+            });
+            assert_eq!(log.offsets(), (last, last));
+            assert_eq!(stored("second", &second), ["SELECT 0", "INCR after", "INCR last"]);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_not_left_yet_is_not_left_again() {
+    let (first, second) = (FailingFile::default(), FailingFile::default());
+    first.0.lock().refusing = true;
+    let log = log(&first, SyncPolicy::Always);
+    let before = append(&log, "before");
+    assert_eq!(log.switch_to(Box::new(second.clone()), "second".into()), Some(before));
+    assert_eq!(log.switch_to(Box::new(FailingFile::default()), "third".into()), None);
+    append(&log, "after");
+    first.0.lock().refusing = false;
+    until(|| log.flush().is_ok());
+    drop(log);
+    assert_eq!(stored("left", &first), ["SELECT 0", "INCR before"]);
+    assert_eq!(stored("gone on", &second), ["SELECT 0", "INCR after"]);
 }

@@ -18,6 +18,33 @@ pub(crate) fn in_directory(dir: &Scratch) -> Store {
     open(Config::in_directory(dir.path().display().to_string()))
 }
 
+/// Opens a store without a log that keeps snapshots in a directory, DEBUG allowed.
+pub(crate) fn with_snapshots(dir: &Scratch) -> Store {
+    open(Config::in_memory().set("dir", &dir.path().display().to_string()).expect("the setting exists"))
+}
+
+/// Returns a field of INFO.
+#[track_caller]
+pub(crate) fn info(store: &Store, name: &str) -> String {
+    let Value::Verbatim { text, .. } = store.call(&["INFO", "everything"]) else { panic!("INFO is text") };
+    let text = String::from_utf8(text).expect("INFO is UTF-8");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("INFO has no field {name}")).to_owned()
+}
+
+/// Waits until nothing is written in the background any more.
+#[track_caller]
+pub(crate) fn until_written(store: &Store) {
+    let began = std::time::Instant::now();
+    while info(store, "rdb_bgsave_in_progress") != "0"
+        || info(store, "aof_rewrite_in_progress") != "0"
+        || info(store, "aof_rewrite_scheduled") != "0"
+    {
+        assert!(began.elapsed().as_secs() < 60, "nothing comes to its end");
+        std::thread::yield_now();
+    }
+}
+
 fn open(config: Config) -> Store {
     let config = config.set("enable-debug-command", "yes").expect("the setting exists");
     Store::open(config).unwrap_or_else(|error| panic!("the store opens: {error}"))

@@ -1,0 +1,181 @@
+//! Rewriting the log: a new base that holds what all files so far come to, and an increment for what follows.
+//!
+//! ```text
+//! before      base 1   increment 1
+//! prepare     base 1   increment 1   increment 2 (empty)       named by the manifest, so that a crash at any time loses nothing
+//! the moment  …        …             ◄ the log goes on here while the image of the moment is written beside it
+//! finish      base 2                 increment 2               the manifest is replaced in one step, then the old files go
+//! ```
+//!
+//! A log that is begun while the store runs has no base yet. Until it has one its increment means nothing, so the manifest of an older log stays as it
+//! is and names neither.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use crate::manifest::{BaseForm, TEMPORARY_BASE};
+use crate::{AppendLog, Error, LogFiles, Manifest, SyncPolicy};
+
+/// Whether the manifest names what is appended to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It does.
+    Listed,
+    /// The log was begun while the store ran and has no base yet.
+    Unlisted,
+}
+
+/// An increment to go on in.
+#[derive(Debug)]
+pub struct Increment {
+    pub(crate) file: File,
+    pub(crate) path: PathBuf,
+}
+
+impl Increment {
+    /// Begins a log with it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn begin(self, policy: SyncPolicy) -> Result<AppendLog, Error> {
+        AppendLog::begin(self.file, self.path, policy)
+    }
+}
+
+/// A rewrite under way.
+#[derive(Debug)]
+pub struct Rewrite {
+    files: LogFiles,
+    /// What the manifest will say in the end.
+    manifest: Manifest,
+}
+
+impl Rewrite {
+    /// Makes the increment to go on in.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Manifest`]; everything is as before then.
+    pub fn prepare(files: &LogFiles, standing: Standing) -> Result<(Rewrite, Increment), Error> {
+        let mut manifest = Manifest::read(files)?;
+        manifest.add_increment(files);
+        let added = manifest.increments.last().expect("one was just added").clone();
+        let path = files.path(&added.0);
+        let made = OpenOptions::new().create(true).append(true).open(&path);
+        let file = made.and_then(|file| file.set_len(0).map(|()| file)).map_err(Error::io(&path))?;
+        files.sync()?;
+        if standing == Standing::Listed {
+            manifest.write(files)?;
+        }
+        let after = Manifest { base: manifest.base, increments: vec![added] };
+        Ok((Rewrite { files: files.clone(), manifest: after }, Increment { file, path }))
+    }
+
+    /// Makes a log of nothing but a base, where none is appended to.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Manifest`].
+    pub fn aside(files: &LogFiles) -> Result<Rewrite, Error> {
+        let manifest = Manifest { increments: Vec::new(), ..Manifest::read(files)? };
+        Ok(Rewrite { files: files.clone(), manifest })
+    }
+
+    /// Returns where the base is to be written before it has its name.
+    pub fn temporary(&self) -> PathBuf {
+        self.files.path(&format!("{TEMPORARY_BASE}{}.aof", std::process::id()))
+    }
+
+    /// Ends the rewrite: names the base, which `place` puts where it is told to, once it is on the disk.
+    ///
+    /// # Errors
+    /// What `place` said, [`Error::Io`]; the log is as it was after [`Rewrite::prepare`] then.
+    pub fn finish<R>(mut self, form: BaseForm, place: impl FnOnce(&Path) -> Result<R, Error>) -> Result<R, Error> {
+        self.manifest.replace_base(&self.files, form);
+        let (name, _) = self.manifest.base.as_ref().expect("the base was just named");
+        let result = place(&self.files.path(name))?;
+        self.manifest.write(&self.files)?;
+        self.manifest.remove_others(&self.files);
+        Ok(result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    struct Dir(PathBuf);
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).ok();
+        }
+    }
+
+    fn log(name: &str) -> (Dir, LogFiles) {
+        let dir = std::env::temp_dir().join(format!("redpoll-rewrite-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("the temporary directory is writable");
+        let files = LogFiles::new(&dir, "appendonly.aof");
+        (Dir(dir), files)
+    }
+
+    fn names(dir: &Dir) -> BTreeSet<String> {
+        std::fs::read_dir(&dir.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    fn manifest(files: &LogFiles) -> String {
+        std::fs::read_to_string(files.path("appendonly.aof.manifest")).unwrap()
+    }
+
+    fn put(path: &Path) -> Result<(), Error> {
+        std::fs::write(path, b"base").map_err(Error::io(path))
+    }
+
+    #[test]
+    fn the_manifest_names_what_holds_everything_at_any_time() {
+        let (dir, files) = log("steps");
+        drop(AppendLog::open(&files, SyncPolicy::Always).unwrap());
+        std::fs::write(dir.0.join("appendonly.aof.9.incr.aof"), b"left behind").unwrap();
+        std::fs::write(dir.0.join("appendonly.aof.notes"), b"of somebody else").unwrap();
+        std::fs::write(dir.0.join("temp-rewriteaof-bg-1.aof"), b"left behind").unwrap();
+        let (rewrite, increment) = Rewrite::prepare(&files, Standing::Listed).unwrap();
+        let both = "file appendonly.aof.1.incr.aof seq 1 type i\nfile appendonly.aof.2.incr.aof seq 2 type i\n";
+        assert_eq!(manifest(&files), both);
+        rewrite.finish(BaseForm::Snapshot, put).unwrap();
+        let after = "file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.2.incr.aof seq 2 type i\n";
+        assert_eq!(manifest(&files), after);
+        let expected = [
+            "appendonly.aof.1.base.rdb",
+            "appendonly.aof.2.incr.aof",
+            "appendonly.aof.manifest",
+            "appendonly.aof.notes",
+        ];
+        assert_eq!(names(&dir), expected.map(str::to_owned).into());
+        drop(increment);
+
+        let (rewrite, _increment) = Rewrite::prepare(&files, Standing::Listed).unwrap();
+        let failed = rewrite.finish(BaseForm::Commands, |path| put(&path.join("nowhere")));
+        assert!(failed.is_err());
+        let three = "file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.2.incr.aof seq 2 type i\nfile appendonly.aof.3.incr.aof seq 3 type i\n";
+        assert_eq!(manifest(&files), three);
+        let (rewrite, _increment) = Rewrite::prepare(&files, Standing::Listed).unwrap();
+        rewrite.finish(BaseForm::Commands, put).unwrap();
+        let after = "file appendonly.aof.2.base.aof seq 2 type b\nfile appendonly.aof.4.incr.aof seq 4 type i\n";
+        assert_eq!(manifest(&files), after);
+        assert_eq!(names(&dir).len(), 4);
+    }
+
+    #[test]
+    fn an_older_log_stays_until_the_new_one_has_a_base() {
+        let (dir, files) = log("unlisted");
+        drop(AppendLog::open(&files, SyncPolicy::Always).unwrap());
+        let before = manifest(&files);
+        let (first, _increment) = Rewrite::prepare(&files, Standing::Unlisted).unwrap();
+        assert_eq!(manifest(&files), before);
+        drop(first);
+        let (second, increment) = Rewrite::prepare(&files, Standing::Unlisted).unwrap();
+        drop(increment.begin(SyncPolicy::Always).unwrap());
+        second.finish(BaseForm::Snapshot, put).unwrap();
+        assert_eq!(names(&dir).len(), 3);
+    }
+}

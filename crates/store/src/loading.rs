@@ -1,0 +1,204 @@
+//! Data on its way from files into the engine: at the start, and when DEBUG RELOAD and LOADAOF ask for it.
+//!
+//! With a log, the log is what counts, and a snapshot beside it is not looked at. Without one the snapshot is loaded, if there is one. A file that is damaged
+//! keeps the store from opening: it says where the damage is, and nothing is overwritten.
+
+use std::path::Path;
+
+use redpoll_commands::args::Args;
+use redpoll_commands::cx::Cx;
+use redpoll_commands::dispatch::{self, Outcome};
+use redpoll_commands::engine::{Engine, Existing};
+use redpoll_commands::error::{Error as CommandError, RELOAD_FAILED};
+use redpoll_commands::persistence::Reload;
+use redpoll_commands::reload::{self, Before, Reloading, Stored};
+use redpoll_keyspace::rdb::StoredKey;
+use redpoll_keyspace::{Effects, Limits as Thresholds, View};
+use redpoll_persist::{
+    Error as FileError, Into, Item, LogFiles, Read, Reading, Record, Replayed, read_snapshot, replay,
+};
+use redpoll_resp::{Limits, Protocol, Writer};
+
+use crate::Error;
+
+/// What is read back: everything the parser can hold, whatever the settings say now. They may have said something else when it was written.
+fn readable() -> Limits {
+    Limits { max_bulk_len: usize::MAX, max_request_len: usize::MAX, ..Limits::default() }
+}
+
+/// Returns the secret from which hash tables inside values seed their hash functions.
+fn seed(engine: &Engine) -> u64 {
+    engine.keyspace.member_seed()
+}
+
+/// Replays the log at the start.
+pub(crate) fn replay_log(engine: &Engine, files: &LogFiles) -> Result<Replayed, Error> {
+    let mut session = engine.trusted_session();
+    let mut out = Writer::new(Protocol::Resp2);
+    let mut stored = Stored::new(Existing::Refuse, None);
+    let thresholds = engine.settings.limits();
+    let reading = Reading { limits: readable(), into: Into { limits: &thresholds, seed: seed(engine) } };
+    let replayed = replay(files, &reading, &mut |record| {
+        let args = match record {
+            Record::Command(args) => args,
+            Record::Stored(item) => return put(engine, &mut stored, item),
+        };
+        out.clear();
+        match dispatch::replay(engine, &mut session, Args(args), &mut out) {
+            Outcome::Done if out.as_slice().starts_with(b"-") => {
+                Err(String::from_utf8_lossy(out.as_slice()[1..].trim_ascii()).into_owned())
+            }
+            Outcome::Done => Ok(()),
+            Outcome::Paused(_) => unreachable!("nobody can pause a store that is not open yet"),
+            Outcome::Apart => unreachable!("whoever reads the log has a thread of its own"),
+            Outcome::Blocked => unreachable!("nothing waits while the log is replayed"),
+        }
+    });
+    engine.clients.leave(session.client.id);
+    let replayed = replayed?;
+    begin_counting(engine, &stored);
+    if replayed.truncated > 0 {
+        tracing::warn!(
+            bytes = replayed.truncated,
+            "the log ended in the middle of a change; the torn tail was cut off"
+        );
+    }
+    let (commands, keys) = (replayed.commands, stored.loaded);
+    tracing::info!(keys, commands, dir = %files.dir().display(), "log replayed");
+    Ok(replayed)
+}
+
+/// Loads the snapshot at the start, if there is one.
+pub(crate) fn load_snapshot(engine: &Engine, path: &Path) -> Result<(), Error> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let mut stored = Stored::new(Existing::Refuse, Some(engine.clock.now()));
+    let thresholds = engine.settings.limits();
+    let read = read(engine, &thresholds, path, &mut |item| put(engine, &mut stored, item))?;
+    warn_of_rest(path, read);
+    begin_counting(engine, &stored);
+    let Stored { loaded, expired, .. } = stored;
+    tracing::info!("Done loading RDB, keys loaded: {loaded}, keys expired: {expired}.");
+    Ok(())
+}
+
+/// Counts what happens from now on; what was loaded is no change.
+fn begin_counting(engine: &Engine, stored: &Stored) {
+    engine.stats.reset();
+    let changes = engine.stats.changes();
+    engine.persistence.note(|known| {
+        known.saved_changes = changes;
+        (known.loaded, known.load_expired) = (stored.loaded, stored.expired);
+    });
+}
+
+fn read(
+    engine: &Engine,
+    thresholds: &Thresholds,
+    path: &Path,
+    take: &mut redpoll_persist::Take<'_>,
+) -> Result<Read, FileError> {
+    read_snapshot(path, Into { limits: thresholds, seed: seed(engine) }, take)
+}
+
+fn warn_of_rest(path: &Path, read: Read) {
+    if read.file_len > read.len {
+        let bytes = read.file_len - read.len;
+        tracing::warn!(bytes, path = %path.display(), "what stands behind the end of the snapshot is not loaded");
+    }
+}
+
+/// Puts something of a snapshot into a store that nobody uses yet.
+fn put(engine: &Engine, stored: &mut Stored, item: Item<'_>) -> Result<(), String> {
+    match item {
+        Item::Aux(..) => Ok(()),
+        Item::Library(text) => stored.library(engine, text),
+        Item::Database(number) => stored.database(engine, number),
+        Item::Key(key) => put_key(engine, stored, key),
+    }
+}
+
+fn put_key(engine: &Engine, stored: &mut Stored, key: StoredKey<'_>) -> Result<(), String> {
+    let mut gate = engine.keyspace.enter();
+    let held = gate.lock(std::iter::once(key.key));
+    // Time stands still at zero, as for the log, but accesses are stamped with the real time.
+    let stamping = engine.stamping(engine.clock.now());
+    let mut view = View::new(&engine.keyspace, held, stored.db, 0, stamping, Effects::default());
+    stored.key(&mut view, key)
+}
+
+/// Loads the log in the place of the data set, whose shards the caller holds.
+pub(crate) fn reload_log(cx: &mut Cx<'_, '_>, files: &LogFiles) -> Result<(), CommandError> {
+    let mut stored = Stored::new(Existing::Refuse, None);
+    reload::reload(cx, Before::Replaced, |loading| {
+        let thresholds = loading.engine().settings.limits();
+        let reading = Reading { limits: readable(), into: Into { limits: &thresholds, seed: seed(loading.engine()) } };
+        let replayed = replay(files, &reading, &mut |record| match record {
+            Record::Command(args) => loading.command(args),
+            Record::Stored(item) => put_again(loading, &mut stored, item),
+        });
+        replayed.map(drop).map_err(|error| format!("ERR loading the log failed: {error}").into())
+    })
+}
+
+/// Loads a snapshot into the data set, whose shards the caller holds.
+pub(crate) fn reload_snapshot(cx: &mut Cx<'_, '_>, path: &Path, how: Reload) -> Result<(), CommandError> {
+    let existing = if how.merge { Existing::Replace } else { Existing::Refuse };
+    let now = cx.engine.clock.now();
+    let refuse = |error: FileError| {
+        tracing::error!(%error, "DEBUG RELOAD failed");
+        RELOAD_FAILED
+    };
+    if how.noflush {
+        // What is kept must not be left half changed: all is looked at before anything is loaded.
+        check(cx, path, existing).map_err(refuse)?;
+    }
+    let before = if how.noflush { Before::Kept } else { Before::Replaced };
+    let mut stored = Stored::new(existing, Some(now));
+    reload::reload(cx, before, |loading| {
+        let thresholds = loading.engine().settings.limits();
+        let into = Into { limits: &thresholds, seed: seed(loading.engine()) };
+        let read = read_snapshot(path, into, &mut |item| put_again(loading, &mut stored, item)).map_err(refuse)?;
+        warn_of_rest(path, read);
+        Ok(())
+    })?;
+    cx.engine.persistence.note(|known| (known.loaded, known.load_expired) = (stored.loaded, stored.expired));
+    Ok(())
+}
+
+/// Reads a snapshot without loading it: it is whole, and nothing in it is there already unless it may be.
+fn check(cx: &mut Cx<'_, '_>, path: &Path, existing: Existing) -> Result<(), FileError> {
+    let engine = cx.engine;
+    let (thresholds, mut stored) = (engine.settings.limits(), Stored::new(existing, None));
+    let db = cx.db.db();
+    let libraries = engine.scripting.get().map(|scripting| scripting.libraries()).unwrap_or_default();
+    let checked = read(engine, &thresholds, path, &mut |item| match item {
+        Item::Aux(..) => Ok(()),
+        Item::Library(text) if existing == Existing::Refuse && libraries.iter().any(|known| known.code == text) => {
+            Err("a library of functions is there already".into())
+        }
+        Item::Library(_) => Ok(()),
+        Item::Database(number) => stored.database(engine, number),
+        Item::Key(key) => {
+            cx.db.select(stored.db);
+            match existing {
+                Existing::Refuse if cx.db.contains(key.key) => {
+                    Err(format!("key '{}' is there already", key.key.escape_ascii()))
+                }
+                _ => Ok(()),
+            }
+        }
+    });
+    cx.db.select(db);
+    checked.map(drop)
+}
+
+fn put_again(loading: &mut Reloading<'_, '_, '_>, stored: &mut Stored, item: Item<'_>) -> Result<(), String> {
+    match item {
+        Item::Aux(..) => Ok(()),
+        Item::Library(text) => stored.library(loading.engine(), text),
+        Item::Database(number) => stored.database(loading.engine(), number),
+        Item::Key(key) => loading.key(stored, key),
+    }
+}

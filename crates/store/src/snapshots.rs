@@ -1,0 +1,341 @@
+//! Snapshots and the rewriting of the log: when they are made, and by whom.
+//!
+//! SAVE and the end of the program write on the calling thread, with every shard held. BGSAVE, the rules of `save` and the rewriting of the log begin an
+//! image, which takes microseconds, and leave the rest to a thread (`job`, `rewrite`) that works beside everybody else. The housekeeper begins what is due or
+//! was scheduled.
+//!
+//! What is written can be given up at any time: FLUSHALL does that to a snapshot, and the end of the program to anything. What was given up never takes the
+//! place of what came after it: giving up waits out a file that is just taking its place (`placing`).
+
+mod job;
+mod rewrite;
+mod rules;
+mod spool;
+mod stop;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use redpoll_commands::cx::Cx;
+use redpoll_commands::engine::Engine;
+use redpoll_commands::error::{
+    Error as CommandError, REWRITE_FAILED, REWRITE_IN_PROGRESS, SAVE_FAILED, SAVE_IN_PROGRESS,
+};
+use redpoll_commands::persistence::{self, Active, Reload, Snapshots, Switch, Writing};
+use redpoll_commands::reload;
+use redpoll_commands::settings::Setting;
+use redpoll_keyspace::View;
+use redpoll_persist::Error as FileError;
+
+use crate::loading;
+use crate::log::LogSlot;
+use crate::store::Inner;
+use job::{Job, Purpose};
+use stop::Stop;
+
+/// Tells the files of several snapshots of one process apart.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// Makes snapshots and rewrites the log of a store.
+pub(crate) struct Keeper {
+    dir: PathBuf,
+    log: Arc<LogSlot>,
+    store: OnceLock<Weak<Inner>>,
+    running: Mutex<Running>,
+    /// Held while a file takes its place.
+    placing: Mutex<()>,
+    /// Held while a snapshot is written by SAVE or at the end, and how to stop that.
+    saving: Mutex<()>,
+    saving_stop: Mutex<Option<Arc<Stop>>>,
+}
+
+/// The threads at work, of which all but the last were given up.
+#[derive(Default)]
+struct Running {
+    threads: Vec<JoinHandle<()>>,
+    current: Option<Arc<Stop>>,
+    has_ended: bool,
+}
+
+impl Keeper {
+    /// Makes a keeper for a data directory.
+    pub(crate) fn new(dir: PathBuf, log: Arc<LogSlot>) -> Keeper {
+        remove_leftovers(&dir);
+        Keeper {
+            dir,
+            log,
+            store: OnceLock::new(),
+            running: Mutex::default(),
+            placing: Mutex::new(()),
+            saving: Mutex::new(()),
+            saving_stop: Mutex::new(None),
+        }
+    }
+
+    /// Tells it which store it works for.
+    pub(crate) fn serve(&self, store: Weak<Inner>) {
+        self.store.set(store).expect("a keeper serves one store");
+    }
+
+    /// Returns where the snapshot is.
+    pub(crate) fn place(&self, engine: &Engine) -> PathBuf {
+        self.dir.join(engine.settings.text(Setting::Dbfilename))
+    }
+
+    /// Begins a snapshot of this moment. Every shard is held.
+    fn begin_save_of(&self, engine: &Engine, view: &mut View<'_>) -> Result<(), CommandError> {
+        if !engine.persistence.begin(active(engine, Writing::Snapshot)) {
+            return Err(SAVE_IN_PROGRESS);
+        }
+        let stop = Arc::new(Stop::default());
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.dir.join(format!("temp-{}-{number}.rdb", std::process::id()));
+        let job =
+            self.make_dir().and_then(|()| Job::new(engine, view, temporary, Purpose::Snapshot, Arc::clone(&stop)));
+        let job = match job {
+            Ok(job) => job,
+            Err(error) => {
+                // As if a process had been forked that failed.
+                tracing::error!(%error, "Background saving error");
+                note_end(engine, Writing::Snapshot, Err(()));
+                return Ok(());
+            }
+        };
+        job.begin(view);
+        engine.persistence.note(|known| known.active.iter_mut().for_each(|active| active.keys = job.keys()));
+        self.spawn(engine, Writing::Snapshot, stop, |keeper, engine, stop| match job.write(engine) {
+            Ok(output) => keeper.conclude(engine, stop, Writing::Snapshot, || {
+                let committed = output.commit(&keeper.place(engine));
+                match &committed {
+                    Ok(_) => tracing::info!("Background saving terminated with success"),
+                    Err(error) => tracing::error!(%error, "Background saving error"),
+                }
+                committed.map(drop).map_err(drop)
+            }),
+            Err(error) => keeper.conclude(engine, stop, Writing::Snapshot, || {
+                tracing::error!(%error, "Background saving error");
+                Err(())
+            }),
+        })
+    }
+
+    /// Lets a thread work; it ends with [`Keeper::conclude`], or was given up.
+    fn spawn(
+        &self,
+        engine: &Engine,
+        writing: Writing,
+        stop: Arc<Stop>,
+        work: impl FnOnce(&Keeper, &Engine, &Arc<Stop>) + Send + 'static,
+    ) -> Result<(), CommandError> {
+        let mut running = self.running.lock();
+        running.threads.retain(|thread| !thread.is_finished());
+        let store = self.store.get().and_then(Weak::upgrade).filter(|_| !running.has_ended);
+        let given = Arc::clone(&stop);
+        let spawned = store.map(|inner| {
+            let work = move || {
+                if let Some(keeper) = &inner.keeper {
+                    work(keeper, &inner.engine, &given);
+                }
+            };
+            std::thread::Builder::new().name("redpoll-snapshot".into()).spawn(work)
+        });
+        if let Some(Ok(thread)) = spawned {
+            running.threads.push(thread);
+            running.current = Some(stop);
+            return Ok(());
+        }
+        drop(running);
+        tracing::error!("a snapshot or rewrite cannot begin: the system gives no thread, or the store is ending");
+        note_end(engine, writing, Err(()));
+        Err(if writing == Writing::Log { REWRITE_FAILED } else { SAVE_FAILED })
+    }
+
+    /// Puts a file in its place and notes how that ended, unless it was given up.
+    fn conclude(&self, engine: &Engine, stop: &Stop, writing: Writing, place: impl FnOnce() -> Result<(), ()>) {
+        let _placing = self.placing.lock();
+        if !stop.is_demanded() {
+            note_end(engine, writing, place());
+        }
+    }
+
+    /// Gives up what is being written; it has no end to be noted.
+    fn give_up(&self, engine: &Engine) {
+        engine.persistence.note(|known| known.active = None);
+        self.stop();
+    }
+
+    fn stop(&self) {
+        let current = self.running.lock().current.take();
+        if let Some(stop) = current {
+            stop.demand();
+            // What is just taking its place has taken it when this returns.
+            drop(self.placing.lock());
+        }
+    }
+
+    /// Gives up everything and waits until nobody is at work any more.
+    pub(crate) fn end(&self) {
+        self.running.lock().has_ended = true;
+        self.stop();
+        if let Some(stop) = &*self.saving_stop.lock() {
+            stop.demand();
+        }
+        drop(self.saving.lock());
+        let threads = std::mem::take(&mut self.running.lock().threads);
+        for thread in threads {
+            if thread.thread().id() != std::thread::current().id() {
+                thread.join().ok();
+            }
+        }
+    }
+
+    /// Writes a snapshot to its place on this thread. Every shard is held.
+    fn save_now(&self, engine: &Engine, view: &mut View<'_>) -> Result<(), FileError> {
+        let _saving = self.saving.lock();
+        let stop = Arc::new(Stop::default());
+        *self.saving_stop.lock() = Some(Arc::clone(&stop));
+        let changes = engine.stats.changes();
+        let temporary = self.dir.join(format!("temp-{}.rdb", std::process::id()));
+        let written = self.make_dir().and_then(|()| {
+            let output = Job::new(engine, view, temporary, Purpose::Snapshot, stop)?.write_now(view)?;
+            let _placing = self.placing.lock();
+            output.commit(&self.place(engine))
+        });
+        *self.saving_stop.lock() = None;
+        match &written {
+            Ok(_) => {
+                tracing::info!("DB saved on disk");
+                engine.persistence.note(|known| {
+                    (known.last_save, known.saved_changes) = (engine.clock.now(), changes);
+                    known.snapshots.failures = 0;
+                    known.snapshots.succeeded += 1;
+                });
+            }
+            Err(error) => tracing::error!(%error, "the snapshot cannot be written"),
+        }
+        written.map(drop)
+    }
+
+    fn make_dir(&self) -> Result<(), FileError> {
+        let refuse = |source| FileError::Io { path: self.dir.clone(), source };
+        std::fs::create_dir_all(&self.dir).map_err(refuse)
+    }
+}
+
+/// What begins now.
+fn active(engine: &Engine, writing: Writing) -> Active {
+    Active { writing, began: engine.clock.now(), keys: 0, keys_written: 0, changes: engine.stats.changes() }
+}
+
+/// Notes that writing has come to its end.
+fn note_end(engine: &Engine, writing: Writing, result: Result<(), ()>) {
+    let now = engine.clock.now();
+    engine.persistence.note(|known| {
+        let Some(active) = known.active.take() else { return };
+        let record = match writing {
+            Writing::Snapshot => &mut known.snapshots,
+            Writing::Log => &mut known.rewrites,
+        };
+        record.last_seconds = Some(now.saturating_sub(active.began) / 1000);
+        match result {
+            Ok(()) => {
+                record.failures = 0;
+                record.succeeded += 1;
+                if writing == Writing::Snapshot {
+                    (known.last_save, known.saved_changes) = (now, active.changes);
+                }
+            }
+            Err(()) => record.failures += 1,
+        }
+    });
+}
+
+/// Removes snapshots that processes did not finish which are no more.
+fn remove_leftovers(dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    let processes = Path::new("/proc");
+    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        let middle = name.strip_prefix("temp-").and_then(|rest| rest.strip_suffix(".rdb"));
+        let process = middle.and_then(|middle| middle.split('-').next()).filter(|pid| pid.parse::<u32>().is_ok());
+        // Where the system does not list its processes nothing is known of them.
+        if process.is_some_and(|pid| processes.join("self").exists() && !processes.join(pid).exists()) {
+            std::fs::remove_file(dir.join(&name)).ok();
+        }
+    }
+}
+
+/// Gives the engine its keeper.
+pub(crate) struct SharedKeeper(pub(crate) Arc<Keeper>);
+
+impl Snapshots for SharedKeeper {
+    fn save(&self, cx: &mut Cx<'_, '_>) -> Result<(), CommandError> {
+        self.0.save_now(cx.engine, cx.db).map_err(|_| SAVE_FAILED)
+    }
+
+    fn begin_save(&self, cx: &mut Cx<'_, '_>) -> Result<(), CommandError> {
+        self.0.begin_save_of(cx.engine, cx.db)
+    }
+
+    fn begin_rewrite(&self, engine: &Engine) -> Result<(), CommandError> {
+        if !engine.persistence.begin(active(engine, Writing::Log)) {
+            return Err(REWRITE_IN_PROGRESS);
+        }
+        self.0.spawn(engine, Writing::Log, Arc::default(), rewrite::run)
+    }
+
+    fn reload(&self, cx: &mut Cx<'_, '_>, how: Reload) -> Result<(), CommandError> {
+        reload::may_load(cx)?;
+        if !how.nosave {
+            self.save(cx)?;
+        }
+        loading::reload_snapshot(cx, &self.0.place(cx.engine), how)?;
+        if how != Reload::default() && cx.engine.log().is_some() {
+            // The log does not know what was loaded.
+            cx.engine.persistence.rewrite_scheduled.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn give_up_save(&self, engine: &Engine) {
+        if engine.persistence.known().active.is_some_and(|active| active.writing == Writing::Snapshot) {
+            self.0.give_up(engine);
+        }
+    }
+
+    fn save_at_end(&self, engine: &Engine) -> Result<(), CommandError> {
+        tracing::info!("Saving the final RDB snapshot before exiting.");
+        let saved = persistence::with_everything(engine, |view| self.0.save_now(engine, view));
+        let saved = saved.and_then(|saved| saved.map_err(|_| SAVE_FAILED));
+        if saved.is_err() {
+            tracing::error!("Error trying to save the DB, can't exit.");
+        }
+        saved
+    }
+
+    fn switch_log(&self, engine: &Engine, wanted: Switch) {
+        let keeper = &self.0;
+        if wanted == Switch::On {
+            if keeper.log.is_there() {
+                return;
+            }
+            if self.begin_rewrite(engine).is_err() {
+                engine.persistence.rewrite_scheduled.store(true, Ordering::Relaxed);
+                tracing::info!("AOF background was scheduled");
+            }
+            return;
+        }
+        engine.log_is_off.store(true, Ordering::Relaxed);
+        engine.persistence.rewrite_scheduled.store(false, Ordering::Relaxed);
+        if engine.persistence.known().active.is_some_and(|active| active.writing == Writing::Log) {
+            keeper.give_up(engine);
+        }
+        if let Some(log) = keeper.log.replace(None)
+            && let Err(error) = log.leave()
+        {
+            tracing::error!(%error, "the log was switched off before all of it was on the disk");
+        }
+    }
+}
