@@ -136,12 +136,42 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         }
         checked.push((row, value));
     }
-    for (row, value) in checked {
+    let (doors, others): (Vec<_>, Vec<_>) = checked.into_iter().partition(|(row, _)| DOORS.contains(&row.setting));
+    move_doors(cx.engine, doors)?;
+    for (row, value) in others {
         cx.engine.settings.put(row, value);
         take_effect(cx, row.setting);
     }
     cx.out.ok();
     Ok(())
+}
+
+/// Settings that say where clients come in.
+const DOORS: [Setting; 3] = [Setting::Bind, Setting::Port, Setting::TlsPort];
+
+/// Lets clients come in where the settings are about to say, if that is elsewhere and possible; otherwise nothing has changed.
+fn move_doors(engine: &Engine, wanted: Vec<(&SettingRow, SettingValue)>) -> Result<(), Error> {
+    let settings = &engine.settings;
+    let before: Vec<_> = wanted.iter().map(|(row, _)| (*row, settings.value(row))).collect();
+    let Some((changed, _)) = before.iter().zip(&wanted).find(|(old, new)| old.1 != new.1).map(|(old, _)| old) else {
+        return Ok(());
+    };
+    wanted.into_iter().for_each(|(row, value)| settings.put(row, value));
+    let moved = match &*engine.listener.read() {
+        Some(listener) => listener.listen(settings),
+        None => Err("nobody listens here".into()),
+    };
+    moved.map_err(|reason| {
+        tracing::warn!(%reason, "CONFIG SET {} failed", changed.name);
+        for (row, value) in &before {
+            settings.put(row, value.clone());
+        }
+        let told = match changed.setting {
+            Setting::Bind => "Failed to bind to specified addresses.",
+            _ => "Unable to listen on this port. Check server logs.",
+        };
+        Error::from(format!("ERR CONFIG SET failed (possibly related to argument '{}') - {told}", changed.name))
+    })
 }
 
 /// Does what a changed setting asks for at once, beyond being looked up when it matters.

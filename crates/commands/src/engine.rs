@@ -188,6 +188,12 @@ pub trait Log: Send + Sync {
     fn reload(&self, cx: &mut Cx<'_, '_>) -> Result<(), Error>;
 }
 
+/// Who listens for clients, and can be told to listen elsewhere.
+pub trait Listener: Send + Sync {
+    /// Listens where the settings say from now on (`bind`, `port`, `tls-port`), or says why not, and then everything is as it was. Connections live on.
+    fn listen(&self, settings: &Settings) -> Result<(), String>;
+}
+
 /// What the layers above report about themselves in INFO and to DEBUG, and do for commands that reach out of the engine.
 pub trait Host: Send + Sync {
     /// Returns lines `name:value` for a section of INFO that this layer adds to.
@@ -315,6 +321,8 @@ pub struct Engine {
     pub memory_peak: AtomicU64,
     /// Whether the log can be written.
     pub log_health: LogHealth,
+    /// Who listens for clients, if anybody does.
+    pub listener: RwLock<Option<Box<dyn Listener>>>,
     /// What is freed in the background.
     pub disposal: Disposal,
     /// The log is switched off for the time being.
@@ -388,6 +396,7 @@ impl Engine {
             memory_used: AtomicU64::new(0),
             memory_peak: AtomicU64::new(0),
             log_health: LogHealth::default(),
+            listener: RwLock::default(),
             disposal: Disposal::default(),
             log_is_off: AtomicBool::new(false),
             persistence: Persistence::default(),

@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use redpoll_http::{BoundServer, HttpConfig, HttpServer};
-use redpoll_server::{ClientCertificates, Server, ServerConfig, TlsConfig};
+use redpoll_server::{Server, ServerConfig, TlsConfig};
 use redpoll_services::events::Deliverer;
 use redpoll_services::{Backend, Services, Settings};
 use redpoll_store::commands::persistence::Ending;
-use redpoll_store::commands::settings::{Setting, SettingValue, Settings as StoreSettings, find};
+use redpoll_store::commands::settings::{Setting, SettingValue, find};
 use redpoll_store::{Config, Store};
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -112,9 +112,9 @@ impl Plan {
     fn start_store(&self, config: Config, shutdown: Arc<Notify>) -> anyhow::Result<(Store, Server)> {
         let settings = config.settings();
         let port = u16::try_from(settings.int(Setting::Port)).expect("the table bounds ports");
-        let tls = tls_of(settings);
+        let tls = TlsConfig::of(settings);
         let plain = port != 0 || (self.takes_free_port && tls.is_none());
-        let bind = listen::hosts(&settings.text(Setting::Bind), port);
+        let bind = redpoll_server::hosts(&settings.text(Setting::Bind), port);
         if plain {
             bind.iter().try_for_each(|host| listen::try_listening(host, port))?;
         }
@@ -306,21 +306,4 @@ fn runtime() -> anyhow::Result<Runtime> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).max(HTTP_THREADS_MIN);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(threads).thread_name("redpoll-http").enable_all().build().context("cannot start threads")
-}
-
-/// Reads what the settings say about TLS; nothing if there is no port for it.
-fn tls_of(settings: &StoreSettings) -> Option<TlsConfig> {
-    let port = u16::try_from(settings.int(Setting::TlsPort)).ok().filter(|port| *port != 0)?;
-    let clients = match settings.text(Setting::TlsAuthClients).as_str() {
-        "no" => ClientCertificates::No,
-        "optional" => ClientCertificates::Optional,
-        _ => ClientCertificates::Required,
-    };
-    Some(TlsConfig {
-        port,
-        cert_file: settings.text(Setting::TlsCertFile),
-        key_file: settings.text(Setting::TlsKeyFile),
-        ca_cert_file: settings.text(Setting::TlsCaCertFile),
-        clients,
-    })
 }

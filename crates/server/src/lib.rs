@@ -13,10 +13,12 @@
 
 mod apart;
 mod connection;
+mod doors;
 mod listener;
 mod stream;
 mod tls;
 mod worker;
 
+pub use doors::hosts;
 pub use listener::{Error, Server, ServerConfig};
 pub use tls::{ClientCertificates, TlsConfig};

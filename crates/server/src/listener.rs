@@ -1,16 +1,15 @@
 //! Accepting connections and ending cleanly.
 
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use redpoll_store::Store;
 use redpoll_store::commands::settings::Setting;
-use socket2::{Domain, Socket, Type};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 
+use crate::doors::{Doors, listen_all};
 use crate::tls::{self, TlsConfig};
 use crate::worker::Worker;
 
@@ -71,6 +70,8 @@ pub struct Server {
     tls_addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
+    /// The engine reaches them as long as the server is there.
+    _doors: Arc<Doors>,
 }
 
 impl Server {
@@ -80,16 +81,14 @@ impl Server {
     /// [`Error`] with the address that could not be listened on, or the file that could not be used.
     pub fn start(store: Store, config: &ServerConfig) -> Result<Server, Error> {
         let backlog = i32::try_from(store.engine().settings.int(Setting::TcpBacklog)).unwrap_or(i32::MAX);
-        let plain = if config.plain { listen_all(&config.bind, config.port, backlog)? } else { Vec::new() };
-        let mut doors: Vec<(TcpListener, Option<TlsAcceptor>)> = Vec::new();
-        let addresses = local_addresses(&plain)?;
-        doors.extend(plain.into_iter().map(|listener| (listener, None)));
+        let mut opened = if config.plain { listen_all(&config.bind, config.port, backlog, None)? } else { Vec::new() };
+        let addresses = opened.iter().map(|door| door.address).collect();
         let mut tls_addresses = Vec::new();
         if let Some(tls) = &config.tls {
             let acceptor = tls::acceptor(tls).map_err(Error::Tls)?;
-            let listeners = listen_all(&config.bind, tls.port, backlog)?;
-            tls_addresses = local_addresses(&listeners)?;
-            doors.extend(listeners.into_iter().map(|listener| (listener, Some(acceptor.clone()))));
+            let with_tls = listen_all(&config.bind, tls.port, backlog, Some(&acceptor))?;
+            tls_addresses.extend(with_tls.iter().map(|door| door.address));
+            opened.extend(with_tls);
         }
         let count = match config.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -102,21 +101,19 @@ impl Server {
             workers.push(worker);
             threads.push(thread);
         }
-        let (spare, thread) = Worker::start(count, store, stopped).map_err(Error::Worker)?;
+        let (spare, thread) = Worker::start(count, store.clone(), stopped).map_err(Error::Worker)?;
         threads.push(thread);
-        let balance = Arc::new(Balance { workers, spare, next: AtomicUsize::new(0) });
-        for (listener, tls) in doors {
-            balance.spare.accept_from(listener, Arc::clone(&balance), tls);
-        }
-        Ok(Server { addresses, tls_addresses, stop, threads })
+        let doors = Doors::new(Balance { workers, spare, next: AtomicUsize::new(0) }, backlog, opened)?;
+        *store.engine().listener.write() = Some(doors.listener());
+        Ok(Server { addresses, tls_addresses, stop, threads, _doors: doors })
     }
 
-    /// Returns the addresses that are listened on, with the actual port.
+    /// Returns the addresses that are listened on since the start, with the actual port; CONFIG SET may have moved on.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Returns the addresses that are listened on with TLS, with the actual port.
+    /// Returns the addresses that are listened on with TLS since the start, with the actual port.
     pub fn tls_addresses(&self) -> &[SocketAddr] {
         &self.tls_addresses
     }
@@ -149,39 +146,12 @@ pub(crate) struct Balance {
 }
 
 impl Balance {
+    /// Returns the worker that accepts.
+    pub(crate) fn spare(&self) -> &Worker {
+        &self.spare
+    }
+
     pub(crate) fn next(&self) -> &Worker {
         &self.workers[self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len()]
     }
-}
-
-/// Listens on every host; a free port is the same on all.
-fn listen_all(hosts: &[String], mut port: u16, backlog: i32) -> Result<Vec<TcpListener>, Error> {
-    let mut listeners = Vec::new();
-    for host in hosts {
-        let resolved = (host.as_str(), port).to_socket_addrs();
-        let addresses = resolved.map_err(|source| Error::Resolve { host: host.clone(), source })?;
-        for address in addresses.take(1) {
-            let listener =
-                listen(address, backlog).map_err(|source| Error::Listen { address, port: address.port(), source })?;
-            port = listener.local_addr().map_err(Error::Worker)?.port();
-            listeners.push(listener);
-        }
-    }
-    Ok(listeners)
-}
-
-fn local_addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, Error> {
-    listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>().map_err(Error::Worker)
-}
-
-fn listen(address: SocketAddr, backlog: i32) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(backlog)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
 }

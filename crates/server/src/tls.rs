@@ -1,10 +1,11 @@
 //! TLS: the server's certificate, and whose clients' certificates are asked for.
 //!
-//! The protocol is rustls's, versions 1.2 and 1.3, with its own choice of ciphers. Files are read once, when the server starts. Redis's
+//! The protocol is rustls's, versions 1.2 and 1.3, with its own choice of ciphers. Files are read when the server starts, and when `tls-port` is changed. Redis's
 //! options for ciphers, protocol versions, session caches and a directory of authorities have no counterpart.
 
 use std::sync::Arc;
 
+use redpoll_store::commands::settings::{Setting, Settings};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -37,6 +38,25 @@ pub struct TlsConfig {
     pub ca_cert_file: String,
     /// Whether clients must show a certificate.
     pub clients: ClientCertificates,
+}
+
+impl TlsConfig {
+    /// Reads what the settings say; nothing if there is no port for it.
+    pub fn of(settings: &Settings) -> Option<TlsConfig> {
+        let port = u16::try_from(settings.int(Setting::TlsPort)).ok().filter(|port| *port != 0)?;
+        let clients = match settings.text(Setting::TlsAuthClients).as_str() {
+            "no" => ClientCertificates::No,
+            "optional" => ClientCertificates::Optional,
+            _ => ClientCertificates::Required,
+        };
+        Some(TlsConfig {
+            port,
+            cert_file: settings.text(Setting::TlsCertFile),
+            key_file: settings.text(Setting::TlsKeyFile),
+            ca_cert_file: settings.text(Setting::TlsCaCertFile),
+            clients,
+        })
+    }
 }
 
 /// Reads the files and makes what greets clients; the error says which file is wrong.

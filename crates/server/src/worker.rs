@@ -80,8 +80,14 @@ impl Worker {
         Ok((worker, thread))
     }
 
-    /// Accepts connections on this worker and deals them out.
-    pub(crate) fn accept_from(&self, listener: StdListener, balance: Arc<Balance>, tls: Option<TlsAcceptor>) {
+    /// Accepts connections on this worker and deals them out, until the sender that belongs to `closed` is dropped.
+    pub(crate) fn accept_from(
+        &self,
+        listener: StdListener,
+        balance: Arc<Balance>,
+        tls: Option<TlsAcceptor>,
+        mut closed: watch::Receiver<()>,
+    ) {
         let mut stopped = self.stopped.clone();
         let engine_store = self.store.clone();
         self.runtime.spawn(async move {
@@ -90,9 +96,12 @@ impl Worker {
                 Err(error) => return tracing::error!(%error, "a listener cannot be used"),
             };
             loop {
+                // Who has come is let in before the door is closed.
                 let accepted = tokio::select! {
-                    accepted = listener.accept() => accepted,
+                    biased;
                     _ = stopped.wait_for(|stop| *stop) => return,
+                    accepted = listener.accept() => accepted,
+                    _ = closed.changed() => return,
                 };
                 match accepted {
                     Ok((stream, _)) => admit(&engine_store, stream, &balance, tls.as_ref()).await,

@@ -69,7 +69,7 @@ settings! {
     AclPubsubDefault "acl-pubsub-default" SettingKind::Choice(&["resetchannels", "allchannels"]), "resetchannels", Always, "Which channels a new user may use.";
     AcllogMaxLen "acllog-max-len" SIZE, "128", Always, "Length of the log of refusals.";
     ProtectedMode "protected-mode" SettingKind::Bool, "yes", Always, "Whether clients of other machines are turned away while the default user needs no password.";
-    TlsPort "tls-port" PORT, "0", AtStart, "TCP port with TLS; 0 for none. With it, `port` 0 means that there is none without TLS.";
+    TlsPort "tls-port" PORT, "0", Always, "TCP port with TLS; 0 for none. With it, `port` 0 means that there is none without TLS.";
     TlsCertFile "tls-cert-file" SettingKind::Text, "", AtStart, "File of the server's certificate, PEM.";
     TlsKeyFile "tls-key-file" SettingKind::Text, "", AtStart, "File of the key of the server's certificate, PEM.";
     TlsCaCertFile "tls-ca-cert-file" SettingKind::Text, "", AtStart, "File of the authorities whose clients are trusted, PEM.";
@@ -98,8 +98,8 @@ settings! {
     Appenddirname "appenddirname" SettingKind::Text, "appendonlydir", AtStart, "Directory of the log inside `dir`.";
     EnableDebugCommand "enable-debug-command" SettingKind::Choice(&["no", "local", "yes"]), "no", AtStart, "Who may use DEBUG: nobody (no), clients on this machine (local), or everybody (yes).";
     Save "save" SettingKind::Words(Words::Save), "", Always, "When snapshots are made: pairs of seconds and the number of changes from which one is due then; empty for never.";
-    Bind "bind" SettingKind::Words(Words::Addresses), "127.0.0.1", AtStart, "Addresses to listen on.";
-    Port "port" PORT, "6379", AtStart, "TCP port; 0 for a free one.";
+    Bind "bind" SettingKind::Words(Words::Addresses), "127.0.0.1", Always, "Addresses to listen on. A change opens and closes listeners; connections stay.";
+    Port "port" PORT, "6379", Always, "TCP port; at the start 0 stands for a free one, later for none.";
     TcpBacklog "tcp-backlog" INT, "511", AtStart, "Connections that may wait to be accepted.";
     TcpKeepalive "tcp-keepalive" INT, "300", Always, "Seconds between TCP keep-alive probes; 0 for none.";
     ActiveExpireEffort "active-expire-effort" int(1, 10), "1", Always, "How much processor time the removal of expired keys may take.";
