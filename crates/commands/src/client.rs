@@ -19,6 +19,8 @@ use crate::output_limit::{OutputClass, OutputLimits};
 pub enum Transport {
     /// A TCP connection.
     Tcp,
+    /// A connection over a Unix socket.
+    Unix,
     /// A thread of the process the store is embedded in.
     Embedded,
 }
@@ -28,7 +30,7 @@ pub enum Transport {
 pub struct Client {
     /// Unique, ascending.
     pub id: u64,
-    /// `host:port` of the peer; empty when embedded.
+    /// `host:port` of the peer, `path:0` over a Unix socket; empty when embedded.
     pub address: String,
     /// `host:port` of the listener.
     pub local_address: String,
@@ -202,7 +204,7 @@ impl Client {
     /// Tells whether the client runs on this machine.
     pub fn is_local(&self) -> bool {
         match self.transport {
-            Transport::Embedded => true,
+            Transport::Embedded | Transport::Unix => true,
             Transport::Tcp => self.address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback()),
         }
     }
@@ -315,8 +317,8 @@ impl Clients {
         self.by_id.lock().values().filter(|client| !client.is_killed()).cloned().collect()
     }
 
-    /// Returns the number of clients connected over the network.
+    /// Returns the number of clients connected over the network or a Unix socket.
     pub fn connected(&self) -> usize {
-        self.by_id.lock().values().filter(|client| client.transport == Transport::Tcp).count()
+        self.by_id.lock().values().filter(|client| client.transport != Transport::Embedded).count()
     }
 }

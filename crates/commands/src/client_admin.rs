@@ -159,7 +159,7 @@ fn list(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     for client in cx.engine.clients.all() {
         let wanted =
             ids.as_ref().is_none_or(|ids| ids.contains(&client.id)) && kind.is_none_or(|kind| kind.has(&client));
-        if wanted && client.transport == Transport::Tcp {
+        if wanted && client.transport != Transport::Embedded {
             describe(&mut text, cx, args, &client);
         }
     }
@@ -346,7 +346,7 @@ impl Filter {
     }
 
     fn matches(&self, client: &Arc<Client>, now: Millis) -> bool {
-        client.transport == Transport::Tcp
+        client.transport != Transport::Embedded
             && self.kind.is_none_or(|kind| kind.has(client))
             && self.id.is_none_or(|id| id == client.id)
             && self.address.as_ref().is_none_or(|address| *address == client.address)
@@ -412,6 +412,7 @@ fn letters(client: &Client) -> String {
         ('t', client.redirect.load(Ordering::Relaxed) >= 0),
         ('R', is_set(&client.broken_redirect)),
         ('B', is_set(&client.broadcasts)),
+        ('U', client.transport == Transport::Unix),
         ('e', is_set(&client.no_evict)),
         ('T', is_set(&client.no_touch)),
     ];

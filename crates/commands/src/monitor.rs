@@ -90,10 +90,12 @@ pub(crate) fn confine(resolved: &Resolved) -> Result<(), Error> {
 #[cold]
 pub(crate) fn show(cx: &Cx<'_, '_>, args: Args<'_>) {
     let micros = cx.engine.clock.micros();
-    let who = match (cx.origin, cx.session.client.transport) {
+    let client = &cx.session.client;
+    let who = match (cx.origin, client.transport) {
         (Origin::Script, _) => "lua",
         (_, Transport::Embedded) => "embedded",
-        (_, Transport::Tcp) => &cx.session.client.address,
+        (_, Transport::Tcp) => &client.address,
+        (_, Transport::Unix) => &format!("unix:{}", client.address.trim_end_matches(":0")),
     };
     let mut line = format!("+{}.{:06} [{} {who}]", micros / 1_000_000, micros % 1_000_000, cx.db.db()).into_bytes();
     let secrets = cx.engine.registry.resolve(args).map(|resolved| secrets::of(resolved, args)).unwrap_or_default();

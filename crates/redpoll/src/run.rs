@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use redpoll_http::{BoundServer, HttpConfig, HttpServer};
-use redpoll_server::{Server, ServerConfig, TlsConfig};
+use redpoll_server::{Server, ServerConfig, TlsConfig, UnixConfig};
 use redpoll_services::events::Deliverer;
 use redpoll_services::{Backend, Services, Settings};
 use redpoll_store::commands::persistence::Ending;
@@ -123,7 +123,14 @@ impl Plan {
         if let Ok(absolute) = dir.canonicalize() {
             put(&store, "dir", SettingValue::Text(absolute.to_string_lossy().into_owned()));
         }
-        let config = ServerConfig { bind, port, workers: self.threads, tls, plain };
+        let config = ServerConfig {
+            bind,
+            port,
+            workers: self.threads,
+            tls,
+            plain,
+            unix: UnixConfig::of(&store.engine().settings),
+        };
         let server = Server::start(store.clone(), &config).context(listen::PORT_ADVICE)?;
         if let Some(address) = server.addresses().first() {
             put(&store, "port", SettingValue::Number(address.port().into()));

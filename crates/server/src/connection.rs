@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,14 +13,13 @@ use redpoll_resp::{Access, Limits, Parse, Preview, Protocol, RequestParser, Writ
 use redpoll_store::Store;
 use redpoll_store::commands::args::Args;
 use redpoll_store::commands::blocking::{self, Resumed};
-use redpoll_store::commands::client::{Arrival, Client, Transport, Waker};
+use redpoll_store::commands::client::{Client, Waker};
 use redpoll_store::commands::dispatch::{AHEAD_MAX, Outcome, dispatch};
 use redpoll_store::commands::output_limit::OutputClass;
 use redpoll_store::commands::session::{Place, Relief, Session};
 use redpoll_store::commands::settings::Setting;
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
 use crate::apart::Apart;
@@ -83,21 +81,14 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(store: Store, stream: Stream, slot: usize, apart: Apart) -> Box<Connection> {
-        let text = |address: io::Result<std::net::SocketAddr>| address.map_or_else(|_| "?:0".into(), |a| a.to_string());
         let engine = store.engine();
-        let mut session = engine.session(Arrival {
-            address: text(stream.socket().peer_addr()),
-            local_address: text(stream.socket().local_addr()),
-            transport: Transport::Tcp,
-            descriptor: stream.socket().as_raw_fd(),
-        });
+        let mut session = engine.session(stream.arrival());
         session.slot = slot;
         session.place = Place::Shared;
         let woken = Arc::new(Notify::new());
         let wake = Arc::clone(&woken);
         session.client.set_waker(Waker(Box::new(move || wake.notify_one())));
-        stream.socket().set_nodelay(true).ok();
-        keep_alive(stream.socket(), engine.settings.int(Setting::TcpKeepalive));
+        stream.prepare(engine.settings.int(Setting::TcpKeepalive));
         let (parser, out) = (RequestParser::new(), Writer::new(Protocol::Resp2));
         Box::new(Connection { store, stream, session, parser, rest: Vec::new(), out, woken, lingers: false, apart })
     }
@@ -482,12 +473,5 @@ async fn sleep_at_most(time: Option<Duration>) {
     match time {
         None => std::future::pending().await,
         Some(time) => tokio::time::sleep(time).await,
-    }
-}
-
-fn keep_alive(stream: &TcpStream, seconds: i64) {
-    if let Ok(seconds @ 1..) = u64::try_from(seconds) {
-        let keep_alive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(seconds));
-        socket2::SockRef::from(stream).set_tcp_keepalive(&keep_alive).ok();
     }
 }

@@ -15,14 +15,18 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use crate::guest::Entrance;
 use crate::listener::{Balance, Error};
 use crate::tls::{self, TlsConfig};
+use crate::unix::UnixDoor;
 
 /// All doors of a server.
 pub(crate) struct Doors {
     balance: Arc<Balance>,
     backlog: i32,
     open: std::sync::Mutex<Vec<Door>>,
+    /// The Unix socket, which stays where it is.
+    _unix: Option<(UnixDoor, watch::Sender<()>)>,
 }
 
 /// One of them.
@@ -44,8 +48,18 @@ pub(crate) struct Opened {
 
 impl Doors {
     /// Accepts connections from these sockets.
-    pub(crate) fn new(balance: Balance, backlog: i32, opened: Vec<Opened>) -> Result<Arc<Doors>, Error> {
-        let doors = Doors { balance: Arc::new(balance), backlog, open: std::sync::Mutex::default() };
+    pub(crate) fn new(
+        balance: Balance,
+        backlog: i32,
+        opened: Vec<Opened>,
+        unix: Option<UnixDoor>,
+    ) -> Result<Arc<Doors>, Error> {
+        let (balance, (accepting, closed)) = (Arc::new(balance), watch::channel(()));
+        if let Some(unix) = &unix {
+            balance.spare().accept_from(Entrance::Unix(unix.listener()?), Arc::clone(&balance), None, closed);
+        }
+        let unix = unix.map(|unix| (unix, accepting));
+        let doors = Doors { balance, backlog, open: std::sync::Mutex::default(), _unix: unix };
         let open = opened.into_iter().map(|opened| doors.accept(opened)).collect::<Result<Vec<Door>, Error>>()?;
         *doors.lock() = open;
         Ok(Arc::new(doors))
@@ -63,7 +77,7 @@ impl Doors {
     fn accept(&self, Opened { listener, address, tls }: Opened) -> Result<Door, Error> {
         let (accepting, closed) = watch::channel(());
         let (socket, is_tls) = (listener.try_clone().map_err(Error::Worker)?, tls.is_some());
-        self.balance.spare().accept_from(listener, Arc::clone(&self.balance), tls, closed);
+        self.balance.spare().accept_from(Entrance::Tcp(listener), Arc::clone(&self.balance), tls, closed);
         Ok(Door { address, is_tls, socket, _accepting: accepting })
     }
 

@@ -1,7 +1,7 @@
 //! The server: listeners and connections around a store.
 //!
 //! ```text
-//! acceptor (TLS?) ─► worker 0 … N (one thread, one single-threaded runtime each)
+//! door (TCP, TLS, Unix socket) ─► worker 0 … N (one thread, one single-threaded runtime each)
 //!               └ connection task: read ► parse ► dispatch ► … ► one write per read
 //! ```
 //!
@@ -14,11 +14,14 @@
 mod apart;
 mod connection;
 mod doors;
+mod guest;
 mod listener;
 mod stream;
 mod tls;
+mod unix;
 mod worker;
 
 pub use doors::hosts;
 pub use listener::{Error, Server, ServerConfig};
 pub use tls::{ClientCertificates, TlsConfig};
+pub use unix::UnixConfig;

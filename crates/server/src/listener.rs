@@ -1,6 +1,7 @@
 //! Accepting connections and ending cleanly.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::doors::{Doors, listen_all};
 use crate::tls::{self, TlsConfig};
+use crate::unix::{UnixConfig, UnixDoor};
 use crate::worker::Worker;
 
 /// Where to listen and with how many threads.
@@ -26,11 +28,13 @@ pub struct ServerConfig {
     pub tls: Option<TlsConfig>,
     /// Listens without TLS.
     pub plain: bool,
+    /// Listens on a Unix socket too.
+    pub unix: Option<UnixConfig>,
 }
 
 impl Default for ServerConfig {
     fn default() -> ServerConfig {
-        ServerConfig { bind: vec!["127.0.0.1".into()], port: 6379, workers: 0, tls: None, plain: true }
+        ServerConfig { bind: vec!["127.0.0.1".into()], port: 6379, workers: 0, tls: None, plain: true, unix: None }
     }
 }
 
@@ -53,6 +57,14 @@ pub enum Error {
         address: SocketAddr,
         /// Its port.
         port: u16,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The Unix socket cannot be made.
+    #[error("Failed opening Unix socket {}: {source}", path.display())]
+    Unix {
+        /// Where it was to be.
+        path: PathBuf,
         /// What the operating system said.
         source: std::io::Error,
     },
@@ -90,6 +102,7 @@ impl Server {
             tls_addresses.extend(with_tls.iter().map(|door| door.address));
             opened.extend(with_tls);
         }
+        let unix = config.unix.as_ref().map(|unix| UnixDoor::open(unix, backlog)).transpose()?;
         let count = match config.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
@@ -103,7 +116,7 @@ impl Server {
         }
         let (spare, thread) = Worker::start(count, store.clone(), stopped).map_err(Error::Worker)?;
         threads.push(thread);
-        let doors = Doors::new(Balance { workers, spare, next: AtomicUsize::new(0) }, backlog, opened)?;
+        let doors = Doors::new(Balance { workers, spare, next: AtomicUsize::new(0) }, backlog, opened, unix)?;
         *store.engine().listener.write() = Some(doors.listener());
         Ok(Server { addresses, tls_addresses, stop, threads, _doors: doors })
     }

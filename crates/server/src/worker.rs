@@ -4,7 +4,6 @@
 //! only until it is declared busy, on this worker and on others, so a kill is heard from wherever it comes. Connections are accepted by one worker
 //! more, which serves none of them: whoever comes while all others wait for a script is let in all the same.
 
-use std::net::TcpListener as StdListener;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,22 +12,17 @@ use std::time::Duration;
 
 use redpoll_store::Store;
 use redpoll_store::commands::settings::Setting;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::apart::{self, Apart};
 use crate::connection::Connection;
+use crate::guest::{Entrance, Guest};
 use crate::listener::Balance;
-use crate::stream::Stream;
 
 /// How long a full table of file descriptors holds accepting up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// How long a TLS handshake may take.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 /// How long connections may take to finish when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -83,7 +77,7 @@ impl Worker {
     /// Accepts connections on this worker and deals them out, until the sender that belongs to `closed` is dropped.
     pub(crate) fn accept_from(
         &self,
-        listener: StdListener,
+        entrance: Entrance,
         balance: Arc<Balance>,
         tls: Option<TlsAcceptor>,
         mut closed: watch::Receiver<()>,
@@ -91,8 +85,8 @@ impl Worker {
         let mut stopped = self.stopped.clone();
         let engine_store = self.store.clone();
         self.runtime.spawn(async move {
-            let listener = match TcpListener::from_std(listener) {
-                Ok(listener) => listener,
+            let entrance = match entrance.open() {
+                Ok(entrance) => entrance,
                 Err(error) => return tracing::error!(%error, "a listener cannot be used"),
             };
             loop {
@@ -100,11 +94,11 @@ impl Worker {
                 let accepted = tokio::select! {
                     biased;
                     _ = stopped.wait_for(|stop| *stop) => return,
-                    accepted = listener.accept() => accepted,
+                    accepted = entrance.accept() => accepted,
                     _ = closed.changed() => return,
                 };
                 match accepted {
-                    Ok((stream, _)) => admit(&engine_store, stream, &balance, tls.as_ref()).await,
+                    Ok(guest) => admit(&engine_store, guest, &balance, tls.as_ref()),
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept a connection");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -115,16 +109,13 @@ impl Worker {
     }
 
     /// Serves a connection on this worker.
-    fn serve(&self, stream: std::net::TcpStream, tls: Option<TlsAcceptor>) {
+    fn serve(&self, guest: Guest, tls: Option<TlsAcceptor>) {
         let (store, stopped, alive, slot, apart) =
             (self.store.clone(), self.stopped.clone(), self.alive.subscribe(), self.slot, self.apart.clone());
         self.runtime.spawn(async move {
-            match TcpStream::from_std(stream) {
-                Ok(stream) => {
-                    if let Some(stream) = greet(stream, tls).await {
-                        Connection::new(store, stream, slot, apart).run(stopped).await;
-                    }
-                }
+            match guest.welcome(tls).await {
+                Ok(Some(stream)) => Connection::new(store, stream, slot, apart).run(stopped).await,
+                Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "a connection cannot be used"),
             }
             drop(alive);
@@ -136,48 +127,26 @@ impl Worker {
 const PROTECTED: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user. In this mode connections are only accepted from the loopback interface. If you want to connect from external computers to Redis you may adopt one of the following solutions: 1) Just disable protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the same host the server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the protected mode by editing the Redis configuration file, and setting the protected mode option to 'no', and then restarting the server. 3) If you started the server manually just for testing, restart it with the '--protected-mode no' option. 4) Setup a an authentication password for the default user. NOTE: You only need to do one of the above things in order for the server to start accepting connections from the outside.\r\n";
 
 /// Tells whether a client comes from another machine while the default user needs no password and `protected-mode` is on.
-fn turned_away_for_protection(store: &Store, stream: &TcpStream) -> bool {
+fn turned_away_for_protection(store: &Store, guest: &Guest) -> bool {
     let engine = store.engine();
-    let is_local = stream.peer_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
-    !is_local && engine.settings.is_on(Setting::ProtectedMode) && engine.users.default_takes_any_password()
-}
-
-/// Tells a client why it is turned away, if that can be said without TLS.
-async fn refuse(stream: &mut TcpStream, tls: Option<&TlsAcceptor>, text: &str) {
-    if tls.is_none() {
-        stream.write_all(text.as_bytes()).await.ok();
-    }
-}
-
-/// Shakes hands, if that is the custom at the door the client came through.
-async fn greet(stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Stream> {
-    let Some(tls) = tls else { return Some(Stream::Plain(stream)) };
-    match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
-        Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "a TLS handshake failed");
-            None
-        }
-        Err(_) => None,
-    }
+    !guest.is_local() && engine.settings.is_on(Setting::ProtectedMode) && engine.users.default_takes_any_password()
 }
 
 /// Hands a new connection to a worker, or turns it away if there are too many.
-async fn admit(store: &Store, mut stream: TcpStream, balance: &Balance, tls: Option<&TlsAcceptor>) {
+fn admit(store: &Store, guest: Guest, balance: &Balance, tls: Option<&TlsAcceptor>) {
     let engine = store.engine();
-    if engine.clients.connected() >= engine.settings.size(Setting::Maxclients) {
-        engine.stats.totals.rejected_connections.fetch_add(1, Ordering::Relaxed);
-        refuse(&mut stream, tls, "-ERR max number of clients reached\r\n").await;
-        return;
-    }
-    if turned_away_for_protection(store, &stream) {
-        engine.stats.totals.rejected_connections.fetch_add(1, Ordering::Relaxed);
-        refuse(&mut stream, tls, PROTECTED).await;
-        return;
-    }
-    engine.stats.totals.connections.fetch_add(1, Ordering::Relaxed);
-    match stream.into_std() {
-        Ok(stream) => balance.next().serve(stream, tls.cloned()),
-        Err(error) => tracing::warn!(%error, "a connection cannot be used"),
+    let refusal = if engine.clients.connected() >= engine.settings.size(Setting::Maxclients) {
+        Some("-ERR max number of clients reached\r\n")
+    } else {
+        turned_away_for_protection(store, &guest).then_some(PROTECTED)
+    };
+    let Some(text) = refusal else {
+        engine.stats.totals.connections.fetch_add(1, Ordering::Relaxed);
+        return balance.next().serve(guest, tls.cloned());
+    };
+    engine.stats.totals.rejected_connections.fetch_add(1, Ordering::Relaxed);
+    // Within TLS nothing can be said before hands are shaken.
+    if tls.is_none() {
+        guest.turn_away(text);
     }
 }

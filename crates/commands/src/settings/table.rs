@@ -231,8 +231,8 @@ settings! {
     TlsSessionCacheSize "tls-session-cache-size" INT, "20480", NoEffect, "Sessions of TLS that are remembered.";
     TlsSessionCacheTimeout "tls-session-cache-timeout" INT, "300", NoEffect, "Seconds they are remembered.";
     TlsSessionCaching "tls-session-caching" SettingKind::Bool, "yes", NoEffect, "Whether they are remembered.";
-    Unixsocket "unixsocket" SettingKind::Text, "", NoEffectAtStart, "Path of a socket for clients on this machine; there is none.";
-    Unixsocketperm "unixsocketperm" SettingKind::Octal, "0", NoEffectAtStart, "Permissions of that socket, octal.";
+    Unixsocket "unixsocket" SettingKind::Text, "", AtStart, "Path of a socket for clients on this machine; empty for none.";
+    Unixsocketperm "unixsocketperm" SettingKind::Octal, "0", AtStart, "Permissions of that socket, octal; 0 leaves them as the system makes them.";
     KeyLoadDelay "key-load-delay" int(i32::MIN as i64, i32::MAX as i64), "0", NoEffect, "For tests of redis-server: slows loading down.";
     LoadingProcessEventsIntervalBytes "loading-process-events-interval-bytes" int(1024, i32::MAX as i64), "2097152", NoEffect, "For tests of redis-server: how often clients are looked after while loading.";
     RdbKeySaveDelay "rdb-key-save-delay" int(i32::MIN as i64, i32::MAX as i64), "0", Always, "For tests: microseconds to wait for each key that is saved.";
