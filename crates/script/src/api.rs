@@ -215,17 +215,12 @@ fn add_acl_check(lua: &Lua, redis: &Table, shared: &Arc<Shared>) -> mlua::Result
     )
 }
 
-/// Whether an error reply is raised or returned.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OnError {
-    Raise,
-    Return,
-}
-
 /// What one run's `redis.call` and `redis.pcall` work on.
 pub(crate) struct Caller<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) names: &'a Names,
+    /// The mark of `redis.pcall`, which no script can reach.
+    pub(crate) protected: &'a Table,
     pub(crate) host: RefCell<&'a mut dyn Host>,
     /// The reply of the command running, kept for its capacity.
     pub(crate) reply: RefCell<Vec<u8>>,
@@ -238,8 +233,9 @@ const WORK_PER_ARGUMENT: usize = 10;
 const MAX_KEPT_REPLY_BYTES: usize = 64 * 1024;
 
 impl Caller<'_> {
-    /// Serves a request left behind for the bridge, or else runs the command named by the arguments.
-    pub(crate) fn invoke(&self, lua: &Lua, values: MultiValue, on_error: OnError) -> mlua::Result<Value> {
+    /// Serves a request left behind for the bridge, or else runs the command named by the arguments; behind the mark of `redis.pcall` an error reply is
+    /// returned instead of raised.
+    pub(crate) fn invoke(&self, lua: &Lua, mut values: MultiValue) -> mlua::Result<Value> {
         if values.is_empty()
             && let Some(request) = self.shared.take_request()
         {
@@ -247,13 +243,15 @@ impl Caller<'_> {
             self.shared.set_answer(answer);
             return Ok(Value::Nil);
         }
+        let raises = !matches!(values.front(), Some(Value::Table(first)) if first == self.protected);
+        if !raises {
+            values.pop_front();
+        }
         self.shared.spend(lua, WORK_PER_CALL + WORK_PER_ARGUMENT * values.len())?;
         let unlimited = Unlimited::enter(lua, self.shared);
         match self.command(lua, &unlimited, values) {
             Ok(Outcome::Value(value)) => Ok(value),
-            Ok(Outcome::Refused(message)) | Ok(Outcome::Failed(message)) if on_error == OnError::Raise => {
-                Err(errors::reply(message))
-            }
+            Ok(Outcome::Refused(message)) | Ok(Outcome::Failed(message)) if raises => Err(errors::reply(message)),
             Ok(Outcome::Refused(message)) => self.names.error_table(lua, &message).map(Value::Table),
             Ok(Outcome::Failed(message)) => self.names.command_error_table(lua, &message).map(Value::Table),
             Err(error) => Err(error),

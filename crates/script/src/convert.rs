@@ -16,7 +16,7 @@
 //! | `(…` | {big_number = "…"} | likewise; a bulk string on RESP2 |
 //! | `=…` | {verbatim_string = {format, string}} | likewise; a bulk string on RESP2 |
 
-use mlua::{Lua, LuaString, Table, Value};
+use mlua::{Either, IntoLua, Lua, LuaString, MultiValue, Table, Value};
 
 use crate::errors::{self, write_line};
 use crate::host::Protocol;
@@ -84,6 +84,26 @@ fn single(lua: &Lua, key: &LuaString, value: Value) -> mlua::Result<Table> {
     Ok(table)
 }
 
+/// Bytes on their way to becoming a Lua string. Text goes straight to Lua's stack, for which the binding has no way for other bytes.
+pub(crate) type Text<'a> = Either<&'a str, Bytes<'a>>;
+
+/// Bytes that are not UTF-8: a string is made and referred to from outside Lua, which costs as much again.
+pub(crate) struct Bytes<'a>(&'a [u8]);
+
+impl IntoLua for Bytes<'_> {
+    fn into_lua(self, lua: &Lua) -> mlua::Result<Value> {
+        lua.create_string(self.0).map(Value::String)
+    }
+}
+
+/// Takes bytes by the way that is best for them.
+pub(crate) fn text(bytes: &[u8]) -> Text<'_> {
+    std::str::from_utf8(bytes).map_or(Either::Right(Bytes(bytes)), Either::Left)
+}
+
+/// An element on its way into a table.
+type Piece<'a> = Either<Text<'a>, Value>;
+
 /// Reads one RESP value into Lua.
 pub(crate) struct ReplyReader<'a> {
     pub(crate) lua: &'a Lua,
@@ -96,6 +116,20 @@ impl<'a> ReplyReader<'a> {
     /// Converts the value at the front.
     pub(crate) fn read(&mut self) -> mlua::Result<Value> {
         self.value(0)
+    }
+
+    /// An element of an array, which is mostly a string.
+    fn piece(&mut self, depth: usize) -> mlua::Result<Piece<'a>> {
+        match self.bytes.first() {
+            Some(b'$') => match length(&self.line()?[1..])? {
+                None => Ok(Either::Right(Value::Boolean(false))),
+                Some(len) => {
+                    self.unlimited.check(len)?;
+                    self.take(len).map(|bytes| Either::Left(text(bytes)))
+                }
+            },
+            _ => self.value(depth).map(Either::Right),
+        }
     }
 
     fn value(&mut self, depth: usize) -> mlua::Result<Value> {
@@ -142,13 +176,21 @@ impl<'a> ReplyReader<'a> {
 
     fn array(&mut self, count: usize, depth: usize) -> mlua::Result<Value> {
         // A count cannot be trusted beyond the bytes that are there: three for the shortest element.
-        self.unlimited.check(TABLE_BYTES + 16 * count.min(self.bytes.len() / 3))?;
-        let table = self.lua.create_table_with_capacity(count.min(self.bytes.len() / 3), 0)?;
-        for index in 1..=count {
-            let value = self.value(depth + 1)?;
-            table.raw_set(index, value)?;
+        if count > self.bytes.len() / 3 {
+            return Err(malformed());
         }
-        Ok(Value::Table(table))
+        self.unlimited.check(TABLE_BYTES + 16 * count)?;
+        let (lua, mut failed) = (self.lua, None);
+        // Says how many there will be, so that the table is made once; what follows a failure is not read.
+        let pieces = (0..count).map(|_| match failed {
+            None => self.piece(depth + 1).unwrap_or_else(|error| {
+                failed = Some(error);
+                Either::Right(Value::Nil)
+            }),
+            Some(_) => Either::Right(Value::Nil),
+        });
+        let table = lua.create_sequence_from(pieces);
+        failed.map_or(table, Err).map(Value::Table)
     }
 
     fn map(&mut self, count: usize, depth: usize) -> mlua::Result<Value> {
@@ -244,6 +286,14 @@ impl ReplyWriter<'_> {
     /// Appends the reply for `value`; `MemoryError` when it grows past the limit.
     pub(crate) fn write(&self, value: &Value, reply: &mut Vec<u8>) -> mlua::Result<()> {
         self.value(value, 0, reply.len().saturating_add(self.max_bytes), reply)
+    }
+
+    /// Appends the reply for an array of these elements, of which the first nil is the end.
+    pub(crate) fn write_array(&self, elements: &MultiValue, reply: &mut Vec<u8>) -> mlua::Result<()> {
+        let end = reply.len().saturating_add(self.max_bytes);
+        let count = elements.iter().position(Value::is_nil).unwrap_or(elements.len());
+        header(b'*', count as i64, reply);
+        elements.iter().take(count).try_for_each(|element| self.value(element, 1, end, reply))
     }
 
     fn value(&self, value: &Value, depth: usize, end: usize, reply: &mut Vec<u8>) -> mlua::Result<()> {

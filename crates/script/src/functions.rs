@@ -287,7 +287,7 @@ fn run_library(
     let invocation = Invocation { keys: &[], args: &[], protocol: Protocol::Resp2 };
     let run = Run { sandbox, enter: &sandbox.prelude.enter_library, slot };
     // One by one: a function held from outside Lua is a reference, of which there are few.
-    let registered = run.value(&invocation, host, buffer, |_, value| {
+    let registered = run.value(&invocation, host, buffer, |value, _| {
         let Value::Table(list) = value else { return Ok(Vec::new()) };
         let rows = list.sequence_values::<Table>().zip(sandbox.free_slots());
         rows.map(|(row, slot)| read_function(&row?, sandbox, slot)).collect()

@@ -35,7 +35,7 @@ pub(crate) fn write_general(out: &mut Vec<u8>, value: f64, precision: usize) {
 
 /// Appends a decimal integer.
 pub(crate) fn write_integer(out: &mut Vec<u8>, value: i64) {
-    write!(out, "{value}").expect("writing to memory cannot fail");
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Integers below this bound have at most `precision` digits and need no rounding.

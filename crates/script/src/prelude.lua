@@ -1,12 +1,13 @@
 -- The part of the sandbox that is easier to say in Lua. Runs once per state, before any script.
 --
--- IN   native: functions and tables built in Rust (settle, handler, raise, and one table per library);
+-- IN   native: functions and tables built in Rust (settle, handler, raise, protected, and one table per library);
 --      native.compiler makes the loadstring of an environment, max_chunk_bytes bounds what load reads;
 --      native.functions is set in the state of FUNCTION and FCALL
--- OUT  enter(slot, call, pcall, keys, argv): runs the script kept in that slot of native.scripts
+-- OUT  enter(slot, call, keys, argv): runs the script kept in that slot of native.scripts
 --      adopt(script, slot): puts a compiled script there and makes its globals ours
---      enter_function(slot, call, pcall, keys, argv): calls the function kept in that slot
---      enter_library(slot, call, pcall): runs a library, yielding the list of functions it registers
+--      enter_function(slot, call, keys, argv): calls the function kept in that slot
+--      enter_library(slot, call): runs a library, yielding the list of functions it registers
+--      Each returns whether the code returned, then its value; of a short array nil and its elements.
 --
 -- Every table a script can reach by a global name is an empty proxy in front of the real one, so that nothing a script does
 -- outlives it. The functions that would write into a proxy past its metatable (rawset, table.insert, table.sort) look it up in
@@ -310,14 +311,41 @@ local function add_loaders(visible)
   end
 end
 
-local redis, scripts = native.libraries.redis, native.scripts
+local redis, scripts, PROTECTED = native.libraries.redis, native.scripts, native.protected
 
-local function enter(slot, call, protected_call, keys, argv)
-  redis.call, redis.pcall = call, protected_call
+-- The function of the current run, which answers errors by a table when it is told so first.
+local run_call
+function redis.pcall(...)
+  return run_call(PROTECTED, ...)
+end
+
+local function begin(call)
+  run_call, redis.call = call, call
+end
+
+-- The longest array whose elements are returned one by one: looking into a table from outside costs several times as much.
+local MAX_SPREAD = 64
+
+-- Whether a table stands for an array and nothing else; those with a metatable are looked at more closely, from outside.
+local function is_short_array(t)
+  return type(t) == "table" and getmetatable(t) == nil and #t > 0 and #t <= MAX_SPREAD
+    and t.err == nil and t.ok == nil and t.double == nil and t.map == nil and t.set == nil
+    and t.big_number == nil and t.verbatim_string == nil
+end
+
+local function finish(ok, value)
+  if ok and is_short_array(value) then
+    return ok, nil, unpack(value, 1, #value)
+  end
+  return ok, value
+end
+
+local function enter(slot, call, keys, argv)
+  begin(call)
   G.KEYS, G.ARGV = keys, argv
   local ok, value = raw_xpcall(scripts[slot], handler)
   G.KEYS, G.ARGV = nil, nil
-  return ok, value
+  return finish(ok, value)
 end
 
 if not native.functions then
@@ -474,12 +502,12 @@ local function trampoline()
   return callback(callback_keys, callback_args)
 end
 
-local function enter_function(slot, call, protected_call, keys, argv)
-  redis.call, redis.pcall = call, protected_call
+local function enter_function(slot, call, keys, argv)
+  begin(call)
   callback, callback_keys, callback_args = scripts[slot], keys, argv
   local ok, value = raw_xpcall(trampoline, handler)
   callback, callback_keys, callback_args = nil, nil, nil
-  return ok, value
+  return finish(ok, value)
 end
 
 return enter, adopt, enter_function, enter_library

@@ -6,10 +6,10 @@
 
 use std::cell::RefCell;
 
-use mlua::{Function, Lua, MultiValue, Value};
+use mlua::{Function, MultiValue, Value};
 
-use crate::api::{Caller, OnError};
-use crate::convert::ReplyWriter;
+use crate::api::Caller;
+use crate::convert::{ReplyWriter, text};
 use crate::engine::Invocation;
 use crate::errors::Failure;
 use crate::host::Host;
@@ -34,38 +34,41 @@ impl Run<'_> {
         reply: &mut Vec<u8>,
     ) -> Result<(), Failure> {
         let Sandbox { shared, names, memory_limit, .. } = self.sandbox;
-        self.value(invocation, host, buffer, |_, value| {
+        self.value(invocation, host, buffer, |value, elements| {
             let (client, script) = (invocation.protocol, shared.protocol());
-            ReplyWriter { names, client, script, max_bytes: *memory_limit }.write(value, reply)
+            let writer = ReplyWriter { names, client, script, max_bytes: *memory_limit };
+            match value {
+                Value::Nil if !elements.is_empty() => writer.write_array(elements, reply),
+                value => writer.write(value, reply),
+            }
         })
     }
 
-    /// Runs the code and hands over its value.
+    /// Runs the code and hands over its value, or nil and the elements of a short array (see `enter` of prelude.lua).
     pub(crate) fn value<R>(
         &self,
         invocation: &Invocation<'_>,
         host: &mut dyn Host,
         buffer: &mut Vec<u8>,
-        finish: impl FnOnce(&Lua, &Value) -> mlua::Result<R>,
+        finish: impl FnOnce(&Value, &MultiValue) -> mlua::Result<R>,
     ) -> Result<R, Failure> {
-        let Sandbox { lua, shared, names, memory_limit, .. } = self.sandbox;
-        let caller = Caller { shared, names, host: RefCell::new(host), reply: RefCell::new(std::mem::take(buffer)) };
+        let Sandbox { lua, shared, names, protected, memory_limit, .. } = self.sandbox;
+        let caller =
+            Caller { shared, names, protected, host: RefCell::new(host), reply: RefCell::new(std::mem::take(buffer)) };
         let result = lua.scope(|scope| {
             let unlimited = Unlimited::enter(lua, shared);
-            let call = scope.create_function(|lua, values: MultiValue| caller.invoke(lua, values, OnError::Raise))?;
-            let protected_call =
-                scope.create_function(|lua, values: MultiValue| caller.invoke(lua, values, OnError::Return))?;
+            let call = scope.create_function(|lua, values: MultiValue| caller.invoke(lua, values))?;
             let bytes: usize = invocation.keys.iter().chain(invocation.args).map(|text| text.len() + 64).sum();
             unlimited.check(bytes)?;
-            let keys = lua.create_sequence_from(invocation.keys.iter().map(|text| BytesArgument(text)))?;
-            let args = lua.create_sequence_from(invocation.args.iter().map(|text| BytesArgument(text)))?;
+            let keys = lua.create_sequence_from(invocation.keys.iter().map(|key| text(key)))?;
+            let args = lua.create_sequence_from(invocation.args.iter().map(|arg| text(arg)))?;
             shared.begin(call.clone());
             lua.set_memory_limit(*memory_limit)?;
-            let entered = self.enter.call::<(bool, Value)>((self.slot, call, protected_call, keys, args));
+            let entered = self.enter.call::<(bool, Value, MultiValue)>((self.slot, call, keys, args));
             lua.set_memory_limit(0)?;
-            let (returned, value) = entered?;
+            let (returned, value, elements) = entered?;
             if returned {
-                return Ok(Ok(finish(lua, &value)?));
+                return Ok(Ok(finish(&value, &elements)?));
             }
             // Running out of memory is not shown to the handler; Lua passes its text on as the value.
             Ok(Err(Failure::from_value(lua, &value)))
@@ -78,14 +81,5 @@ impl Run<'_> {
             Ok(Err(unseen)) => Err(recorded.unwrap_or(unseen)),
             Err(error) => Err(recorded.unwrap_or_else(|| Failure::from_error(&error, None))),
         }
-    }
-}
-
-/// Bytes on their way to becoming a Lua string.
-struct BytesArgument<'a>(&'a [u8]);
-
-impl mlua::IntoLua for BytesArgument<'_> {
-    fn into_lua(self, lua: &Lua) -> mlua::Result<Value> {
-        lua.create_string(self.0).map(Value::String)
     }
 }

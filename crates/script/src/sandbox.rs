@@ -49,6 +49,8 @@ pub(crate) struct Sandbox {
     pub(crate) lua: Lua,
     pub(crate) shared: Arc<Shared>,
     pub(crate) names: Arc<Names>,
+    /// By this as its first argument `redis.call` knows that it is `redis.pcall`.
+    pub(crate) protected: Table,
     /// What prelude.lua hands over.
     pub(crate) prelude: Prelude,
     purpose: Purpose,
@@ -102,6 +104,8 @@ impl Sandbox {
         let libraries = build_libraries(&lua, config, &shared, &names, &generator, &json)?;
         let scripts = lua.create_table()?;
         let native = lua.create_table()?;
+        let protected = lua.create_table()?;
+        native.raw_set("protected", &protected)?;
         if purpose == Purpose::Libraries {
             native.raw_set("functions", true)?;
             native.raw_set("loading", api::withhold_from_functions(&lua, &libraries.raw_get("redis")?)?)?;
@@ -116,6 +120,7 @@ impl Sandbox {
             lua,
             shared,
             names,
+            protected,
             prelude,
             purpose,
             scripts,

@@ -2,7 +2,7 @@
 
 -- Writes an integer: Lua's own conversion turns large ones into floats.
 local function text(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 
 -- The store's clock in milliseconds since the epoch.
