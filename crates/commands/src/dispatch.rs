@@ -259,7 +259,7 @@ fn execute(
     let held = if needs_nothing(session, resolved) {
         Held::Nothing
     } else {
-        let exclusive = needs_all(session, resolved) || resolved.is_unbound(args);
+        let exclusive = needs_all(engine, session, resolved, args) || resolved.is_unbound(args);
         let passed =
             if exclusive { engine.turn.enter_exclusive(&engine.keyspace) } else { engine.turn.enter(&engine.keyspace) };
         passage = match passed {
@@ -352,8 +352,10 @@ fn needs_nothing(session: &Session, resolved: &Resolved) -> bool {
 }
 
 /// Tells whether a command needs the gate exclusive.
-fn needs_all(session: &Session, resolved: &Resolved) -> bool {
-    resolved.has(EXCLUSIVE) || (resolved.has(TRANSACTION) && transaction::needs_all(session))
+#[inline]
+fn needs_all(engine: &Engine, session: &Session, resolved: &Resolved, args: Args<'_>) -> bool {
+    (resolved.has(EXCLUSIVE) && !scripting::keeps_to_its_keys(engine, resolved, args))
+        || (resolved.has(TRANSACTION) && transaction::needs_all(session))
 }
 
 /// Runs a handler under locks already held, turns its error into a reply, counts it and records its changes.

@@ -58,7 +58,7 @@ pub trait Clock: Send + Sync {
 
 /// Runs scripts and keeps libraries of functions.
 ///
-/// What looks at scripts and libraries or changes them is called with the gate held exclusively, except [`Scripting::size`],
+/// What looks at scripts and libraries or changes them is called with the gate held exclusively, except [`Scripting::run`] of one that keeps to its keys, [`Scripting::size`],
 /// [`Scripting::library_counts`], [`Scripting::kill`] and [`Scripting::running`], which never wait.
 pub trait Scripting: Send + Sync {
     /// Runs a script or function and writes its reply.
@@ -69,6 +69,9 @@ pub trait Scripting: Send + Sync {
     fn exists(&self, sha: &[u8]) -> bool;
     /// Tells whether a script or function declares that it does not write; false also where there is none of this name.
     fn only_reads(&self, script: ScriptName<'_>) -> bool;
+    /// Tells whether a script is known to keep to the keys its caller declares and to end by itself, so that it needs no more than their locks. Asked with and
+    /// without the gate.
+    fn keeps_to_its_keys(&self, script: ScriptName<'_>) -> bool;
     /// Forgets all scripts.
     fn flush(&self);
     /// Returns the number of known scripts and the bytes their texts take.

@@ -136,6 +136,8 @@ texts! {
     NOT_IN_SCRIPT = "ERR This Redis command is not allowed from script";
     /// A script calls what is no command.
     UNKNOWN_IN_SCRIPT = "ERR Unknown Redis command called from script";
+    /// A script that runs with no more than the keys of its call locked wants another.
+    UNDECLARED_IN_SCRIPT = "ERR Script attempted to access a key that it was not given";
     /// A write inside a read-only script.
     WRITE_IN_READ_ONLY_SCRIPT = "ERR Write commands are not allowed from read-only scripts.";
     /// Writes refused while memory is above its limit.

@@ -1,6 +1,7 @@
 //! Scripts: EVAL and its relatives. The language itself lives behind [`crate::engine::Scripting`].
 //!
-//! A script may reach any key, so it runs with the gate exclusive; what it calls is logged command by command. Looking at the known scripts or changing
+//! A script may reach any key, so it runs with the gate exclusive, unless it is known to keep to the keys of its call ([`keeps_to_its_keys`]); what it calls is
+//! logged command by command. Looking at the known scripts or changing
 //! them needs the gate too: nobody waits for a running script with no way to be sent away.
 
 use crate::args::Args;
@@ -146,6 +147,16 @@ pub(crate) fn run(cx: &mut Cx<'_, '_>, args: Args<'_>, script: ScriptName<'_>, r
     // What the script called is logged by itself, also when the script failed afterwards.
     cx.journal.nothing();
     result
+}
+
+/// Tells whether a command runs a script that is known to need no more than the locks of its keys.
+pub(crate) fn keeps_to_its_keys(engine: &Engine, resolved: &Resolved, args: Args<'_>) -> bool {
+    let script = match resolved.original_name.as_str() {
+        "evalsha" | "evalsha_ro" => ScriptName::Sha(args.at(1)),
+        "eval" | "eval_ro" => ScriptName::Body(args.at(1)),
+        _ => return false,
+    };
+    engine.scripting.get().is_some_and(|scripting| scripting.keeps_to_its_keys(script))
 }
 
 /// Tells whether a command runs a script that declares it does not write. While another script keeps everybody out there is no telling.

@@ -58,6 +58,11 @@ impl<'g> View<'g> {
         View { held, keyspace, db, now, stamping, touches: true, keeps_expired: false, effects }
     }
 
+    /// Tells whether every key may be used.
+    pub fn holds_everything(&self) -> bool {
+        matches!(self.held, Held::All(_))
+    }
+
     /// Returns the selected database.
     pub fn db(&self) -> usize {
         self.db

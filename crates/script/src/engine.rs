@@ -6,8 +6,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use redpoll_commands::registry::Registry;
+
+use crate::declared::keeps_to_its_keys;
 use crate::errors::{Cause, NOT_ENOUGH_MEMORY, ScriptError};
 use crate::host::{Host, Protocol};
+use crate::lanes::Proven;
 use crate::run::Run;
 use crate::sandbox::{Purpose, Sandbox};
 use crate::shebang::{self, ScriptFlags};
@@ -123,6 +127,8 @@ struct Script {
     origin: Origin,
     /// Where the sandbox keeps the compiled form.
     slot: Option<u32>,
+    /// It was looked at whether it keeps to its keys.
+    judged: bool,
 }
 
 /// One Lua state and the scripts loaded into it.
@@ -134,6 +140,7 @@ pub struct Engine {
     evaluated: VecDeque<Sha>,
     cache_bytes: usize,
     reply_buffer: Vec<u8>,
+    proven: Proven,
 }
 
 impl std::fmt::Debug for Engine {
@@ -159,6 +166,7 @@ impl Engine {
             evaluated: VecDeque::new(),
             cache_bytes: 0,
             reply_buffer: Vec::new(),
+            proven: Proven::default(),
         }
     }
 
@@ -196,16 +204,31 @@ impl Engine {
         if origin == Origin::Eval {
             self.evaluated.push_back(sha);
         }
-        self.scripts.insert(sha, Script { body: body.into(), flags, origin, slot: Some(slot) });
+        self.scripts.insert(sha, Script { body: body.into(), flags, origin, slot: Some(slot), judged: false });
         Ok(sha)
     }
 
     fn forget(&mut self, sha: &Sha) {
         if let Some(script) = self.scripts.remove(sha) {
+            self.proven.write().remove(sha);
             self.cache_bytes -= script.body.len();
             if let Some(slot) = script.slot {
                 self.sandbox.discard(slot);
             }
+        }
+    }
+
+    /// The scripts found to keep to their keys.
+    pub(crate) fn proven(&self) -> Proven {
+        self.proven.clone()
+    }
+
+    /// Finds out whether a script keeps to its keys, once.
+    pub(crate) fn judge(&mut self, sha: &Sha, registry: &Registry) {
+        let Some(script) = self.scripts.get_mut(sha).filter(|script| !script.judged) else { return };
+        script.judged = true;
+        if shebang::parse(&script.body).is_ok_and(|(_, text)| keeps_to_its_keys(text, registry)) {
+            self.proven.write().insert(*sha, script.body.as_ref().into());
         }
     }
 
@@ -232,6 +255,7 @@ impl Engine {
     /// Forgets all scripts and starts from a fresh Lua state.
     pub fn flush(&mut self) {
         self.scripts.clear();
+        self.proven.write().clear();
         self.evaluated.clear();
         self.cache_bytes = 0;
         self.sandbox = new_sandbox(&self.config);

@@ -18,7 +18,9 @@
 //! arguments  checking of library arguments with Lua's own error texts
 //! number     C's %.17g and %.14g
 //! chunks     load and loadstring
-//! wiring     from EVAL to the engine, from redis.call to the command table
+//! declared   which scripts keep to the keys they declare (tokens: their text cut up), and lanes: where those run beside others
+//! wiring     from EVAL to the engine
+//! reach      from redis.call to the command table
 //! cjson, cmsgpack, structs, bit, random, patterns    the libraries
 //! ```
 //!
@@ -32,19 +34,23 @@ mod chunks;
 mod cjson;
 mod cmsgpack;
 mod convert;
+mod declared;
 mod engine;
 mod errors;
 mod functions;
 mod host;
+mod lanes;
 mod limits;
 mod matcher;
 mod number;
 mod patterns;
 mod random;
+mod reach;
 mod run;
 mod sandbox;
 mod shebang;
 mod structs;
+mod tokens;
 mod wiring;
 
 pub use engine::{

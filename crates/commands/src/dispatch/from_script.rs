@@ -10,12 +10,12 @@ use redpoll_resp::Writer;
 use super::{reject, run_nested};
 use crate::acl::admin;
 use crate::args::Args;
-use crate::command::{DENYOOM, MAY_REPLICATE, NOSCRIPT, NOT_QUEUED, PROTECTED, TRANSACTION, WRITE};
+use crate::command::{DENYOOM, EXCLUSIVE, MAY_REPLICATE, NOSCRIPT, NOT_QUEUED, PROTECTED, TRANSACTION, WHOLE, WRITE};
 use crate::config;
 use crate::cx::{Cx, Origin};
 use crate::engine::Engine;
 use crate::error::{
-    DEBUG_NOT_ALLOWED, Error, NOT_IN_SCRIPT, OUT_OF_MEMORY, TOO_FEW_REPLICAS, UNKNOWN_IN_SCRIPT,
+    DEBUG_NOT_ALLOWED, Error, NOT_IN_SCRIPT, OUT_OF_MEMORY, TOO_FEW_REPLICAS, UNDECLARED_IN_SCRIPT, UNKNOWN_IN_SCRIPT,
     WRITE_IN_READ_ONLY_SCRIPT,
 };
 use crate::registry::Resolved;
@@ -23,17 +23,37 @@ use crate::settings::Setting;
 
 /// What a script may do.
 #[derive(Clone, Copy, Debug)]
-pub struct ScriptRights {
+pub struct ScriptRights<'a> {
     /// It must not write.
     pub read_only: bool,
     /// It may use memory although there is none left.
     pub allow_oom: bool,
     /// It has written already and may finish although the log cannot be written any more, or replicas are missing, rather than end half-way.
     pub has_written: bool,
+    /// The keys whose shards are locked, if not all are.
+    pub reach: Option<&'a [&'a [u8]]>,
+}
+
+impl ScriptRights<'_> {
+    /// The rights of a script that begins, which may reach any key.
+    pub fn new(read_only: bool, allow_oom: bool) -> Self {
+        ScriptRights { read_only, allow_oom, has_written: false, reach: None }
+    }
+
+    /// Tells whether a command uses no key beside those in reach.
+    fn reaches(&self, resolved: &Resolved, args: Args<'_>) -> bool {
+        let Some(reach) = self.reach else { return true };
+        if resolved.has(EXCLUSIVE | WHOLE) || resolved.is_unbound(args) {
+            return false;
+        }
+        let mut positions = Vec::new();
+        resolved.key_positions(args, &mut positions);
+        positions.into_iter().all(|at| reach.contains(&args.at(at)))
+    }
 }
 
 /// Runs a command for a script, under the locks the script holds. The reply, error or not, goes to `out`.
-pub fn call_from_script(cx: &mut Cx<'_, '_>, args: Args<'_>, rights: ScriptRights, out: &mut Writer) {
+pub fn call_from_script(cx: &mut Cx<'_, '_>, args: Args<'_>, rights: ScriptRights<'_>, out: &mut Writer) {
     let Ok(resolved) = cx.engine.registry.resolve(args) else {
         return reject(cx.engine, &UNKNOWN_IN_SCRIPT, out);
     };
@@ -47,12 +67,20 @@ pub fn call_from_script(cx: &mut Cx<'_, '_>, args: Args<'_>, rights: ScriptRight
 }
 
 /// Checks everything that can refuse a command to a script before it runs.
-fn admit_from_script(cx: &Cx<'_, '_>, resolved: &Resolved, args: Args<'_>, rights: ScriptRights) -> Result<(), Error> {
+fn admit_from_script(
+    cx: &Cx<'_, '_>,
+    resolved: &Resolved,
+    args: Args<'_>,
+    rights: ScriptRights<'_>,
+) -> Result<(), Error> {
     if !resolved.accepts(args.len()) {
         return Err(Error::Text("ERR Wrong number of args calling Redis command from script"));
     }
     if resolved.has(NOSCRIPT) && !lifted(cx.engine, resolved) {
         return Err(NOT_IN_SCRIPT);
+    }
+    if !rights.reaches(resolved, args) {
+        return Err(UNDECLARED_IN_SCRIPT);
     }
     if let Err(denial) = cx.session.user.may_run(resolved, args) {
         admin::note(cx.engine, cx.session, Origin::Script, &denial);
