@@ -59,6 +59,8 @@ flags! {
     ALLOW_BUSY = 16, "allow_busy";
     /// Refused while a load replaces the data set asynchronously.
     NO_ASYNC_LOADING = 17, "no_async_loading";
+    /// Asks for a slot that is on its way to this node.
+    ASKING = 18, "asking";
     /// Visits the whole keyspace, shard by shard.
     WHOLE = 24, "";
     /// Needs the whole keyspace at one moment.

@@ -1,9 +1,10 @@
 //! COMMAND DOCS: what there is to say about a command, for people and for the tools that help them type.
 //!
-//! Everything comes from the row: the prose as it stands there, the arguments from its syntax line. What changed from version to version of Redis is not
-//! told.
+//! What there is now comes from the row: the prose as it stands there, the arguments from its syntax line. What changed from version to version of Redis
+//! stands in a table beside the rows ([`command_history`]).
 
 use crate::arguments::{self, Argument};
+use crate::command_history;
 use crate::cx::Cx;
 use crate::key_spec;
 use crate::registry::Resolved;
@@ -16,15 +17,25 @@ pub(crate) fn document(cx: &mut Cx<'_, '_>, resolved: &Resolved) {
     let known = || facts.iter().filter(|(_, value)| !value.is_empty());
     let arguments = if resolved.subcommands.is_empty() { arguments::of(resolved) } else { Vec::new() };
     cx.out.bulk(resolved.name.as_bytes());
-    let parts = usize::from(!arguments.is_empty()) + usize::from(!resolved.subcommands.is_empty());
-    cx.out.map(known().count() + parts);
+    let changes = command_history::of(&resolved.original_name);
+    let parts = [!changes.is_empty(), !arguments.is_empty(), !resolved.subcommands.is_empty()];
+    cx.out.map(known().count() + parts.iter().filter(|is_there| **is_there).count());
     for (name, value) in known() {
         cx.out.bulk(name.as_bytes());
         cx.out.bulk(value.as_bytes());
     }
+    if !changes.is_empty() {
+        cx.out.bulk(b"history");
+        cx.out.set(changes.len());
+        for (version, what) in changes {
+            cx.out.array(2);
+            cx.out.bulk(version.as_bytes());
+            cx.out.bulk(what.as_bytes());
+        }
+    }
     if !arguments.is_empty() {
         let keys = key_spec::specs(resolved).len();
-        describe_all(cx, &arguments, &mut KeyCount { seen: 0, keys });
+        describe_all(cx, &arguments, &mut Place { command: &resolved.original_name, seen: 0, keys });
     }
     if !resolved.subcommands.is_empty() {
         cx.out.bulk(b"subcommands");
@@ -35,30 +46,32 @@ pub(crate) fn document(cx: &mut Cx<'_, '_>, resolved: &Resolved) {
     }
 }
 
-/// Which key specification an argument goes with: the first with the first, later ones with the later ones.
-struct KeyCount {
+/// Where an argument stands: in which command, and with which key specification it goes: the first with the first, later ones with the later ones.
+struct Place<'a> {
+    command: &'a str,
     seen: usize,
     keys: usize,
 }
 
-impl KeyCount {
-    fn next(&mut self) -> usize {
+impl Place<'_> {
+    fn next_key(&mut self) -> usize {
         self.seen += 1;
         (self.seen - 1).min(self.keys.saturating_sub(1))
     }
 }
 
-fn describe_all(cx: &mut Cx<'_, '_>, arguments: &[Argument], keys: &mut KeyCount) {
+fn describe_all(cx: &mut Cx<'_, '_>, arguments: &[Argument], place: &mut Place<'_>) {
     cx.out.bulk(b"arguments");
     cx.out.array(arguments.len());
-    arguments.iter().for_each(|argument| describe(cx, argument, keys));
+    arguments.iter().for_each(|argument| describe(cx, argument, place));
 }
 
-fn describe(cx: &mut Cx<'_, '_>, argument: &Argument, keys: &mut KeyCount) {
+fn describe(cx: &mut Cx<'_, '_>, argument: &Argument, place: &mut Place<'_>) {
     let flags: Vec<&str> = argument.flags().collect();
-    let is_key = argument.kind == "key" && keys.keys > 0;
+    let is_key = argument.kind == "key" && place.keys > 0;
     let is_value = argument.arguments.is_empty();
-    let parts = [is_value, is_key, argument.token.is_some(), !flags.is_empty(), !is_value];
+    let since = command_history::since(place.command, argument.token.as_ref().unwrap_or(&argument.name));
+    let parts = [is_value, is_key, argument.token.is_some(), since.is_some(), !flags.is_empty(), !is_value];
     cx.out.map(2 + parts.iter().filter(|is_there| **is_there).count());
     let mut put = |name: &str, value: &str| {
         cx.out.bulk(name.as_bytes());
@@ -71,11 +84,15 @@ fn describe(cx: &mut Cx<'_, '_>, argument: &Argument, keys: &mut KeyCount) {
     }
     if is_key {
         cx.out.bulk(b"key_spec_index");
-        cx.out.int(keys.next() as i64);
+        cx.out.int(place.next_key() as i64);
     }
     if let Some(token) = &argument.token {
         cx.out.bulk(b"token");
         cx.out.bulk(token.as_bytes());
+    }
+    if let Some(since) = since {
+        cx.out.bulk(b"since");
+        cx.out.bulk(since.as_bytes());
     }
     if !flags.is_empty() {
         cx.out.bulk(b"flags");
@@ -83,6 +100,6 @@ fn describe(cx: &mut Cx<'_, '_>, argument: &Argument, keys: &mut KeyCount) {
         flags.into_iter().for_each(|flag| cx.out.simple(flag));
     }
     if !is_value {
-        describe_all(cx, &argument.arguments, keys);
+        describe_all(cx, &argument.arguments, place);
     }
 }

@@ -32,7 +32,7 @@ fn dump(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 }
 
 /// RESTORE key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]
-fn restore(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+pub(crate) fn restore(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let options = Options::parse(args)?;
     let (key, payload) = (args.at(1), args.at(3));
     if !options.replace && cx.db.contains(key) {

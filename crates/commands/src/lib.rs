@@ -53,6 +53,7 @@ mod client_tracking;
 mod cluster;
 mod command_admin;
 mod command_docs;
+mod command_history;
 mod config;
 mod connection;
 mod debug;

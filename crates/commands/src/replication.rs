@@ -6,10 +6,13 @@
 
 use crate::args::Args;
 use crate::command::{
-    ADMIN, ALLOW_BUSY, Command, FAST, Family, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, STALE, cmd,
+    ADMIN, ALLOW_BUSY, ASKING, Command, DENYOOM, FAST, Family, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, STALE,
+    WRITE, cmd,
 };
 use crate::cx::Cx;
+use crate::dump::restore;
 use crate::error::{Error, NO_FAILOVER, NO_REPLICAS, NO_REPLICATION};
+use crate::key_spec::{OW, UPDATE};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
@@ -17,6 +20,7 @@ const COMMANDS: &[Command] = &[
     cmd("PSYNC replicationid offset", refuse, ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI, "2.8.0", "", "Would follow this server.").arity(-3),
     cmd("REPLCONF [arg [arg ...]]", refuse, ADMIN | NOSCRIPT | LOADING | STALE | ALLOW_BUSY, "3.0.0", "O(1)", "Would say to this server what its replica can do."),
     cmd("REPLICAOF <host port | NO ONE>", replicaof, ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING, "5.0.0", "O(1)", "Make the server a replica of another instance, or promote it as master."),
+    cmd("RESTORE-ASKING key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]", restore, WRITE | DENYOOM | ASKING, "3.0.0", "O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the number of Redis objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the complexity is O(N*M*log(N)) because inserting values into sorted sets is O(log(N)).", "Creates a key as RESTORE does; what nodes of a cluster say to each other.").categories(&["keyspace", "dangerous"]).uses(&[OW | UPDATE]),
     cmd("ROLE", role, NOSCRIPT | LOADING | STALE | FAST, "2.8.12", "O(1)", "Return the role of the instance in the context of replication").categories(&["admin", "dangerous"]),
     cmd("SLAVEOF <host port | NO ONE>", replicaof, ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING, "1.0.0", "O(1)", "Make the server a replica of another instance, or promote it as master."),
     cmd("SYNC", refuse, ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI, "1.0.0", "", "Would follow this server."),

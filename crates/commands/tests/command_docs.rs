@@ -1,5 +1,6 @@
-//! The arguments COMMAND DOCS tells of, held against a real redis-server: what both call by one name or token has one type, and nothing the server names
-//! by a token is missing. Where not, the reason stands here; the list is exact.
+//! What COMMAND DOCS tells, held against a real redis-server. What both call by one name or token has one type and came with one version, and nothing the server
+//! names by a token is missing. Where not, the reason stands here; the list is exact. What the server says of a command's history, we say, and only
+//! what is newer besides.
 
 mod support;
 
@@ -32,7 +33,10 @@ fn text(map: &[Reply], name: &str) -> Option<String> {
 fn collect(list: &Reply, found: &mut Arguments) {
     for argument in list.as_slice().expect("arguments are a list") {
         let argument = argument.as_slice().expect("an argument is a map");
-        if let Some(token) = text(argument, "token") {
+        let token = text(argument, "token");
+        let called = token.clone().unwrap_or_else(|| text(argument, "name").expect("an argument has a name"));
+        found.insert(format!("since of {called}"), text(argument, "since").unwrap_or_default());
+        if let Some(token) = token {
             found.insert(token, "token".to_owned());
         }
         match (field(argument, "arguments"), text(argument, "type").expect("an argument has a type")) {
@@ -85,4 +89,31 @@ fn arguments_are_those_of_redis() {
     let stale = listed.iter().map(|(command, name, reason)| format!("{command} {name}: listed ({reason}), but equal"));
     unlisted.extend(stale);
     assert!(unlisted.is_empty(), "\n{}", unlisted.join("\n"));
+}
+
+/// What changed in a command, as far as the version is not newer than that of the installed server.
+fn history(target: &mut dyn Target, name: &str) -> Option<Vec<String>> {
+    let reply = target.call(&command(&format!("COMMAND DOCS {name}")));
+    let docs = reply.as_slice()?.get(1)?.as_slice()?;
+    let changes = field(docs, "history").and_then(Reply::as_slice).unwrap_or_default();
+    let words = |change: &Reply| {
+        let parts = change.as_slice().expect("a change is a pair").iter();
+        parts.map(|part| String::from_utf8_lossy(part.as_bytes().expect("it is text")).into_owned()).collect::<Vec<_>>()
+    };
+    let known = changes.iter().map(words).filter(|change| *change[0] < *"7.1");
+    Some(known.map(|change| change.join(": ")).collect())
+}
+
+#[test]
+fn history_is_that_of_redis() {
+    let server = RedisServer::start().expect("redis-server is installed");
+    let mut redis = server.client().expect("the server listens");
+    let mut ours = support::InProcess::new();
+    let mut compared = 0;
+    for command in Registry::new(redpoll_commands::families()).all() {
+        let Some(expected) = history(&mut redis, &command.name) else { continue };
+        compared += expected.len();
+        assert_eq!(history(&mut ours, &command.name), Some(expected), "{}", command.name);
+    }
+    assert!(compared > 90, "only {compared} changes were compared");
 }
