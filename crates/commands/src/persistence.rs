@@ -7,8 +7,9 @@
 //! Nothing is forked. An image of one moment is begun by BGSAVE itself, so it holds what came before the command and nothing of what comes after it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use redpoll_keyspace::{Effects, Millis, View};
 
 use crate::args::Args;
@@ -89,6 +90,8 @@ pub enum Writing {
     Snapshot,
     /// A new base of the log.
     Log,
+    /// A copy for a client, which is no snapshot of ours.
+    Copy,
 }
 
 /// What is written in the background right now.
@@ -142,6 +145,8 @@ pub struct Known {
 #[derive(Debug, Default)]
 pub struct Persistence {
     known: Mutex<Known>,
+    /// Told when nothing is being written.
+    free: Condvar,
     /// A snapshot is to be begun as soon as nothing else is written.
     pub save_scheduled: AtomicBool,
     /// A rewrite is.
@@ -163,17 +168,26 @@ impl Persistence {
         let mut known = self.known.lock();
         let result = change(&mut known);
         self.failing.store(known.snapshots.failures > 0, Ordering::Relaxed);
+        if known.active.is_none() {
+            self.free.notify_all();
+        }
         result
+    }
+
+    /// Waits until nothing is being written, at most for so long.
+    pub fn wait_until_free(&self, patience: Duration) {
+        let mut known = self.known.lock();
+        self.free.wait_while_for(&mut known, |known| known.active.is_some(), patience);
     }
 
     /// Begins to write something; false if something is being written.
     pub fn begin(&self, active: Active) -> bool {
         self.note(|known| {
-            let record = match active.writing {
-                Writing::Snapshot => &mut known.snapshots,
-                Writing::Log => &mut known.rewrites,
-            };
-            record.last_try = active.began;
+            match active.writing {
+                Writing::Snapshot => known.snapshots.last_try = active.began,
+                Writing::Log => known.rewrites.last_try = active.began,
+                Writing::Copy => {}
+            }
             let is_free = known.active.is_none();
             if is_free {
                 known.active = Some(active);
@@ -226,9 +240,9 @@ fn snapshots(engine: &Engine) -> Result<&dyn Snapshots, Error> {
 
 /// Deletes what snapshots hold after everything was deleted here: an empty one is written if snapshots are made by rule.
 pub(crate) fn everything_deleted(cx: &mut Cx<'_, '_>) {
-    let Some(snapshots) = cx.engine.snapshots.get() else { return };
+    let Some(snapshots) = cx.engine.snapshots.get().filter(|_| !cx.is_replay()) else { return };
     snapshots.give_up_save(cx.engine);
-    if cx.is_replay() || rules(cx.engine).is_empty() {
+    if rules(cx.engine).is_empty() {
         return;
     }
     // What fails is told in the program's log; the data is gone all the same.
@@ -291,7 +305,7 @@ fn bgsave(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     };
     let (engine, snapshots) = (cx.engine, snapshots(cx.engine)?);
     let active = engine.persistence.known().active;
-    if active.is_some_and(|active| active.writing == Writing::Snapshot) {
+    if active.is_some_and(|active| active.writing != Writing::Log) {
         return Err(SAVE_IN_PROGRESS);
     }
     if active.is_some() || cx.origin == Origin::Transaction {

@@ -116,6 +116,27 @@ pub struct Session {
     pub(crate) subscriptions: Option<Subscriptions>,
     /// CLIENT TRACKING.
     pub(crate) tracking: Option<Tracking>,
+    /// Of what it wants a copy that asks for one as a replica would.
+    pub(crate) copies: Copies,
+    /// SYNC has run: whoever serves the client sends it such a copy in the place of a reply.
+    pub copy_due: Option<CopyOf>,
+}
+
+/// What REPLCONF has said of the copy that SYNC makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Copies {
+    /// The client wants a copy and is no replica.
+    pub(crate) only: bool,
+    pub(crate) functions_only: bool,
+}
+
+/// Of what a copy is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyOf {
+    /// Everything.
+    Everything,
+    /// The libraries of functions.
+    Functions,
 }
 
 impl Session {
@@ -139,6 +160,8 @@ impl Session {
             watching: None,
             subscriptions: None,
             tracking: None,
+            copies: Copies::default(),
+            copy_due: None,
         }
     }
 

@@ -58,7 +58,8 @@ pub fn replay(files: &LogFiles, reading: &Reading<'_>, apply: &mut Apply<'_, Str
         let path = files.path(name);
         let torn = replay_file(&path, reading, apply, &mut replayed.commands)?;
         if let Some((offset, length)) = torn {
-            if index + 1 < names.len() {
+            // A crash on the way to another increment leaves that one empty: nothing goes into it before all of this one is on the disk.
+            if !names[index + 1..].iter().all(|name| is_empty(&files.path(name))) {
                 let reason = "the file ends in the middle of a command but is not the last one".into();
                 return Err(Error::Damaged { path, offset, reason });
             }
@@ -72,6 +73,10 @@ pub fn replay(files: &LogFiles, reading: &Reading<'_>, apply: &mut Apply<'_, Str
         }
     }
     Ok(replayed)
+}
+
+fn is_empty(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0)
 }
 
 /// A position in a file and the file's length.
@@ -261,6 +266,29 @@ mod tests {
                 Replayed { commands: 1, truncated: cut as u64, len: SET.len() as u64, ..Replayed::default() };
             assert_eq!(replayed.unwrap(), expected);
             assert_eq!((seen.len(), length), (1, SET.len() as u64));
+        }
+    }
+
+    #[test]
+    fn a_torn_tail_is_cut_off_if_nothing_follows_it() {
+        for (next, expected) in [(&b""[..], true), (SET, false)] {
+            let dir = std::env::temp_dir().join(format!("redpoll-replay-{}-next{}", std::process::id(), next.len()));
+            std::fs::create_dir_all(&dir).expect("the temporary directory is writable");
+            let dir = Dir(dir);
+            let files = LogFiles::new(&dir.0, "appendonly.aof");
+            let mut manifest = Manifest::default();
+            manifest.add_increment(&files);
+            manifest.add_increment(&files);
+            manifest.write(&files).unwrap();
+            std::fs::write(files.path(&manifest.increments[0].0), [SET, &SET[..9]].concat()).unwrap();
+            std::fs::write(files.path(&manifest.increments[1].0), next).unwrap();
+            let limits = redpoll_keyspace::Limits::default();
+            let reading = Reading { limits: Limits::default(), into: Into { limits: &limits, seed: 1 } };
+            let replayed = replay(&files, &reading, &mut |_| Ok(()));
+            assert_eq!(replayed.is_ok(), expected);
+            if let Ok(replayed) = replayed {
+                assert_eq!((replayed.commands, replayed.truncated), (1, 9));
+            }
         }
     }
 

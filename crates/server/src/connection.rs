@@ -16,13 +16,14 @@ use redpoll_store::commands::blocking::{self, Resumed};
 use redpoll_store::commands::client::{Client, Waker};
 use redpoll_store::commands::dispatch::{AHEAD_MAX, Outcome, dispatch};
 use redpoll_store::commands::output_limit::OutputClass;
-use redpoll_store::commands::session::{Place, Relief, Session};
+use redpoll_store::commands::session::{CopyOf, Place, Relief, Session};
 use redpoll_store::commands::settings::Setting;
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::{Notify, watch};
 
 use crate::apart::Apart;
+use crate::copy;
 use crate::stream::Stream;
 
 /// Bytes read at a time.
@@ -58,6 +59,8 @@ pub(crate) enum Progress {
     Apart,
     /// A command waits for data, and what was sent behind it for the reply.
     Blocked,
+    /// SYNC is to be answered with a copy of the data.
+    Copy(CopyOf),
     /// The connection is to be closed after the replies.
     Close,
 }
@@ -108,6 +111,12 @@ impl Connection {
             let woken = Arc::clone(&self.woken);
             progress = match progress {
                 Progress::Flush => self.process_rest(),
+                Progress::Copy(of) => {
+                    match copy::send(&self.store, &mut self.stream, &self.session.client, &woken, of).await {
+                        true => Progress::Flush,
+                        false => break,
+                    }
+                }
                 Progress::Apart => {
                     let apart = self.apart.clone();
                     let Some(after) = apart.run(self).await else { return };
@@ -356,6 +365,9 @@ impl Connection {
                     }
                     if self.session.closing || self.session.client.is_killed() {
                         return (Progress::Close, used);
+                    }
+                    if let Some(of) = self.session.copy_due.take() {
+                        return (Progress::Copy(of), used);
                     }
                     if self.out.len() >= FLUSH_AT || self.session.authenticated != was_authenticated {
                         return (Progress::Flush, used);

@@ -13,6 +13,7 @@
 
 mod apart;
 mod connection;
+mod copy;
 mod doors;
 mod guest;
 mod listener;

@@ -7,6 +7,7 @@
 //! What is written can be given up at any time: FLUSHALL does that to a snapshot, and the end of the program to anything. What was given up never takes the
 //! place of what came after it: giving up waits out a file that is just taking its place (`placing`).
 
+mod copy;
 mod job;
 mod rewrite;
 mod rules;
@@ -238,6 +239,7 @@ fn note_end(engine: &Engine, writing: Writing, result: Result<(), ()>) {
         let record = match writing {
             Writing::Snapshot => &mut known.snapshots,
             Writing::Log => &mut known.rewrites,
+            Writing::Copy => return,
         };
         record.last_seconds = Some(now.saturating_sub(active.began) / 1000);
         match result {

@@ -1,5 +1,6 @@
 //! The handle: opening, calling, closing.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -9,6 +10,7 @@ use redpoll_commands::acl;
 use redpoll_commands::engine::{Engine, System};
 use redpoll_commands::persistence::{self, Ending};
 use redpoll_commands::registry::Registry;
+use redpoll_commands::session::CopyOf;
 use redpoll_commands::settings::Setting;
 use redpoll_resp::Value;
 
@@ -193,6 +195,16 @@ impl Store {
             return Ok(());
         }
         self.save_before_end(Ending::Save)
+    }
+
+    /// Writes a copy of the data, in the format of snapshots, to a file without a name; returns the file, at its beginning, and its length in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Log`] if it cannot be written, [`Error::Command`] if there is no directory to write it in, or a script has held everything for too long.
+    pub fn copy(&self, of: CopyOf) -> Result<(File, u64), Error> {
+        let keeper = self.inner.keeper.as_ref();
+        let keeper = keeper.ok_or_else(|| Error::Command("ERR there is no data directory".into()))?;
+        keeper.copy(&self.inner.engine, of)
     }
 
     /// Gives up every snapshot and rewrite, also one that somebody waits for, and removes what is left of it.

@@ -5,6 +5,8 @@ use super::Error;
 texts! {
     /// REPLICAOF of another server.
     NO_REPLICATION = "ERR there is no replication here: this server neither follows another one nor is followed";
+    /// REPLCONF rdb-only.
+    NOT_A_SWITCH = "ERR value is out of range, value must between 0 and 1";
     /// FAILOVER.
     NO_REPLICAS = "ERR FAILOVER requires connected replicas.";
     /// A write while `min-replicas-to-write` asks for replicas.

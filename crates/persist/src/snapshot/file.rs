@@ -1,7 +1,7 @@
 //! A snapshot on its way into a file: written beside it, and put in its place when it is whole and on the disk.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::{Head, SnapshotWriter};
@@ -58,12 +58,16 @@ impl SnapshotFile {
         Ok(len)
     }
 
-    /// Ends the file without giving it a place and returns it with its length in bytes: its name goes away, its content with the last handle.
+    /// Ends the file without giving it a place and returns it, at its beginning, with its length in bytes: its name goes away, its content with the last handle.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn detach(mut self) -> Result<(File, u64), Error> {
-        self.finish()
+        self.finish()?;
+        let mut file = File::open(&self.path).map_err(Error::io(&self.path))?;
+        let len = file.seek(SeekFrom::End(0)).map_err(Error::io(&self.path))?;
+        file.rewind().map_err(Error::io(&self.path))?;
+        Ok((file, len))
     }
 
     fn finish(&mut self) -> Result<(File, u64), Error> {

@@ -1,5 +1,7 @@
 //! The program called as redis-server: command line, configuration file, CONFIG REWRITE, log.
 
+mod kept;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -19,6 +19,8 @@ use super::stop::Stop;
 pub(super) enum Purpose {
     /// A snapshot.
     Snapshot,
+    /// A snapshot of nothing but functions.
+    Functions,
     /// The base of a log.
     Base(BaseForm),
 }
@@ -40,7 +42,10 @@ impl Job {
         purpose: Purpose,
         stop: Arc<Stop>,
     ) -> Result<Job, FileError> {
-        let sizes: Vec<DatabaseSize> = (0..view.databases()).map(|db| view.size(db)).collect();
+        let mut sizes: Vec<DatabaseSize> = (0..view.databases()).map(|db| view.size(db)).collect();
+        if purpose == Purpose::Functions {
+            sizes.fill(DatabaseSize::default());
+        }
         let head = head(engine, &sizes, purpose);
         let output = match purpose {
             Purpose::Base(BaseForm::Commands) => Output::Commands(CommandFile::create(temporary, &head)?),
@@ -103,7 +108,7 @@ fn stamping(engine: &Engine) -> Option<Stamping> {
 fn head(engine: &Engine, sizes: &[DatabaseSize], purpose: Purpose) -> Head {
     // A field's deadline is all there is that Redis 7.0 does not know.
     let version = if sizes.iter().any(|size| size.volatile_hashes > 0) { VERSION_MAX } else { VERSION };
-    let is_base = if purpose == Purpose::Snapshot { 0 } else { 1 };
+    let is_base = u8::from(matches!(purpose, Purpose::Base(_)));
     let aux = vec![
         ("redis-ver", REDIS_VERSION.to_owned()),
         ("redis-bits", usize::BITS.to_string()),
