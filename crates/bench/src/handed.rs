@@ -13,7 +13,7 @@ const PLAYERS: usize = 16;
 /// Clients that work on one stream each.
 const WORKERS: usize = 8;
 
-/// Commands in flight per worker.
+/// Commands in flight per client.
 const BATCH: u64 = 16;
 
 /// What Redpoll's time may be in units of redis-server's.
@@ -21,11 +21,13 @@ const GOAL: f64 = 0.7;
 
 pub(crate) fn run(pair: &Pair, commands: u64, only: &str) -> Result<()> {
     if "BLPOP_HANDOFF".contains(only) {
-        let count = commands / 20;
-        let rounds = count / (4 * PLAYERS as u64);
-        pair.row("BLPOP_HANDOFF", 1, GOAL, rounds * 4 * PLAYERS as u64, |port| {
-            in_parallel(PLAYERS, port, |address, name| play(address, name, rounds))
-        })?;
+        for batch in [1, BATCH] {
+            let count = if batch == 1 { commands / 20 } else { commands / 4 };
+            let rounds = count / (4 * PLAYERS as u64 * batch);
+            pair.row("BLPOP_HANDOFF", batch, GOAL, rounds * 4 * PLAYERS as u64 * batch, |port| {
+                in_parallel(PLAYERS, port, |address, name| play(address, name, rounds, batch as usize))
+            })?;
+        }
     }
     if "XREADGROUP_ACK".contains(only) {
         let rounds = commands / 10 / (3 * BATCH * WORKERS as u64);
@@ -51,24 +53,25 @@ fn in_parallel(count: usize, port: u16, load: impl Fn(SocketAddr, usize) -> Resu
     })
 }
 
-/// Hands an element to a client that waits for it and waits for the answer: four commands a round.
-fn play(address: SocketAddr, name: usize, rounds: u64) -> Result<()> {
-    let serve = format!("RPUSH there:{name} {VALUE}");
-    let answer = format!("RPUSH back:{name} {VALUE}");
-    let (wait_there, wait_back) = (format!("BLPOP there:{name} 60"), format!("BLPOP back:{name} 60"));
+/// Hands elements to a client that waits for that many, one command each, and waits for as many answers: four commands an element.
+fn play(address: SocketAddr, name: usize, rounds: u64, batch: usize) -> Result<()> {
+    let all = |line: String| vec![command(&line); batch];
+    let (serve, answer) = (all(format!("RPUSH there:{name} {VALUE}")), all(format!("RPUSH back:{name} {VALUE}")));
+    let (wait_there, wait_back) = (all(format!("BLPOP there:{name} 60")), all(format!("BLPOP back:{name} 60")));
     let mut partner = Client::connect(address)?;
     let mut player = Client::connect(address)?;
+    let came = |replies: &[Reply]| replies.iter().all(|reply| reply.as_slice().is_some());
     std::thread::scope(|scope| {
         let partner = scope.spawn(move || -> Result<()> {
             for _ in 0..rounds {
-                ensure!(partner.run(&wait_there).as_slice().is_some(), "nothing came");
-                partner.run(&answer);
+                ensure!(came(&partner.pipeline(&wait_there)), "nothing came");
+                partner.pipeline(&answer);
             }
             Ok(())
         });
         for _ in 0..rounds {
-            player.run(&serve);
-            ensure!(player.run(&wait_back).as_slice().is_some(), "no answer came");
+            player.pipeline(&serve);
+            ensure!(came(&player.pipeline(&wait_back)), "no answer came");
         }
         partner.join().expect("a partner does not panic")
     })
