@@ -133,7 +133,10 @@ fn serve(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Write
             session.client.last_command.store(resolved.id, Ordering::Relaxed);
             if session.transaction.is_some() && !resolved.has(NOT_QUEUED) {
                 transaction::queue(session, resolved, args, out);
-            } else if flags & RUNS_SCRIPT != 0 && matches!(session.place, Place::Shared) {
+            } else if flags & RUNS_SCRIPT != 0
+                && matches!(session.place, Place::Shared)
+                && !scripting::keeps_to_its_keys(engine, resolved, args)
+            {
                 return Outcome::Apart;
             } else {
                 let served = execute(engine, session, resolved, args, out, call);

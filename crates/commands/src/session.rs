@@ -61,7 +61,7 @@ pub enum Place {
     /// On a thread of its own.
     #[default]
     Own,
-    /// On a thread that serves others too: no script is run here, but [`Outcome::Apart`](crate::dispatch::Outcome::Apart) returned.
+    /// On a thread that serves others too: no script is run here that might not end, but [`Outcome::Apart`](crate::dispatch::Outcome::Apart) returned.
     Shared,
     /// On a thread that others can do without, once this has been told that a script runs too long.
     Relieved(Arc<dyn Relief>),

@@ -124,8 +124,13 @@ impl SortedSet {
     }
 
     /// Returns the rank of the first member whose score is at or above (`Included`) or above (`Excluded`) a score: the number of members below it.
-    /// Zero for `Unbounded`.
+    /// Zero for `Unbounded`. The ends, which most ranges have on one side, are not looked for.
     pub fn rank_of_score(&self, bound: Bound<f64>) -> usize {
+        match bound {
+            Bound::Included(f64::NEG_INFINITY) => return 0,
+            Bound::Excluded(f64::INFINITY) => return self.len(),
+            _ => {}
+        }
         match self {
             SortedSet::Packed(packed) => packed_pairs::rank_of_score(packed, bound),
             SortedSet::Ranked(map) => map.rank_of_score(bound),

@@ -6,6 +6,7 @@
 //! is run beside others, with its keys locked, in one of the `lanes`; it ends by itself and is neither listed nor killed.
 //! What a run reaches, and what becomes of one that takes long, is in `reach`.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -19,6 +20,7 @@ use redpoll_commands::error::{Error, NO_SCRIPT, NOT_BUSY, UNKILLABLE};
 use redpoll_commands::settings::{Setting, Settings};
 use redpoll_commands::turn::ScriptKind;
 
+use crate::declared::MAX_BYTES;
 use crate::lanes::{Lanes, Proven};
 use crate::reach::{Loader, Pace, Run, begin};
 use crate::shebang::declared_flags;
@@ -152,12 +154,26 @@ impl Scripts {
     }
 }
 
+/// The name of a script that may be among those that keep to their keys.
 fn sha_of(script: ScriptName<'_>) -> Option<Sha> {
     match script {
-        ScriptName::Body(body) => Some(sha1_hex(body)),
+        ScriptName::Body(body) => (body.len() <= MAX_BYTES).then(|| sha_of_body(body)),
         ScriptName::Sha(sha) => parse_sha(sha),
         ScriptName::Function(_) => None,
     }
+}
+
+/// The SHA-1 of a text, which is mostly the one that this thread asked for last.
+fn sha_of_body(body: &[u8]) -> Sha {
+    thread_local!(static LAST: RefCell<(Vec<u8>, Sha)> = RefCell::new((Vec::new(), sha1_hex(b""))));
+    LAST.with_borrow_mut(|(last, sha)| {
+        if last != body {
+            *sha = sha1_hex(body);
+            last.clear();
+            last.extend_from_slice(body);
+        }
+        *sha
+    })
 }
 
 /// The error a script ends with, which was counted where it came from if it is that of a command.
