@@ -99,3 +99,50 @@ fn we_open_a_log_of_redis_server() {
     assert_eq!(digest(&store), theirs);
     assert_eq!(groups(&mut Embedded::new(&store), &[PENDING]), their_groups);
 }
+
+/// Waits until redis-server has rewritten the log once.
+fn until_rewritten(client: &mut Client) {
+    let began = std::time::Instant::now();
+    loop {
+        let info = client.run("INFO persistence");
+        let text = String::from_utf8_lossy(info.as_bytes().unwrap_or_default()).into_owned();
+        if text.contains("aof_rewrites:1\r\n") && text.contains("aof_rewrite_in_progress:0\r\n") {
+            return;
+        }
+        assert!(began.elapsed().as_secs() < 60, "{text}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_rewritten_log_goes_to_redis_server_and_back() {
+    for (seed, preamble) in [(31, "yes"), (32, "no")] {
+        let dir = Scratch::new().unwrap();
+        let store = support::in_directory(&dir);
+        support::succeed(&mut store.connect(), &format!("CONFIG SET aof-use-rdb-preamble {preamble}"));
+        let (mut connection, mut workload) = (store.connect(), Workload::new(seed));
+        (0..4_000).for_each(|_| drop(connection.call(&workload.next())));
+        support::run(&mut connection, "EXEC");
+        support::succeed(&mut connection, "BGREWRITEAOF");
+        support::until_written(&store);
+        (0..500).for_each(|_| drop(connection.call(&workload.next())));
+        support::run(&mut connection, "EXEC");
+        let_soon_pass(&store);
+        let ours = digest(&store);
+        drop((connection, store));
+
+        let path = dir.path().display().to_string();
+        let log =
+            ["--appendonly", "yes", "--appendfsync", "always", "--aof-use-rdb-preamble", preamble, "--dir", &path];
+        let server = RedisServer::start_with(&log).expect("redis-server opens the log");
+        let mut client = server.client().unwrap();
+        assert_eq!(digest_of(&mut client), ours);
+        client.run("RPUSH from:redis a b c");
+        client.run("BGREWRITEAOF");
+        until_rewritten(&mut client);
+        client.run("SADD after:that d e f");
+        let theirs = digest_of(&mut client);
+        drop((client, server));
+        assert_eq!(digest(&support::in_directory(&dir)), theirs);
+    }
+}

@@ -21,7 +21,7 @@ const PATIENCE_SECONDS: &str = "150";
 const DRAWN_DIGITS_MIN: usize = 6;
 /// What lets redis-server run everything the suite asks for.
 const PERMISSIONS: &[&str] = &["--enable-protected-configs", "yes", "--enable-module-command", "yes"];
-/// What lets our server do so: DEBUG, and a log to load from. With one worker, what several clients send without waiting
+/// What lets our server do so: DEBUG, and a log for LOADAOF. With one worker, what several clients send without waiting
 /// for each other is run in the order in which it was sent, on which tests rely.
 #[rustfmt::skip]
 const OURS: &[&str] = &[
