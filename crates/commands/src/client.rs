@@ -11,6 +11,7 @@ use redpoll_resp::Protocol;
 
 use crate::acl::User;
 use crate::blocking::Wait;
+use crate::gauge::{Gauge, GaugeSum};
 use crate::outbox::{Message, Outbox, Put};
 use crate::output_limit::{OutputClass, OutputLimits};
 
@@ -58,10 +59,10 @@ pub struct Client {
     pub no_touch: AtomicBool,
     /// Texts the client set.
     pub names: Mutex<Names>,
-    /// Bytes in the query buffer, and its capacity.
-    pub query_buffer: AtomicUsize,
+    /// Bytes in the query buffer.
+    pub query_buffer: Gauge,
     /// Bytes of replies and messages that are being sent; those not yet begun wait in the outbox.
-    pub output_buffer: AtomicUsize,
+    pub output_buffer: Gauge,
     /// What others sent it.
     pub outbox: Outbox,
     /// Number of channels, patterns and shard channels it is subscribed to.
@@ -130,7 +131,7 @@ impl Client {
         if self.is_killed() {
             return Put::Closed;
         }
-        let unsent = self.output_buffer.load(Ordering::Relaxed);
+        let unsent = self.output_buffer.bytes();
         let put = self.outbox.put(message, unsent, limits.of(self.output_class()), now);
         match put {
             Put::First | Put::Lagging => self.wake(),
@@ -187,7 +188,7 @@ impl Client {
 
     /// Returns the bytes that wait for the client or are being sent.
     pub fn unsent_bytes(&self) -> usize {
-        self.output_buffer.load(Ordering::Relaxed) + self.outbox.bytes()
+        self.output_buffer.bytes() + self.outbox.bytes()
     }
 
     /// Tells whether the client waits for data (BLPOP and its kin).
@@ -239,6 +240,8 @@ impl Arrival {
 #[derive(Debug, Default)]
 pub struct Clients {
     next: AtomicU64,
+    /// Bytes that are held for all of them.
+    held: GaugeSum,
     by_id: Mutex<BTreeMap<u64, Arc<Client>>>,
     /// Those for whom more waits than may wait for long.
     lagging: Mutex<Vec<Weak<Client>>>,
@@ -265,9 +268,9 @@ impl Clients {
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
             names: Mutex::new(names),
-            query_buffer: AtomicUsize::new(0),
-            output_buffer: AtomicUsize::new(0),
-            outbox: Outbox::default(),
+            query_buffer: Gauge::new(&self.held),
+            output_buffer: Gauge::new(&self.held),
+            outbox: Outbox::counted(&self.held),
             subscriptions: Default::default(),
             wait: Mutex::new(None),
             woken: Condvar::new(),
@@ -293,7 +296,7 @@ impl Clients {
     pub fn cut_off_overdue(&self, limits: &OutputLimits, now: Millis) {
         self.lagging.lock().retain(|client| {
             let Some(client) = client.upgrade() else { return false };
-            let unsent = client.output_buffer.load(Ordering::Relaxed);
+            let unsent = client.output_buffer.bytes();
             if client.outbox.is_overdue(unsent, limits.of(client.output_class()), now) {
                 client.cut_off();
                 return false;
@@ -315,6 +318,12 @@ impl Clients {
     /// Returns all clients, oldest first, without those that have been killed and are about to go.
     pub fn all(&self) -> Vec<Arc<Client>> {
         self.by_id.lock().values().filter(|client| !client.is_killed()).cloned().collect()
+    }
+
+    /// Returns how many bytes are held for all clients: what they sent and what is to be sent to them.
+    #[inline]
+    pub fn held_bytes(&self) -> usize {
+        self.held.bytes()
     }
 
     /// Returns the number of clients connected over the network or a Unix socket.

@@ -358,7 +358,7 @@ impl Filter {
 
 /// Writes a client's line of CLIENT LIST. The request that asks for it is what the asking client has in its query buffer.
 fn describe(to: &mut String, cx: &Cx<'_, '_>, request: Args<'_>, client: &Client) {
-    let mut query = client.query_buffer.load(Ordering::Relaxed);
+    let mut query = client.query_buffer.bytes();
     if client.id == cx.session.client.id {
         let mut bytes = Vec::new();
         encode_command(request.0, &mut bytes);

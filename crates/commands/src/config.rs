@@ -11,6 +11,7 @@ use crate::config_file::{self, Scope};
 use crate::cx::Cx;
 use crate::engine::Engine;
 use crate::error::{Error, SYNTAX};
+use crate::evict;
 use crate::help;
 use crate::settings::{self, SETTINGS, Setting, SettingRow, SettingValue};
 use crate::{persistence, tracking};
@@ -71,6 +72,7 @@ fn resetstat(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
     cx.engine.stats.reset();
     cx.engine.disposal.reset();
     cx.engine.memory_peak.store(0, Ordering::Relaxed);
+    cx.engine.evictor.reset();
     cx.db.reset_counters();
     cx.out.ok();
     Ok(())
@@ -179,10 +181,7 @@ fn take_effect(cx: &mut Cx<'_, '_>, changed: Setting) {
     let engine = cx.engine;
     match changed {
         Setting::Requirepass => engine.users.require_password(&engine.settings.text(Setting::Requirepass)),
-        Setting::Maxmemory => {
-            let (_, used) = cx.db.totals();
-            engine.judge_memory(used);
-        }
+        Setting::Maxmemory | Setting::MaxmemoryPolicy | Setting::NonEvictablePrefixes => evict::limit_changed(cx),
         Setting::TrackingTableMaxKeys => tracking::make_room(engine),
         Setting::Appendonly => persistence::switch_log(engine),
         _ => {}

@@ -1,8 +1,8 @@
 //! The dispatcher: from arguments to a reply, on one page.
 //!
 //! ```text
-//! resolve ► arity ► logged in? ► memory? ► busy? ► paused? ─► queue, if MULTI is open
-//!                                                   └► lock the shards of the keys ► handler ► journal, counts ► serve who waited ► unlock
+//! make room ► resolve ► arity ► logged in? ► memory? ► busy? ► paused? ─► queue, if MULTI is open
+//!                                                               └► lock the shards of the keys ► handler ► journal, counts ► serve who waited ► unlock
 //! ```
 //!
 //! Bookkeeping that must follow a command happens here or in the view, never in a handler.
@@ -10,6 +10,7 @@
 mod expired;
 mod from_script;
 
+pub(crate) use expired::settle_removed;
 pub use expired::{announce, sweep};
 pub use from_script::{ScriptRights, call_from_script, script_may_run};
 pub use redpoll_keyspace::AHEAD_MAX;
@@ -35,7 +36,7 @@ use crate::registry::Resolved;
 use crate::session::{Place, ReplyMode, Session};
 use crate::settings::Setting;
 use crate::timing::Unfinished;
-use crate::{config, disposal, monitor, notifications, pubsub, scripting, timing, tracking, transaction};
+use crate::{config, disposal, evict, monitor, notifications, pubsub, scripting, timing, tracking, transaction};
 
 /// What a pause of writes holds back.
 const CHANGES: Flags = WRITE | MAY_REPLICATE;
@@ -103,6 +104,7 @@ impl Call {
 }
 
 fn serve(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Writer, call: &mut Call) -> Outcome {
+    evict::before_command(engine, session, out, call.origin);
     let reply_start = out.len();
     if !session.authenticated && engine.users.default_needs_no_password() {
         // The password that was missing is not asked for any more.
@@ -213,7 +215,7 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>, origin: Orig
         return refuse(error);
     }
     let flags = transaction::flags(session, resolved);
-    if flags & DENYOOM != 0 && engine.memory_full.load(Ordering::Relaxed) {
+    if session.out_of_memory && (flags & DENYOOM != 0 || transaction::is_kept_from_growing(session, resolved)) {
         return refuse(OUT_OF_MEMORY);
     }
     // PING too, so that who watches the server by it sees the state it is in.

@@ -14,6 +14,7 @@ use crate::client::{Arrival, Clients};
 use crate::cx::Cx;
 use crate::disposal::Disposal;
 use crate::error::{Error, log_failing};
+use crate::evict::Evictor;
 use crate::exchange::Exchange;
 use crate::journal::Journal;
 use crate::latency::LatencyMonitor;
@@ -308,6 +309,8 @@ pub struct Engine {
     pub config_file: OnceLock<String>,
     /// The program around.
     pub host: OnceLock<Box<dyn Host>>,
+    /// Wakes the thread that works in the background, if there is one.
+    pub background: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// When the engine was made.
     pub started: Millis,
     /// A random name of this run, 40 hex digits.
@@ -316,9 +319,9 @@ pub struct Engine {
     pub replication_id: RwLock<String>,
     /// What DEBUG has switched off or on.
     pub debug: DebugSwitches,
-    /// The data set is above `maxmemory`: commands that need memory are refused.
-    pub memory_full: AtomicBool,
-    /// Heap bytes of the data set, as last measured.
+    /// What makes room when memory is full.
+    pub evictor: Evictor,
+    /// Bytes of memory used, as last measured.
     pub memory_used: AtomicU64,
     /// The most memory that was found used.
     pub memory_peak: AtomicU64,
@@ -391,11 +394,12 @@ impl Engine {
             system: OnceLock::new(),
             config_file: OnceLock::new(),
             host: OnceLock::new(),
+            background: OnceLock::new(),
             started,
             run_id: String::new(),
             replication_id: RwLock::default(),
             debug: DebugSwitches::default(),
-            memory_full: AtomicBool::new(false),
+            evictor: Evictor::default(),
             memory_used: AtomicU64::new(0),
             memory_peak: AtomicU64::new(0),
             log_health: LogHealth::default(),
@@ -424,16 +428,6 @@ impl Engine {
     /// Returns a random name, 40 hex digits.
     pub fn random_id(&self) -> String {
         (0..5).map(|_| format!("{:08x}", self.random() as u32)).collect()
-    }
-
-    /// Refuses or allows commands that need memory, the data set taking so many bytes.
-    pub fn judge_memory(&self, used: usize) {
-        /// What the smallest value takes; where a limit leaves no room for it there is no room at all, bytes.
-        const VALUE_MIN: usize = 64;
-        let limit = self.settings.size(Setting::Maxmemory);
-        self.memory_used.store(used as u64, Ordering::Relaxed);
-        self.memory_peak.fetch_max(used as u64, Ordering::Relaxed);
-        self.memory_full.store(limit != 0 && (used > limit || limit < VALUE_MIN), Ordering::Relaxed);
     }
 
     /// Begins a session, as the default user.

@@ -109,17 +109,19 @@ fn time(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
 fn memory_doctor(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
     /// The share of `maxmemory` from which on the data set is worth a warning.
     const NEARLY_FULL_PERCENT: usize = 90;
-    let (_, used) = cx.db.totals();
+    let used = cx.db.totals().1 + cx.engine.overhead_bytes();
     let limit = cx.engine.settings.size(Setting::Maxmemory);
     let finding = match limit {
         0 => "There is no limit (maxmemory); what it takes is only bounded by the machine.".to_owned(),
         _ if used > limit => {
-            format!("That is more than maxmemory, {limit} bytes: commands that need memory are refused.")
+            format!(
+                "That is more than maxmemory, {limit} bytes: keys are evicted or commands that need memory refused."
+            )
         }
         _ if used / NEARLY_FULL_PERCENT >= limit / 100 => format!("That is close to maxmemory, {limit} bytes."),
         _ => format!("That is well below maxmemory, {limit} bytes."),
     };
-    cx.out.verbatim("txt", format!("The data set takes {used} bytes. {finding}\n").as_bytes());
+    cx.out.verbatim("txt", format!("The store takes {used} bytes. {finding}\n").as_bytes());
     Ok(())
 }
 
@@ -150,7 +152,7 @@ fn memory_stats(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
     let before = [
         ("peak.allocated", measured.peak),
         ("total.allocated", total),
-        ("startup.allocated", 0),
+        ("startup.allocated", measured.startup),
         ("replication.backlog", 0),
         ("clients.slaves", 0),
         ("clients.normal", measured.clients),

@@ -8,8 +8,8 @@ use crate::args::Args;
 use crate::command::{Command, Family, LOADING, READONLY, STALE, cmd, container};
 use crate::cx::Cx;
 use crate::error::{Error, FREQUENCY_NOT_TRACKED, IDLE_TIME_NOT_TRACKED};
-use crate::help;
 use crate::key_spec::RO;
+use crate::{evict, help};
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
@@ -87,9 +87,10 @@ fn object_idletime(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// OBJECT REFCOUNT key
 fn object_refcount(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    // Nothing is shared between keys here, but clients know small integers as shared for ever.
+    // Nothing is shared between keys here, but clients know small integers as shared for ever, unless each key needs a stamp of its own.
+    let shares = !evict::needs_stamps(cx.engine);
     match cx.db.peek(args.at(2)).map(Entry::payload) {
-        Some(Payload::Int(0..SHARED_INTEGERS)) => cx.out.int(SHARED),
+        Some(Payload::Int(0..SHARED_INTEGERS)) if shares => cx.out.int(SHARED),
         Some(_) => cx.out.int(1),
         None => cx.out.null(),
     }

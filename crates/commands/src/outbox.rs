@@ -18,11 +18,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use redpoll_keyspace::Millis;
 
+use crate::gauge::{Gauge, GaugeSum};
 use crate::output_limit::OutputLimit;
 
 /// Most bytes that wait for one client, whatever the settings allow.
@@ -57,7 +57,7 @@ pub enum Put {
 #[derive(Debug, Default)]
 pub struct Outbox {
     /// Bytes waiting, so that an empty outbox is seen without locking it.
-    waiting: AtomicUsize,
+    waiting: Gauge,
     queue: Mutex<Queue>,
 }
 
@@ -70,10 +70,15 @@ struct Queue {
 }
 
 impl Outbox {
+    /// Makes an empty outbox of which the bytes count into a sum.
+    pub(crate) fn counted(sum: &GaugeSum) -> Outbox {
+        Outbox { waiting: Gauge::new(sum), queue: Mutex::default() }
+    }
+
     /// Tells whether something waits. A message put by another thread at this very moment may be missed; its wake comes then.
     #[inline]
     pub fn has_mail(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) != 0
+        self.waiting.bytes() != 0
     }
 
     /// Returns the number of messages waiting.
@@ -88,7 +93,7 @@ impl Outbox {
 
     /// Returns the number of bytes waiting.
     pub fn bytes(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.waiting.bytes()
     }
 
     /// Adds a message. `unsent` bytes are on their way already and count too.
@@ -104,11 +109,11 @@ impl Outbox {
         }
         if held > OUTBOX_BYTES_MAX || limit.is_hard(held) || queue.is_overdue(limit, now) {
             queue.close();
-            self.waiting.store(0, Ordering::Release);
+            self.waiting.set(0);
             return Put::Overflow;
         }
         queue.messages.push_back(Arc::clone(message));
-        self.waiting.store(bytes, Ordering::Release);
+        self.waiting.set(bytes);
         if limit.is_soft(held) && queue.lagging_since.is_none() {
             queue.lagging_since = Some(now);
             return Put::Lagging;
@@ -149,7 +154,7 @@ impl Outbox {
         let overdue = queue.is_overdue(limit, now);
         if overdue {
             queue.close();
-            self.waiting.store(0, Ordering::Release);
+            self.waiting.set(0);
         }
         overdue
     }
@@ -160,7 +165,7 @@ impl Outbox {
     }
 
     fn took(&self, queue: &mut Queue, len: usize) {
-        self.waiting.fetch_sub(len + MESSAGE_OVERHEAD, Ordering::Release);
+        self.waiting.set(self.bytes() - len - MESSAGE_OVERHEAD);
         // Once everything is on its way the client counts as having caught up.
         if queue.messages.is_empty() {
             queue.lagging_since = None;

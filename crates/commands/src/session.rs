@@ -100,6 +100,8 @@ pub struct Session {
     pub(crate) wrote_messages: bool,
     /// The connection is to be closed after the replies written so far (QUIT).
     pub closing: bool,
+    /// Memory is full and nothing can be evicted, as it was when the running command began.
+    pub out_of_memory: bool,
     /// Reads leave no access stamps.
     pub no_touch: bool,
     /// Which slot of the statistics it counts in.
@@ -151,6 +153,7 @@ impl Session {
             reply_mode: ReplyMode::On,
             wrote_messages: false,
             closing: false,
+            out_of_memory: false,
             no_touch: false,
             slot,
             place: Place::Own,

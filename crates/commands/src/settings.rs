@@ -6,11 +6,13 @@
 mod table;
 mod values;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use redpoll_keyspace::Limits;
 
+use crate::evict::Prefixes;
 use crate::notifications;
 use crate::output_limit::OutputLimits;
 
@@ -67,6 +69,8 @@ pub enum Words {
     Shutdown,
     /// Host and port of a master, or `no one`.
     Master,
+    /// Beginnings of keys.
+    Prefixes,
 }
 
 impl SettingKind {
@@ -125,6 +129,8 @@ pub struct Settings {
     texts: Box<[RwLock<String>]>,
     /// How much may wait to be sent to clients.
     pub output_limits: OutputLimits,
+    /// Beginnings of the keys that are never evicted.
+    pub(crate) non_evictable: RwLock<Arc<Prefixes>>,
     /// The least time of a command that slow log or latency monitor want to know of.
     watched_nanos: AtomicU64,
 }
@@ -135,6 +141,7 @@ impl Default for Settings {
             numbers: SETTINGS.iter().map(|_| AtomicI64::new(0)).collect(),
             texts: SETTINGS.iter().map(|_| RwLock::default()).collect(),
             output_limits: OutputLimits::default(),
+            non_evictable: RwLock::default(),
             watched_nanos: AtomicU64::new(u64::MAX),
         };
         for row in SETTINGS {
@@ -203,7 +210,12 @@ impl Settings {
         match value {
             SettingValue::Number(number) => self.numbers[row.setting as usize].store(number, Ordering::Relaxed),
             SettingValue::Text(text) if row.kind == SettingKind::OutputLimits => self.output_limits.put(&text),
-            SettingValue::Text(text) => *self.texts[row.setting as usize].write() = text,
+            SettingValue::Text(text) => {
+                if row.setting == Setting::NonEvictablePrefixes {
+                    *self.non_evictable.write() = Arc::new(Prefixes::of_words(&text));
+                }
+                *self.texts[row.setting as usize].write() = text;
+            }
         }
         if matches!(row.setting, Setting::SlowlogLogSlowerThan | Setting::LatencyMonitorThreshold) {
             let slow_nanos = match self.int(Setting::SlowlogLogSlowerThan) {

@@ -68,6 +68,12 @@ pub(crate) fn flags(session: &Session, resolved: &Resolved) -> Flags {
     }
 }
 
+/// Tells whether a command is refused while memory is full because it stands in a transaction, which takes memory with whatever is queued: all but what ends it.
+#[cold]
+pub(crate) fn is_kept_from_growing(session: &Session, resolved: &Resolved) -> bool {
+    session.transaction.is_some() && !matches!(resolved.original_name.as_str(), "exec" | "discard" | "quit" | "reset")
+}
+
 /// Tells whether one of the queued commands needs more than the shards of its keys.
 pub(crate) fn needs_all(session: &Session) -> bool {
     session.transaction.as_ref().is_some_and(|transaction| transaction.flags & (EXCLUSIVE | WHOLE) != 0)

@@ -2,8 +2,7 @@
 
 mod support;
 
-use std::sync::atomic::Ordering;
-
+use redpoll_commands::settings::{SETTINGS, Setting, SettingValue};
 use redpoll_testkit::{Target, command};
 
 const OUT_OF_MEMORY: &str = "(error) OOM command not allowed when used memory > 'maxmemory'.";
@@ -14,7 +13,10 @@ fn check(steps: &[(&str, &str)]) {
     let mut target = support::InProcess::new();
     for (line, expected) in steps {
         match *line {
-            "full" | "free" => target.engine.memory_full.store(*line == "full", Ordering::Relaxed),
+            "full" | "free" => {
+                let limit = SettingValue::Number(i64::from(*line == "full"));
+                target.engine.settings.put(&SETTINGS[Setting::Maxmemory as usize], limit);
+            }
             line => assert_eq!(target.call(&command(line)).print(), *expected, "{line}"),
         }
     }
@@ -50,14 +52,30 @@ fn memory_is_full_while_queueing() {
     ]);
 }
 
+/// Queueing takes memory, whatever is queued.
+#[test]
+fn nothing_is_queued_while_memory_is_full() {
+    check(&[
+        ("SET a 1", "OK"),
+        ("full", ""),
+        ("GET a", "\"1\""),
+        ("MULTI", "OK"),
+        ("GET a", OUT_OF_MEMORY),
+        ("WATCH a", OUT_OF_MEMORY),
+        ("EXEC", "(error) EXECABORT Transaction discarded because of previous errors."),
+        ("MULTI", "OK"),
+        ("EXEC", "(empty array)"),
+    ]);
+}
+
 #[test]
 fn what_needs_no_memory_runs() {
     check(&[
         ("SET a 1", "OK"),
-        ("full", ""),
         ("MULTI", "OK"),
         ("GET a", "QUEUED"),
         ("DEL a", "QUEUED"),
+        ("full", ""),
         ("EXEC", "1) \"1\"\n2) (integer) 1"),
         ("free", ""),
         ("MULTI", "OK"),

@@ -86,7 +86,7 @@ impl Change {
     }
 }
 
-/// What was removed because its time had come.
+/// What was removed without being asked for: its time had come, or memory was needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expired {
     /// The database of the key.
@@ -116,7 +116,7 @@ pub struct Effects {
     pub dirty: u64,
     /// Events of the wanted classes.
     pub events: Vec<Event>,
-    /// What was removed because its time had come, to be logged as deletions before the command itself.
+    /// What was removed because its time had come or memory was needed, to be logged as deletions before the command itself.
     pub expired: Vec<Expired>,
     /// Keys that were met expired by who held no lock to remove them, with their databases.
     pub overdue: Vec<(usize, Box<[u8]>)>,

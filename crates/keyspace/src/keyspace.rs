@@ -6,6 +6,7 @@
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::TryLockError;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crossbeam_utils::CachePadded;
 use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
@@ -15,6 +16,8 @@ use redpoll_structures::crc::hash_slot;
 use smallvec::SmallVec;
 
 use crate::Shard;
+use crate::shard::Database;
+use crate::tally::Tally;
 
 /// Number of shards; a power of two, so that keys of one hash slot share a shard.
 pub const SHARDS: usize = 1024;
@@ -27,12 +30,27 @@ pub type ShardIndex = u16;
 
 pub(crate) type Shards = Box<[CachePadded<Mutex<Shard>>]>;
 
+/// Whether there is anything that could be evicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exhaustion {
+    /// There may be.
+    Unknown,
+    /// Nothing was found so far.
+    Suspected,
+    /// There is nothing unless something comes.
+    Concluded,
+}
+
 /// All shards behind one gate.
 #[derive(Debug)]
 pub struct Keyspace {
     gate: ShardedLock<Shards>,
     hasher: FixedState,
     databases: usize,
+    tally: Tally,
+    /// Whether there is anything that could be evicted: an [`Exhaustion`].
+    exhaustion: AtomicU8,
 }
 
 impl Keyspace {
@@ -40,12 +58,66 @@ impl Keyspace {
     /// choose keys that collide).
     pub fn new(databases: usize, seed: u64) -> Keyspace {
         let shards = (0..SHARDS).map(|_| CachePadded::new(Mutex::new(Shard::new(databases)))).collect();
-        Keyspace { gate: ShardedLock::new(shards), hasher: FixedState::with_seed(seed), databases }
+        Keyspace {
+            gate: ShardedLock::new(shards),
+            hasher: FixedState::with_seed(seed),
+            databases,
+            tally: Tally::default(),
+            exhaustion: AtomicU8::new(Exhaustion::Unknown as u8),
+        }
     }
 
     /// Returns the number of databases.
     pub fn databases(&self) -> usize {
         self.databases
+    }
+
+    /// Returns the bytes that the shards take without holding anything.
+    pub fn fixed_bytes(&self) -> usize {
+        SHARDS * (size_of::<CachePadded<Mutex<Shard>>>() + self.databases * size_of::<Database>())
+    }
+
+    /// Returns the heap bytes of all entries and tables, as far as the shards have told: see [`View::count_within`](crate::View::count_within).
+    #[inline]
+    pub fn counted_bytes(&self) -> usize {
+        self.tally.sum()
+    }
+
+    /// Returns within how many bytes each shard tells what it takes; none if none does.
+    #[inline]
+    pub fn counted_within(&self) -> Option<usize> {
+        self.tally.tolerance()
+    }
+
+    /// Tells whether nothing was found that could be evicted, and nothing has come since.
+    #[inline]
+    pub fn is_exhausted(&self) -> bool {
+        self.exhaustion.load(Ordering::Relaxed) == Exhaustion::Concluded as u8
+    }
+
+    /// Notes what is known of it: [`Exhaustion::Suspected`] before everything is looked at, [`Exhaustion::Unknown`] when what may be evicted has changed. A
+    /// key that comes or gets a deadline notes the latter.
+    pub fn set_exhausted(&self, exhaustion: Exhaustion) {
+        self.exhaustion.store(exhaustion as u8, Ordering::Release);
+    }
+
+    /// Concludes, after everything was looked at, that there is nothing; false if something has come meanwhile.
+    pub fn conclude_exhausted(&self) -> bool {
+        let (from, to) = (Exhaustion::Suspected as u8, Exhaustion::Concluded as u8);
+        self.exhaustion.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    #[inline]
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Notes that a key of this shard is new or has another deadline.
+    #[inline]
+    pub(crate) fn note_evictable(&self, shard: &Shard) {
+        if shard.account.is_asked_for() && self.exhaustion.load(Ordering::Relaxed) != Exhaustion::Unknown as u8 {
+            self.set_exhausted(Exhaustion::Unknown);
+        }
     }
 
     /// Returns the shard a key belongs to.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use redpoll_structures::table::Table;
 
 use crate::entry::{heap_size, is_expired};
+use crate::tally::Account;
 use crate::wait::Waiters;
 use crate::watch::{Standing, Watches};
 use crate::{Entry, Image, Millis};
@@ -22,6 +23,8 @@ pub struct Counters {
     pub expired: u64,
     /// Fields of hashes removed because their time had come.
     pub expired_fields: u64,
+    /// Keys removed because memory was needed.
+    pub evicted: u64,
 }
 
 /// One shard.
@@ -31,8 +34,8 @@ pub struct Shard {
     pub(crate) watches: Watches,
     pub(crate) waiters: Waiters,
     pub(crate) counters: Counters,
-    /// Heap bytes of all entries.
-    pub(crate) used: usize,
+    /// Heap bytes of all entries and tables.
+    pub(crate) account: Account,
     /// The image that the marks on the databases are for.
     pub(crate) image: Option<Arc<Image>>,
 }
@@ -75,7 +78,7 @@ impl Shard {
             watches: Watches::default(),
             waiters: Waiters::default(),
             counters: Counters::default(),
-            used: 0,
+            account: Account::default(),
             image: None,
         }
     }
@@ -137,8 +140,9 @@ impl Database {
         std::mem::take(self)
     }
 
+    /// Returns the heap bytes of the entries and the table; visits every entry.
     pub(crate) fn bytes(&self) -> usize {
-        self.table.iter().map(heap_size).sum()
+        self.table.heap_size() + self.table.iter().map(heap_size).sum::<usize>()
     }
 
     /// Tells whether an entry or a field may be expired at all at this time.

@@ -15,9 +15,8 @@ use crate::entry;
 use crate::object::Typed;
 use crate::{
     Cause, Change, Effects, Entry, EventClass, Held, Keyspace, Kind, Millis, Object, Shard, Stamping, Text, Waste,
-    WatchFlag, WrongType,
+    WrongType,
 };
-use std::sync::Arc;
 
 /// What happens to a key's deadline when its value is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -306,6 +305,7 @@ impl<'g> View<'g> {
         update: impl FnOnce(&mut T) -> (R, Change),
     ) -> Result<Option<R>, WrongType> {
         let db = self.db;
+        let tally = self.keyspace.tally();
         let shard = self.held.shard(key);
         shard.before_change(db);
         let Some(entry) = shard.databases[db].find_mut(hash, key) else { return Ok(None) };
@@ -314,7 +314,7 @@ impl<'g> View<'g> {
         let (before, had_soonest) = (value.heap_size(), value.soonest());
         let (result, change) = update(value);
         let (after, soonest, emptied) = (value.heap_size(), value.soonest(), value.is_empty());
-        shard.used = shard.used + after - before;
+        shard.account.change(before, after, tally);
         if had_soonest.is_some() || soonest.is_some() {
             shard.databases[db].note_fields(had_soonest, soonest);
         }
@@ -366,26 +366,13 @@ impl<'g> View<'g> {
         let Some(entry) = database.find_mut(hash, key) else { return false };
         let (before, had) = (entry.heap_size(), entry.deadline().is_some());
         entry.set_deadline(deadline);
-        shard.used = shard.used + entry.heap_size() - before;
+        let after = entry.heap_size();
         database.change_deadline(had, deadline);
+        shard.account.change(before, after, self.keyspace.tally());
+        self.keyspace.note_evictable(shard);
         changed(shard, db, hash, key, &mut self.effects);
         self.effects.dirty += 1;
         true
-    }
-
-    // Watching.
-
-    /// Lets a flag watch a key of the selected database.
-    pub fn watch(&mut self, key: &[u8], flag: &Arc<WatchFlag>) {
-        let (hash, now, db) = (self.hash(key), self.now, self.db);
-        let shard = self.held.shard(key);
-        let stale = shard.databases[db].holds_expired(hash, key, now);
-        shard.watches.add(db, key, flag, stale, now);
-    }
-
-    /// Ends a watch.
-    pub fn unwatch(&mut self, db: usize, key: &[u8], flag: &Arc<WatchFlag>) {
-        self.held.shard(key).watches.remove(db, key, flag);
     }
 
     // Inside.
@@ -413,13 +400,14 @@ impl<'g> View<'g> {
             }
             touch(entry, stamping);
             let soonest = entry::soonest_field(entry);
-            shard.used = shard.used + entry::heap_size(entry) - before;
+            let after = entry::heap_size(entry);
             if had_soonest.is_some() || soonest.is_some() {
                 database.note_fields(had_soonest, soonest);
             }
             if deadline != had {
                 database.change_deadline(had.is_some(), deadline);
             }
+            shard.account.change(before, after, keyspace.tally());
         } else {
             let mut entry = make(None).expect("a missing key is made anew");
             entry.set_stamp(stamping.fresh());
@@ -432,10 +420,12 @@ impl<'g> View<'g> {
                 database.note_deadline(deadline);
             }
             database.note_fields(None, entry::soonest_field(&entry));
-            shard.used += entry::heap_size(&entry);
+            let (before, size) = (database.table.heap_size(), entry::heap_size(&entry));
             database.table.insert_unique(hash, entry, |entry| keyspace.hash(entry.key()));
+            shard.account.change(before, database.table.heap_size() + size, keyspace.tally());
             self.effects.notify(EventClass::New, "new", db, key);
         }
+        keyspace.note_evictable(shard);
         self.effects.dirty += 1;
         changed(shard, db, hash, key, &mut self.effects);
     }
@@ -446,12 +436,14 @@ impl<'g> View<'g> {
         let shard = self.held.shard(key);
         shard.before_change(db);
         let database = &mut shard.databases[db];
+        let table_before = database.table.heap_size();
         let entry = database.table.remove(hash, |entry| entry.key() == key, |entry| keyspace.hash(entry.key()))?;
         if entry.deadline().is_some() {
             database.volatile -= 1;
         }
         database.note_fields(entry::soonest_field(&entry), None);
-        shard.used -= entry::heap_size(&entry);
+        let before = table_before + entry::heap_size(&entry);
+        shard.account.change(before, database.table.heap_size(), keyspace.tally());
         Some(entry)
     }
 

@@ -83,6 +83,7 @@ impl<'g> View<'g> {
     fn reap(&mut self, key: &[u8], reap: impl FnOnce(&mut Hash, Millis, &mut Vec<Box<[u8]>>)) {
         let (hash, db, now) = (self.hash(key), self.db, self.now);
         self.expire_if_found(hash, key);
+        let tally = self.keyspace.tally();
         let shard = self.held.shard(key);
         shard.before_change(db);
         let database = &mut shard.databases[db];
@@ -98,7 +99,7 @@ impl<'g> View<'g> {
             return;
         }
         database.note_fields(had_soonest, soonest);
-        shard.used = shard.used + after - before;
+        shard.account.change(before, after, tally);
         shard.counters.expired_fields += gone.len() as u64;
         changed(shard, db, hash, key, &mut self.effects);
         self.note_fields_gone(db, key, gone);
@@ -165,10 +166,12 @@ impl<'g> View<'g> {
                     return Swept::default();
                 }
                 shard.before_change(db);
+                let table_before = shard.databases[db].table.heap_size();
                 let swept = shard.databases[db].sweep(now, budget - visited, keyspace);
-                shard.used = shard.used + swept.after - swept.before;
+                let gone: usize = swept.expired.iter().chain(&swept.emptied).map(heap_size).sum();
+                let table_after = shard.databases[db].table.heap_size();
+                shard.account.change(table_before + swept.before + gone, table_after + swept.after, keyspace.tally());
                 for entry in &swept.expired {
-                    shard.used -= heap_size(entry);
                     shard.counters.expired += 1;
                     shard.watches.expired(db, entry.key());
                     shard.signal(db, keyspace.hash(entry.key()), entry.key(), effects);
@@ -178,7 +181,6 @@ impl<'g> View<'g> {
                     shard.counters.expired_fields += hash.fields.len() as u64;
                     changed(shard, db, keyspace.hash(&hash.key), &hash.key, effects);
                 }
-                shard.used -= swept.emptied.iter().map(heap_size).sum::<usize>();
                 swept
             });
             visited += swept.visited;

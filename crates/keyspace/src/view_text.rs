@@ -68,7 +68,8 @@ impl View<'_> {
             result
         };
         touch(entry, self.stamping);
-        shard.used = shard.used + entry::heap_size(entry) - before;
+        let after = entry::heap_size(entry);
+        shard.account.change(before, after, self.keyspace.tally());
         if change.count > 0 {
             self.effects.dirty += change.count;
             changed(shard, db, hash, key, &mut self.effects);

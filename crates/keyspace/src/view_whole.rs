@@ -60,7 +60,8 @@ impl View<'_> {
                 sum.misses += shard.counters.misses;
                 sum.expired += shard.counters.expired;
                 sum.expired_fields += shard.counters.expired_fields;
-                bytes += shard.used + shard.databases.iter().map(|db| db.table.heap_size()).sum::<usize>();
+                sum.evicted += shard.counters.evicted;
+                bytes += shard.account.used();
             });
         }
         (sum, bytes)
@@ -185,7 +186,8 @@ impl View<'_> {
                 if !gone.table.is_empty() {
                     // Counting what is gone visits every entry, which is only needed if something is left.
                     let nothing_left = shard.databases.iter().all(|database| database.table.is_empty());
-                    shard.used = if nothing_left { 0 } else { shard.used - gone.bytes() };
+                    let bytes = if nothing_left { shard.account.used() } else { gone.bytes() };
+                    shard.account.change(bytes, 0, keyspace.tally());
                     removed += gone.table.len();
                     tables.extend(shard.let_go(gone));
                 }
@@ -232,8 +234,10 @@ impl View<'_> {
                         .watches
                         .replaced(db, |key| (database.standing(keyspace.hash(key), key, now), Standing::Missing));
                 }
-                let databases = shard.databases.iter_mut().map(Database::take).collect();
-                contents.push((databases, std::mem::take(&mut shard.used)));
+                let (databases, used) =
+                    (shard.databases.iter_mut().map(Database::take).collect(), shard.account.used());
+                shard.account.change(used, 0, keyspace.tally());
+                contents.push((databases, used));
             });
         }
         Contents(contents)
@@ -241,8 +245,12 @@ impl View<'_> {
 
     /// Puts everything back in the place of what is there now.
     pub fn put_back(&mut self, contents: Contents) {
+        let tally = self.keyspace.tally();
         for (index, (databases, used)) in contents.0.into_iter().enumerate() {
-            self.held.with_shard(index as ShardIndex, |shard| (shard.databases, shard.used) = (databases, used));
+            self.held.with_shard(index as ShardIndex, |shard| {
+                shard.account.change(shard.account.used(), used, tally);
+                shard.databases = databases;
+            });
         }
     }
 }

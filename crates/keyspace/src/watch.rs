@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::Millis;
+use crate::{Millis, View};
 
 /// Raised when a watched key has changed; shared by all watches of one transaction.
 #[derive(Debug, Default)]
@@ -124,5 +124,20 @@ impl Watches {
                 }
             }
         }
+    }
+}
+
+impl View<'_> {
+    /// Lets a flag watch a key of the selected database.
+    pub fn watch(&mut self, key: &[u8], flag: &Arc<WatchFlag>) {
+        let (hash, now, db) = (self.hash(key), self.now, self.db);
+        let shard = self.held.shard(key);
+        let stale = shard.databases[db].holds_expired(hash, key, now);
+        shard.watches.add(db, key, flag, stale, now);
+    }
+
+    /// Ends a watch.
+    pub fn unwatch(&mut self, db: usize, key: &[u8], flag: &Arc<WatchFlag>) {
+        self.held.shard(key).watches.remove(db, key, flag);
     }
 }

@@ -186,6 +186,7 @@ fn values(kind: SettingKind) -> String {
 /// What the words of a setting are.
 fn several(words: Words) -> &'static str {
     match words {
+        Words::Prefixes => "beginnings of keys",
         Words::Addresses => "addresses; `*` and `::*` for all, `-` before one that may be missing",
         Words::Save => "pairs of seconds and changes",
         Words::Percentiles => "numbers from 0 to 100",

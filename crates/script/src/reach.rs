@@ -74,7 +74,7 @@ pub(crate) fn begin<'r, 'x, 'a, 'g>(
         if call.read_only && !flags.no_writes {
             return Err(Error::Text("ERR Can not execute a script with write flag using *_ro command."));
         }
-        if cx.engine.memory_full.load(Ordering::Relaxed) && !flags.allow_oom && !flags.no_writes {
+        if cx.session.out_of_memory && !flags.allow_oom && !flags.no_writes {
             return Err(OUT_OF_MEMORY);
         }
     }

@@ -315,7 +315,7 @@ impl Connection {
             self.out.clear();
             return Progress::Close;
         }
-        client.query_buffer.store(self.rest.len(), Ordering::Relaxed);
+        client.query_buffer.set(self.rest.len());
         if self.rest.len() > self.store.engine().settings.size(Setting::ClientQueryBufferLimit) {
             tracing::warn!(client = client.id, "closing a client that reached its query buffer limit");
             return Progress::Close;
@@ -424,10 +424,10 @@ impl Connection {
         }
         let protocol = self.out.protocol();
         let mut buf = self.out.take();
-        self.session.client.output_buffer.store(buf.len(), Ordering::Relaxed);
+        self.session.client.output_buffer.set(buf.len());
         self.stream.write_all(&buf).await?;
         self.stream.flush().await?;
-        self.session.client.output_buffer.store(0, Ordering::Relaxed);
+        self.session.client.output_buffer.set(0);
         self.store.engine().stats.totals.output_bytes.fetch_add(buf.len() as u64, Ordering::Relaxed);
         buf.clear();
         buf.shrink_to(KEPT_REPLY);

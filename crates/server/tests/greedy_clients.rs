@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,7 +31,7 @@ fn a_client_that_never_reads_costs_little() {
     greedy.send("GET big\r\n".repeat(REQUESTS));
     // Once something waits for it, its connection is stuck; the others go on.
     let clients = || running.store.engine().clients.all();
-    let waiting = || clients().iter().map(|client| client.output_buffer.load(Ordering::Relaxed)).max();
+    let waiting = || clients().iter().map(|client| client.output_buffer.bytes()).max();
     eventually("the client's socket is full", || waiting() > Some(0));
     for _ in 0..2_000 {
         other.call("INCRBY counter 0", ":0");

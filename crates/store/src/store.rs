@@ -83,8 +83,8 @@ impl Store {
         if let Some(keeper) = &inner.keeper {
             keeper.serve(Arc::downgrade(&inner));
         }
-        let housekeeper = Housekeeper::start(Arc::downgrade(&inner), inner.keeper.clone())
-            .map_err(|error| Error::System(error.to_string()))?;
+        let housekeeper =
+            Housekeeper::start(&inner, inner.keeper.clone()).map_err(|error| Error::System(error.to_string()))?;
         Ok(Store { inner, pool: Arc::default(), housekeeper: Arc::new(housekeeper) })
     }
 

@@ -1,4 +1,5 @@
-//! What expires outside a command of its own: found by the sweep, or met by a command that looks through all keys and holds no lock for long.
+//! What goes outside a command of its own: it expired and was found by the sweep, or met by a command that looks through all keys and holds no lock for long; or it
+//! was evicted.
 //!
 //! Its removal is logged, announced and told to those who wait for the key under the lock of its shard, like any change; no transaction frames it.
 
@@ -20,7 +21,7 @@ pub fn sweep(engine: &Engine, shard: ShardIndex, budget: usize, now: Millis) -> 
         let mut view = View::new(&engine.keyspace, held, 0, now, engine.stamping(now), engine.effects());
         visited = view.sweep(shard, budget);
         removed = view.effects.expired.iter().map(Expired::count).sum();
-        served = settle_expired(engine, &mut view);
+        served = settle_removed(engine, &mut view);
     }
     blocking::wake(&served);
     (visited, removed)
@@ -34,13 +35,13 @@ pub(super) fn remove_overdue(engine: &Engine, view: &mut View<'_>) -> Vec<Arc<Cl
         let mut alone = view.on_shard_of(db, &key, engine.effects());
         // To look for it is what removes it, if nobody has renewed it meanwhile.
         alone.peek(&key);
-        served.append(&mut settle_expired(engine, &mut alone));
+        served.append(&mut settle_removed(engine, &mut alone));
     }
     served
 }
 
-/// Tells everybody about what expired outside a command of its own. The locks are still held.
-fn settle_expired(engine: &Engine, view: &mut View<'_>) -> Vec<Arc<Client>> {
+/// Tells everybody about what was removed outside a command of its own. The locks are still held.
+pub(crate) fn settle_removed(engine: &Engine, view: &mut View<'_>) -> Vec<Arc<Client>> {
     blocking::log_expired(engine, &mut view.effects);
     announce(engine, &mut view.effects);
     let served = if view.effects.ready.is_empty() { Vec::new() } else { blocking::serve(engine, view) };

@@ -28,7 +28,7 @@ pub struct ScriptRights<'a> {
     pub read_only: bool,
     /// It may use memory although there is none left.
     pub allow_oom: bool,
-    /// It has written already and may finish although the log cannot be written any more, or replicas are missing, rather than end half-way.
+    /// It has written already and may finish although memory is full, the log cannot be written any more or replicas are missing, rather than end half-way.
     pub has_written: bool,
     /// The keys whose shards are locked, if not all are.
     pub reach: Option<&'a [&'a [u8]]>,
@@ -102,7 +102,7 @@ fn admit_from_script(
     if resolved.has(WRITE) && !rights.has_written && cx.engine.lacks_replicas() {
         return Err(TOO_FEW_REPLICAS);
     }
-    if resolved.has(DENYOOM) && !rights.allow_oom && cx.engine.memory_full.load(Ordering::Relaxed) {
+    if resolved.has(DENYOOM) && !rights.allow_oom && !rights.has_written && cx.session.out_of_memory {
         return Err(OUT_OF_MEMORY);
     }
     Ok(())

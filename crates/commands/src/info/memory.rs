@@ -1,7 +1,8 @@
 //! Section memory of INFO, and the numbers MEMORY STATS and DOCTOR share with it.
 //!
-//! Memory is what our own books say: the heap bytes of the data set, the buffers of clients, the texts of scripts. The allocator is not asked; what the process
-//! takes beyond the books (its resident memory, as the system tells) shows in the ratios.
+//! Memory is what our own books say: the heap bytes of the data set, the shards it lies in, the buffers of clients, the texts of scripts. The allocator is not asked;
+//! what the process takes beyond the books (its resident memory, as the system tells) shows in the ratios. `maxmemory` bounds all that is on the books;
+//! the buffer of the log is not.
 
 use std::sync::atomic::Ordering;
 
@@ -14,6 +15,8 @@ use crate::settings::Setting;
 pub(crate) struct MemoryUse {
     /// Keys, values and their tables.
     pub(crate) dataset: u64,
+    /// The shards, as they are when they hold nothing.
+    pub(crate) startup: u64,
     /// What clients sent and what waits for them.
     pub(crate) clients: u64,
     /// Texts of scripts.
@@ -32,16 +35,11 @@ impl MemoryUse {
         let (_, dataset) = cx.db.totals();
         let engine = cx.engine;
         let keys: usize = (0..cx.db.databases()).map(|db| cx.db.size(db).keys).sum();
-        let clients: usize = engine
-            .clients
-            .all()
-            .iter()
-            .map(|client| client.query_buffer.load(Ordering::Relaxed) + client.unsent_bytes())
-            .sum();
         let scripts = engine.scripting.get().map_or(0, |scripting| scripting.size().1);
         let mut measured = MemoryUse {
             dataset: dataset as u64,
-            clients: clients as u64,
+            startup: engine.keyspace.fixed_bytes() as u64,
+            clients: engine.clients.held_bytes() as u64,
             scripts: scripts as u64,
             peak: 0,
             resident: engine.host.get().and_then(|host| host.resident_bytes()),
@@ -59,7 +57,7 @@ impl MemoryUse {
 
     /// Returns what is not data.
     pub(crate) fn overhead(&self) -> u64 {
-        self.clients + self.scripts
+        self.startup + self.clients + self.scripts
     }
 
     /// Returns how many times what is on the books the process takes, and by how many bytes more.
@@ -91,7 +89,7 @@ pub(super) fn write(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     size("maxmemory", cx.engine.settings.int(Setting::Maxmemory).unsigned_abs());
     lines.add("used_memory_peak_perc", format!("{:.2}%", percent(total, measured.peak)));
     lines.add("used_memory_overhead", measured.overhead());
-    lines.add("used_memory_startup", 0);
+    lines.add("used_memory_startup", measured.startup);
     lines.add("used_memory_dataset", measured.dataset);
     lines.add("used_memory_dataset_perc", format!("{:.2}%", percent(measured.dataset, total)));
     lines.add("maxmemory_policy", cx.engine.settings.text(Setting::MaxmemoryPolicy));
@@ -104,8 +102,8 @@ pub(super) fn write(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     let (ratio, bytes) = measured.fragmentation();
     lines.add("mem_fragmentation_ratio", format!("{ratio:.2}"));
     lines.add("mem_fragmentation_bytes", bytes);
-    // `maxmemory` bounds the data set alone.
-    lines.add("mem_not_counted_for_evict", measured.overhead());
+    // `maxmemory` bounds everything on the books.
+    lines.add("mem_not_counted_for_evict", 0);
     lines.add("mem_clients_normal", measured.clients);
     lines.zeros(&[
         "mem_replication_backlog",

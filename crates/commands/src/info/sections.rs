@@ -35,7 +35,7 @@ pub(super) fn server(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
 pub(super) fn clients(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     let engine = cx.engine;
     let all = engine.clients.all();
-    let input = all.iter().map(|client| client.query_buffer.load(Ordering::Relaxed)).max();
+    let input = all.iter().map(|client| client.query_buffer.bytes()).max();
     let output = all.iter().map(|client| client.unsent_bytes()).max();
     lines.add("connected_clients", engine.clients.connected());
     lines.add("cluster_connections", 0);
@@ -68,7 +68,7 @@ pub(super) fn stats(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.add("expired_stale_perc", "0.00");
     lines.add("expired_time_cap_reached_count", totals.expire_cycles_cut.load(Ordering::Relaxed));
     lines.add("expire_cycle_cpu_milliseconds", totals.expire_nanos.load(Ordering::Relaxed) / 1_000_000);
-    lines.add("evicted_keys", 0);
+    lines.add("evicted_keys", counters.evicted);
     lines.add("keyspace_hits", counters.hits);
     lines.add("keyspace_misses", counters.misses);
     let (exchange, tracked) = (&cx.engine.exchange, cx.engine.tracker.size());
@@ -78,6 +78,9 @@ pub(super) fn stats(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.add("tracking_total_keys", tracked.keys);
     lines.add("tracking_total_items", tracked.items);
     lines.add("tracking_total_prefixes", tracked.prefixes);
+    let (total, current) = cx.engine.evictor.exceeded_ms(cx.engine.clock.ticks());
+    lines.add("total_eviction_exceeded_time", total);
+    lines.add("current_eviction_exceeded_time", current);
     lines.add("total_error_replies", stats.errors().values().sum::<u64>());
     lines.zeros(&[
         "total_net_repl_input_bytes",
@@ -86,8 +89,6 @@ pub(super) fn stats(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
         "sync_partial_ok",
         "sync_partial_err",
         "evicted_clients",
-        "total_eviction_exceeded_time",
-        "current_eviction_exceeded_time",
         "latest_fork_usec",
         "total_forks",
         "migrate_cached_sockets",

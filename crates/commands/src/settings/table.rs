@@ -57,8 +57,11 @@ pub(super) const PROTECTED: &[Setting] = &[Setting::Dir, Setting::Dbfilename];
 #[rustfmt::skip]
 settings! {
     Databases "databases" int(1, 16_384), "16", AtStart, "Number of databases.";
-    Maxmemory "maxmemory" MEMORY, "0", Always, "Bytes of data above which writes that need memory are refused; 0 for no limit.";
+    Maxmemory "maxmemory" MEMORY, "0", Always, "Bytes of memory beyond which keys are evicted or writes that need memory are refused; 0 for no limit.";
     MaxmemoryPolicy "maxmemory-policy" POLICIES, "noeviction", Always, "What to do when memory is full; also decides how accesses are stamped.";
+    MaxmemorySamples "maxmemory-samples" int(1, i32::MAX as i64), "5", Always, "Keys drawn for each one that is evicted; more than 64 are not.";
+    MaxmemoryEvictionTenacity "maxmemory-eviction-tenacity" int(0, 100), "10", Always, "How long a command may evict before it goes on: up to 500 microseconds at 10, for as long as it takes at 100.";
+    NonEvictablePrefixes "non-evictable-prefixes" SettingKind::Words(Words::Prefixes), "", Always, "Beginnings of the names of keys that are never evicted, whatever the policy.";
     Maxclients "maxclients" int(1, 1_000_000), "10000", Always, "Connections beyond this number are refused.";
     Timeout "timeout" INT, "0", Always, "Seconds after which an idle connection is closed; 0 for never.";
     ProtoMaxBulkLen "proto-max-bulk-len" STRING, "512mb", Always, "Longest string a client can send or make, at most 512mb.";
@@ -161,7 +164,7 @@ settings! {
     JemallocBgThread "jemalloc-bg-thread" SettingKind::Bool, "yes", NoEffect, "Whether the allocator has a thread of its own.";
     LatencyMonitorThreshold "latency-monitor-threshold" SIZE, "0", Always, "Milliseconds from which what takes long is remembered (LATENCY); 0 for never.";
     LatencyTrackingInfoPercentiles "latency-tracking-info-percentiles" SettingKind::Words(Words::Percentiles), "50 99 99.9", Always, "Percentiles that INFO latencystats shows.";
-    LazyfreeLazyEviction "lazyfree-lazy-eviction" SettingKind::Bool, "no", NoEffect, "Whether what is evicted is freed in the background.";
+    LazyfreeLazyEviction "lazyfree-lazy-eviction" SettingKind::Bool, "no", Always, "Whether what is evicted is freed in the background, if that takes long.";
     LazyfreeLazyExpire "lazyfree-lazy-expire" SettingKind::Bool, "no", Always, "Whether what expired is freed in the background, if that takes long.";
     LazyfreeLazyServerDel "lazyfree-lazy-server-del" SettingKind::Bool, "no", Always, "Whether what is overwritten is freed in the background, if that takes long.";
     LazyfreeLazyUserDel "lazyfree-lazy-user-del" SettingKind::Bool, "no", Always, "Whether DEL frees in the background, as UNLINK does, what takes long to free.";
@@ -171,8 +174,6 @@ settings! {
     Masterauth "masterauth" SettingKind::Text, "", NoEffect, "Password for a master; there are no replicas.";
     Masteruser "masteruser" SettingKind::Text, "", NoEffect, "User for a master; there are no replicas.";
     MaxmemoryClients "maxmemory-clients" SettingKind::MemoryOrPercent, "0", NoEffect, "Bytes all clients together may take; each has limits of its own.";
-    MaxmemoryEvictionTenacity "maxmemory-eviction-tenacity" int(0, 100), "10", NoEffect, "How much time eviction may take.";
-    MaxmemorySamples "maxmemory-samples" int(1, i32::MAX as i64), "5", NoEffect, "Keys among which eviction chooses.";
     MinReplicasMaxLag "min-replicas-max-lag" INT, "10", Always, "Seconds by which a replica may be late and still count for `min-replicas-to-write`; 0 asks for none.";
     MinReplicasToWrite "min-replicas-to-write" INT, "0", Always, "Replicas without which writes are refused; there are none, so above 0 nothing can be written.";
     NoAppendfsyncOnRewrite "no-appendfsync-on-rewrite" SettingKind::Bool, "no", NoEffect, "Whether the log is not forced to disk while it is rewritten.";

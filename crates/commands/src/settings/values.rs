@@ -6,6 +6,7 @@
 use redpoll_structures::decimal;
 
 use super::{Setting, SettingKind, SettingRow, SettingValue, Words};
+use crate::evict::PREFIXES_MAX;
 use crate::{notifications, output_limit};
 
 /// Says that a setting of one word was given none or several.
@@ -112,7 +113,8 @@ fn within(number: i64, min: i64, max: i64) -> Result<SettingValue, String> {
 /// Checks several words and writes them as CONFIG GET prints them.
 fn parse_several(kind: Words, words: &[&str]) -> Result<String, String> {
     match kind {
-        Words::Addresses => Ok(words.join(" ")),
+        Words::Prefixes if words.len() > PREFIXES_MAX => Err(format!("at most {PREFIXES_MAX} prefixes")),
+        Words::Addresses | Words::Prefixes => Ok(words.join(" ")),
         Words::Save => parse_save(words),
         Words::Percentiles => {
             let printed: Result<Vec<String>, String> = words.iter().map(|word| parse_percentile(word)).collect();

@@ -46,7 +46,7 @@ async fn a_store_that_works_is_healthy() {
 #[tokio::test]
 async fn a_store_that_is_full_is_critical() {
     let store = Store::open(Config::in_memory().set("maxmemory", "1").unwrap()).unwrap();
-    store.call(&["CONFIG", "SET", "maxmemory", "1000000"]);
+    store.call(&["CONFIG", "SET", "maxmemory", "100000000"]);
     store.set("key", "x".repeat(2000)).unwrap();
     store.call(&["CONFIG", "SET", "maxmemory", "1000"]);
     let api = Api::over(Backend::embedded(store), Options::default());
