@@ -17,7 +17,8 @@
 //! A [`Store`] is a cheap handle that threads clone and share. A [`Connection`] is one caller's session on it, with a selected database, transactions and
 //! buffers of its own: the fastest way in. No async runtime is involved: a call runs on the calling thread and returns when it is done.
 //!
-//! One background thread removes expired keys, watches memory and flushes the log; it ends with the last handle or connection.
+//! One background thread removes expired keys, watches memory, flushes the log and begins the snapshots that are due, for each of which there is a thread while
+//! it is written; they end with the last handle or connection.
 
 mod clock;
 mod config;
