@@ -13,6 +13,8 @@
 //! A wait ends exactly once, under the mutex at its client: served, timed out, unblocked or abandoned, whichever comes first. Tickets left in other
 //! queues are stale then; the connection takes them out when it wakes. Nothing is popped for a client that was told to go.
 //!
+//! Two commands wait for no key: WAIT for replicas there are not, WAITAOF for the disk ([`crate::sync_wait`]).
+//!
 //! A mutex of a wait is locked after shards and before the leaves. Design note: `docs/design/0003-who-fills-a-key-serves-those-who-wait.md`.
 
 use std::sync::Arc;
@@ -29,10 +31,11 @@ use crate::cx::{Cx, Origin};
 use crate::dispatch;
 use crate::engine::Engine;
 use crate::error::{
-    Error, TIMEOUT_NEGATIVE, TIMEOUT_NOT_A_FLOAT, TIMEOUT_NOT_AN_INTEGER, TIMEOUT_OUT_OF_RANGE, UNBLOCKED,
+    Error, LOG_IS_OFF, TIMEOUT_NEGATIVE, TIMEOUT_NOT_A_FLOAT, TIMEOUT_NOT_AN_INTEGER, TIMEOUT_OUT_OF_RANGE, UNBLOCKED,
 };
 use crate::journal::Journal;
 use crate::session::Session;
+use crate::sync_wait::{Goal, Prospect, SyncWaits};
 use crate::timing::Unfinished;
 
 /// What serving came to.
@@ -70,6 +73,8 @@ pub(crate) enum Empty {
     NullArray,
     /// The number 0 (WAIT).
     Zero,
+    /// What is on the disk by then (WAITAOF).
+    Synced(Goal),
 }
 
 /// How long to wait.
@@ -106,6 +111,8 @@ pub(crate) struct Blocking {
     blocked: AtomicUsize,
     /// Tickets of waits that ended while a script kept everybody out: whoever ends a wait next takes them out of their queues.
     left_over: Mutex<Vec<Tickets>>,
+    /// Who waits for the disk.
+    pub(crate) sync_waits: Arc<SyncWaits>,
 }
 
 /// Where a ticket may stand: the queues of these keys.
@@ -132,6 +139,8 @@ pub(crate) struct Wait {
     /// When the wait ends by itself, in ticks of the clock.
     deadline: Option<u64>,
     answer: Option<Answer>,
+    /// The disk may have come to where it is waited for: [`resume`] is to look.
+    is_stirred: bool,
     /// What is counted once it is served.
     unfinished: Option<Unfinished>,
 }
@@ -167,6 +176,25 @@ impl Wait {
         match self.empty {
             Empty::NullArray => reply.null_array(),
             Empty::Zero => reply.int(0),
+            Empty::Synced(goal) => goal.reply(engine, &mut reply),
+        }
+        self.close(engine, reply, 0);
+    }
+
+    /// Ends a wait for the disk that has reached what it is for, or never will.
+    fn look_at_log(&mut self, engine: &Engine, session: &Session) {
+        self.is_stirred = false;
+        let Empty::Synced(goal) = &mut self.empty else { return };
+        let mut reply = Writer::new(self.protocol);
+        match goal.look(engine) {
+            Prospect::Ahead => return,
+            Prospect::Vain => self.fail(engine, session.slot, &LOG_IS_OFF, &mut reply),
+            Prospect::Reached => {
+                goal.reply(engine, &mut reply);
+                if let Some(unfinished) = self.unfinished.take() {
+                    unfinished.served(engine, session, self.command, 0);
+                }
+            }
         }
         self.close(engine, reply, 0);
     }
@@ -208,6 +236,13 @@ impl Cx<'_, '_> {
         Ok(())
     }
 
+    /// Lets the client wait for something else than keys, or for its time to be over.
+    pub(crate) fn block_without_keys(&mut self, timeout: Timeout, empty: Empty) {
+        let (wanted, serve) =
+            (Wanted::Value(Kind::String), Box::new(|_: &mut Cx<'_, '_>, _: &[u8]| Ok(Served::Nothing)));
+        self.block(Request { keys: &[], wanted, destination: None, timeout, empty, serve });
+    }
+
     /// Lets the client wait; the reply comes later. The caller has made sure that it may.
     pub(crate) fn block(&mut self, request: Request<'_>) {
         let engine = self.engine;
@@ -230,6 +265,7 @@ impl Cx<'_, '_> {
             serve: request.serve,
             deadline: nanos.map(|nanos| engine.clock.ticks().saturating_add(nanos)),
             answer: None,
+            is_stirred: false,
             unfinished: None,
         };
         engine.blocking.blocked.fetch_add(1, Ordering::Relaxed);
@@ -330,6 +366,14 @@ pub(crate) fn wake(served: &[Arc<Client>]) {
     served.iter().for_each(|client| client.wake());
 }
 
+/// Has a client that waits for the disk look where it is.
+pub(crate) fn stir(client: &Client) {
+    if let Some(wait) = client.wait.lock().as_mut() {
+        wait.is_stirred = true;
+    }
+    client.wake();
+}
+
 /// Why CLIENT UNBLOCK ends a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unblock {
@@ -375,6 +419,9 @@ pub fn resume(engine: &Engine, session: &mut Session, out: &mut Writer) -> Resum
     let mut slot = client.wait.lock();
     let wait = slot.as_mut().expect("a wait stays at its client until the session is resumed");
     if wait.is_open() {
+        wait.look_at_log(engine, session);
+    }
+    if wait.is_open() {
         let now = engine.clock.ticks();
         match wait.deadline {
             Some(deadline) if deadline <= now => wait.time_out(engine),
@@ -386,7 +433,7 @@ pub fn resume(engine: &Engine, session: &mut Session, out: &mut Writer) -> Resum
     session.blocked = false;
     let reply_start = out.len();
     if let Some(wait) = wait {
-        leave_queues(engine, wait.tickets);
+        leave_queues(engine, &client, wait.empty, wait.tickets);
         let answer = wait.answer.expect("the wait has just been seen to be over");
         out.raw(&answer.reply);
         session.log_offset = session.log_offset.max(answer.log_offset);
@@ -399,8 +446,8 @@ pub fn resume(engine: &Engine, session: &mut Session, out: &mut Writer) -> Resum
 pub fn wait(engine: &Engine, session: &mut Session, out: &mut Writer) {
     while let Resumed::Waiting(left) = resume(engine, session, out) {
         let mut slot = session.client.wait.lock();
-        // What ended the wait meanwhile has been told already.
-        if !slot.as_ref().is_some_and(Wait::is_open) {
+        // What ended the wait meanwhile, or stirred it, has been told already.
+        if !slot.as_ref().is_some_and(|wait| wait.is_open() && !wait.is_stirred) {
             continue;
         }
         if session.client.is_killed() {
@@ -425,13 +472,16 @@ pub fn abandon(engine: &Engine, session: &mut Session) {
         if wait.is_open() {
             engine.blocking.blocked.fetch_sub(1, Ordering::Relaxed);
         }
-        leave_queues(engine, wait.tickets);
+        leave_queues(engine, &session.client, wait.empty, wait.tickets);
     }
 }
 
 /// Takes the tickets of a wait out of the queues where they still stand. A client whose wait ends may be answered while a script runs for long, so nobody
 /// waits here for that.
-fn leave_queues(engine: &Engine, tickets: Tickets) {
+fn leave_queues(engine: &Engine, client: &Client, empty: Empty, tickets: Tickets) {
+    if matches!(empty, Empty::Synced(_)) {
+        engine.blocking.sync_waits.leave(client);
+    }
     if tickets.keys.is_empty() {
         return;
     }

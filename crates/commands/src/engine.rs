@@ -188,6 +188,10 @@ pub struct Function {
 pub trait Log: Send + Sync {
     /// Appends the records as one unit and returns the log's length after them. Called while the shards are locked: it must not wait for a disk.
     fn append(&self, journal: &Journal) -> u64;
+    /// Tells whether everything up to an offset would survive a crash of the machine.
+    fn is_synced(&self, offset: u64) -> bool;
+    /// Asks for that, without waiting; returns the offset, or the log's length if that is less.
+    fn request_sync(&self, offset: u64) -> u64;
     /// Empties the data set and loads the log again (DEBUG LOADAOF), by [`crate::reload::reload`]. Called with every shard held.
     fn reload(&self, cx: &mut Cx<'_, '_>) -> Result<(), Error>;
 }

@@ -1,17 +1,18 @@
 //! Keys, whatever they hold. Their deadlines are in `expire.rs`, what can be learned about their values in `object.rs`.
 
-use redpoll_keyspace::{EventClass, Kind, Wanted, Waste, kind};
+use redpoll_keyspace::{EventClass, Waste, kind};
 use redpoll_resp::Writer;
 use redpoll_structures::glob;
 
 use crate::args::Args;
-use crate::blocking::{Empty, Request, Served, Timeout};
-use crate::command::{Command, DENYOOM, FAST, Family, NOSCRIPT, READONLY, WHOLE, WRITE, cmd};
+use crate::blocking::{Empty, Timeout};
+use crate::command::{BLOCKING, Command, DENYOOM, FAST, Family, NOSCRIPT, READONLY, WHOLE, WRITE, cmd};
 use crate::cx::Cx;
 use crate::error::{DB_INDEX, Error, NO_SUCH_KEY, OUT_OF_INT_RANGE, SAME_OBJECT, SYNTAX};
 use crate::key_spec::{ACCESS, DELETE, INSERT, OW, RM, RO, RW, UPDATE};
 use crate::scan::{self, ScanOptions, Scanned};
 use crate::settings::Setting;
+use crate::sync_wait::waitaof;
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
@@ -28,6 +29,7 @@ const COMMANDS: &[Command] = &[
     cmd("TYPE key", type_of, READONLY | FAST, "1.0.0", "O(1)", "Determines the type of value stored at a key.").uses(&[RO]),
     cmd("UNLINK key [key ...]", unlink, WRITE | FAST, "4.0.0", "O(1) for each key removed regardless of its size. Then the command does O(N) work in a different thread in order to reclaim memory, where N is the number of allocations the deleted objects where composed of.", "Asynchronously deletes one or more keys.").uses(&[RM | DELETE]),
     cmd("WAIT numreplicas timeout", wait, NOSCRIPT, "3.0.0", "O(1)", "Blocks until the asynchronous replication of all preceding write commands sent by the connection is completed.").categories(&["connection"]),
+    cmd("WAITAOF numlocal numreplicas timeout", waitaof, BLOCKING, "7.2.0", "O(1)", "Blocks until all of the preceding write commands sent by the connection are written to the append-only file of the master and/or replicas.").categories(&["connection"]),
 ];
 
 /// Keys.
@@ -206,9 +208,7 @@ fn wait(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         cx.out.int(0);
         return Ok(());
     }
-    let (wanted, empty, serve) =
-        (Wanted::Value(Kind::String), Empty::Zero, Box::new(|_: &mut Cx<'_, '_>, _: &[u8]| Ok(Served::Nothing)));
-    cx.block(Request { keys: &[], wanted, destination: None, timeout, empty, serve });
+    cx.block_without_keys(timeout, Empty::Zero);
     Ok(())
 }
 

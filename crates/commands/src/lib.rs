@@ -42,6 +42,7 @@ pub mod session;
 pub mod settings;
 pub mod slow_log;
 pub mod stats;
+pub mod sync_wait;
 mod syntax;
 mod timing;
 pub mod tracking;

@@ -54,6 +54,7 @@ const DIVERGENCES: &[Divergence] = &[
     differs("httl", "name", "new in 7.4"),
     differs("increx", "name", "new in 8.8"),
     differs("msetex", "name", "new in 8.4"),
+    differs("waitaof", "name", "new in 7.2"),
     differs("zrank", "arity", "7.2 takes WITHSCORE"),
     differs("zrevrank", "arity", "7.2 takes WITHSCORE"),
 ];

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::rewrite::Increment;
 use crate::tail::{LogFile, Tail};
@@ -78,6 +78,18 @@ struct State {
     sync_wanted: bool,
     failure: Option<String>,
     closing: bool,
+    /// Who is told when a sync has ended.
+    listener: Option<Listener>,
+}
+
+/// What is called when a sync has ended.
+#[derive(Clone)]
+struct Listener(Arc<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Listener")
+    }
 }
 
 /// The way from one file to the next.
@@ -174,6 +186,7 @@ impl AppendLog {
             sync_wanted: false,
             failure: None,
             closing: false,
+            listener: None,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), progress: Condvar::new() });
         let (incoming, last_sync) = (Vec::new(), Instant::now());
@@ -214,6 +227,31 @@ impl AppendLog {
     /// Tells whether [`AppendLog::wait`] would return at once.
     pub fn covers(&self, offset: u64) -> bool {
         self.shared.state.lock().covers(offset)
+    }
+
+    /// Tells whether everything up to an offset is on the disk, whatever the policy.
+    pub fn is_synced(&self, offset: u64) -> bool {
+        let state = self.shared.state.lock();
+        // An offset of a log before this one means everything.
+        state.synced >= offset.min(state.appended)
+    }
+
+    /// Asks for a sync up to an offset, whatever the policy, and does not wait for it; returns the offset, or that of the end if it comes first.
+    ///
+    /// The sync that comes next may end before the offset: who is [told](AppendLog::on_sync) asks again.
+    pub fn request_sync(&self, offset: u64) -> u64 {
+        let mut state = self.shared.state.lock();
+        let offset = offset.min(state.appended);
+        if state.synced < offset {
+            state.sync_wanted = true;
+            self.shared.work.notify_one();
+        }
+        offset
+    }
+
+    /// Calls this from now on whenever a sync has ended, well or not: on the log's thread, with nothing locked.
+    pub fn on_sync(&self, listener: impl Fn() + Send + Sync + 'static) {
+        self.shared.state.lock().listener = Some(Listener(Arc::new(listener)));
     }
 
     /// Waits as the policy asks: until `offset` is synced under `always`; otherwise only while too much waits for the disk.
@@ -327,6 +365,9 @@ impl Writer {
                 Err(error) => state.failure = Some(error.to_string()),
             }
             self.shared.progress.notify_all();
+            if let Some(Listener(tell)) = state.listener.clone().filter(|_| task.sync) {
+                MutexGuard::unlocked(&mut state, || tell());
+            }
             let is_done = state.pending.is_empty() && state.switch.is_none();
             if task.closing && (state.failure.is_some() || is_done) {
                 return;

@@ -11,6 +11,7 @@ use redpoll_commands::engine::{Engine, Log};
 use redpoll_commands::error::Error as CommandError;
 use redpoll_commands::journal::Journal;
 use redpoll_commands::settings::Setting;
+use redpoll_commands::sync_wait::{SyncWaits, sync_waits};
 use redpoll_persist::{AppendLog, LogFiles, Replayed, Rewrite, Standing, SyncPolicy};
 
 use crate::{Error, loading};
@@ -29,6 +30,8 @@ pub(crate) struct StoreLog {
     more: AtomicI64,
     /// Bytes of the files when the log was opened or rewritten.
     base_len: AtomicI64,
+    /// Who waits for the disk.
+    waits: Arc<SyncWaits>,
     /// Two stores that append to one log would destroy it. Given back last, when the log is closed or switched off.
     lock: Mutex<Option<DirectoryLock>>,
 }
@@ -39,7 +42,7 @@ impl StoreLog {
         let (files, lock) = open_directory(engine, dir)?;
         let Replayed { len, .. } = loading::replay_log(engine, &files)?;
         let log = AppendLog::open(&files, policy(engine))?;
-        Ok(StoreLog::new(log, files, lock, Standing::Listed, len))
+        Ok(StoreLog::new(engine, log, (files, lock), Standing::Listed, len))
     }
 
     /// Begins a log while the store runs; it is of no use before the rewrite that comes with it is finished.
@@ -47,14 +50,23 @@ impl StoreLog {
         let (files, lock) = open_directory(engine, dir)?;
         let (rewrite, increment) = Rewrite::prepare(&files, Standing::Unlisted)?;
         let log = increment.begin(policy(engine))?;
-        Ok((StoreLog::new(log, files, lock, Standing::Unlisted, 0), rewrite))
+        Ok((StoreLog::new(engine, log, (files, lock), Standing::Unlisted, 0), rewrite))
     }
 
-    fn new(log: AppendLog, files: LogFiles, lock: DirectoryLock, standing: Standing, len: u64) -> StoreLog {
+    fn new(
+        engine: &Engine,
+        log: AppendLog,
+        (files, lock): (LogFiles, DirectoryLock),
+        standing: Standing,
+        len: u64,
+    ) -> StoreLog {
+        let waits = sync_waits(engine);
+        let stirred = Arc::clone(&waits);
+        log.on_sync(move || stirred.stir());
         let len = AtomicI64::new(len as i64);
         let base_len = AtomicI64::new(len.load(Ordering::Relaxed));
         let is_unlisted = AtomicBool::new(standing == Standing::Unlisted);
-        StoreLog { log, files, is_unlisted, more: len, base_len, lock: Mutex::new(Some(lock)) }
+        StoreLog { log, files, is_unlisted, more: len, base_len, waits, lock: Mutex::new(Some(lock)) }
     }
 
     /// Tells whether the first base is still to come.
@@ -72,6 +84,7 @@ impl StoreLog {
         self.is_unlisted.store(false, Ordering::Release);
         self.more.store(base_len as i64 - offset as i64, Ordering::Relaxed);
         self.base_len.store(self.len() as i64, Ordering::Relaxed);
+        self.waits.stir();
     }
 
     /// Returns the bytes of all files.
@@ -100,6 +113,11 @@ impl StoreLog {
         self.log.wait(offset)
     }
 
+    /// Tells whether everything up to an offset comes back after a crash: it is synced, and the manifest names where it is.
+    fn is_synced(&self, offset: u64) -> bool {
+        !self.is_unlisted() && self.log.is_synced(offset)
+    }
+
     /// Tells whether [`StoreLog::wait`] would return at once.
     pub(crate) fn covers(&self, offset: u64) -> bool {
         self.log.covers(offset)
@@ -124,13 +142,20 @@ impl StoreLog {
 }
 
 /// Where the log is while there is one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LogSlot {
     log: RwLock<Option<Arc<StoreLog>>>,
     is_there: AtomicBool,
+    /// Who waits for the disk, also while there is no log yet.
+    waits: Arc<SyncWaits>,
 }
 
 impl LogSlot {
+    /// Makes a place for an engine's log.
+    pub(crate) fn new(engine: &Engine) -> LogSlot {
+        LogSlot { log: RwLock::default(), is_there: AtomicBool::new(false), waits: sync_waits(engine) }
+    }
+
     /// Returns the log.
     pub(crate) fn log(&self) -> Option<Arc<StoreLog>> {
         if self.is_there() { self.log.read().clone() } else { None }
@@ -144,9 +169,13 @@ impl LogSlot {
 
     /// Puts another log or none in its place and returns the one there was.
     pub(crate) fn replace(&self, log: Option<Arc<StoreLog>>) -> Option<Arc<StoreLog>> {
-        let mut slot = self.log.write();
-        self.is_there.store(log.is_some(), Ordering::Relaxed);
-        std::mem::replace(&mut *slot, log)
+        let before = {
+            let mut slot = self.log.write();
+            self.is_there.store(log.is_some(), Ordering::Relaxed);
+            std::mem::replace(&mut *slot, log)
+        };
+        self.waits.stir();
+        before
     }
 }
 
@@ -157,6 +186,15 @@ impl Log for SharedLog {
     fn append(&self, journal: &Journal) -> u64 {
         // It was there when the command began; what comes just after it was switched off is not logged.
         self.0.log.read().as_ref().map_or(0, |log| log.log.append(journal.records()))
+    }
+
+    fn is_synced(&self, offset: u64) -> bool {
+        // Asked under the lock of a wait: nobody may be left there to close the log, whose thread stirs waits.
+        self.0.log.read().as_ref().is_some_and(|log| log.is_synced(offset))
+    }
+
+    fn request_sync(&self, offset: u64) -> u64 {
+        self.0.log.read().as_ref().map_or(offset, |log| log.log.request_sync(offset))
     }
 
     fn reload(&self, cx: &mut Cx<'_, '_>) -> Result<(), CommandError> {

@@ -228,7 +228,7 @@ impl Store {
 
 /// Takes the data directory, if there is one, and loads what is there.
 fn recover(engine: &Engine) -> Result<(Arc<LogSlot>, Option<Arc<Keeper>>), Error> {
-    let (log, dir) = (Arc::new(LogSlot::default()), engine.settings.text(Setting::Dir));
+    let (log, dir) = (Arc::new(LogSlot::new(engine)), engine.settings.text(Setting::Dir));
     let log_wanted = engine.settings.is_on(Setting::Appendonly);
     if dir.is_empty() {
         let refuse = |reason: &str| Err(Error::Setting { name: "appendonly".into(), reason: reason.into() });

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
+use redpoll_store::commands::blocking::blocked_clients;
 use redpoll_store::{Connection, Store, Value};
 use redpoll_testkit::Scratch;
 use support::{digest, in_directory, int, run};
@@ -58,6 +59,23 @@ fn check_refusals(store: &Store, dialogue: &mut Connection) {
     assert_eq!(digest(store), before, "what is refused changes nothing");
 }
 
+/// Who waits for the disk waits until there is room again.
+fn check_waiting(store: &Store, connection: &mut Connection, make_room: impl FnOnce()) {
+    let answer = |local| Value::Array(vec![Value::Int(local), Value::Int(0)]);
+    assert_eq!(run(connection, "WAITAOF 1 0 20"), answer(0), "it is over after 20 ms");
+    assert_eq!(run(&mut store.connect(), "WAITAOF 1 0 0"), answer(1), "who has written nothing need not wait");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| run(connection, "WAITAOF 1 0 0"));
+        let began = Instant::now();
+        while blocked_clients(store.engine()) == 0 {
+            assert!(!waiting.is_finished() && began.elapsed() < PATIENCE, "it does not wait");
+            std::thread::yield_now();
+        }
+        make_room();
+        assert_eq!(waiting.join().expect("it does not panic"), answer(1));
+    });
+}
+
 #[test]
 fn a_full_disk() {
     // Else the first write beyond the limit ends the program; the log's thread inherits this.
@@ -77,6 +95,9 @@ fn a_full_disk() {
         room(FILE_MAX);
         repeat(&mut connection, &["INCR", "counter"], is_misconf);
         check_refusals(&store, &mut dialogue);
+        if policy == "everysec" {
+            check_waiting(&store, &mut connection, || room(unlimited));
+        }
         room(unlimited);
         repeat(&mut store.connect(), &["INCR", "counter"], |reply| matches!(reply, Value::Int(_)));
         let count = int(&mut store.connect(), "INCR counter");

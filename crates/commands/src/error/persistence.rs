@@ -21,6 +21,10 @@ texts! {
     NOTHING_TO_LOAD = "ERR there is nothing to load: the append-only log is off (appendonly)";
     /// DEBUG RELOAD and LOADAOF where what is to be logged is not complete.
     LOAD_NOT_HERE = "ERR data cannot be loaded inside a transaction or script";
+    /// WAITAOF for another number of logs than there can be.
+    NOT_ZERO_OR_ONE = "ERR value is out of range, must be between 0 and 1";
+    /// WAITAOF for a log there is not.
+    LOG_IS_OFF = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
     /// Writes after a snapshot failed.
     SNAPSHOT_FAILING = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set are disabled, because this instance is configured to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.";
 }

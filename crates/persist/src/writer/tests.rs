@@ -178,3 +178,26 @@ fn a_file_that_is_not_left_yet_is_not_left_again() {
     assert_eq!(stored("left", &first), ["SELECT 0", "INCR before"]);
     assert_eq!(stored("gone on", &second), ["SELECT 0", "INCR after"]);
 }
+
+#[test]
+fn who_asks_for_a_sync_is_told_when_it_has_ended() {
+    for policy in [SyncPolicy::EverySecond, SyncPolicy::No] {
+        let file = FailingFile::default();
+        file.0.lock().faults = vec![Fault::Sync(0)];
+        let log = log(&file, policy);
+        let (told, heard) = std::sync::mpsc::channel();
+        log.on_sync(move || told.send(()).expect("the test listens to the end"));
+        assert!(log.is_synced(0) && log.request_sync(0) == 0, "{policy:?}: there is nothing to sync");
+        let offset = append(&log, "x");
+        assert!(!log.is_synced(offset), "{policy:?}");
+        assert_eq!(log.request_sync(u64::MAX), offset, "{policy:?}: what a log before this one held is in it");
+        // The first sync fails; whatever the policy, nobody but who asks again brings the second about before long.
+        heard.recv_timeout(PATIENCE).unwrap();
+        assert!(!log.is_synced(offset), "{policy:?}");
+        log.request_sync(offset);
+        heard.recv_timeout(PATIENCE).unwrap();
+        assert!(log.is_synced(offset) && log.is_synced(u64::MAX), "{policy:?}");
+        assert_eq!(stored(&format!("asked-{policy:?}"), &file), ["SELECT 0", "INCR x"]);
+        assert_eq!(file.0.lock().syncs, 2, "{policy:?}");
+    }
+}
