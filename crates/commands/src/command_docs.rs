@@ -18,9 +18,28 @@ pub(crate) fn document(cx: &mut Cx<'_, '_>, resolved: &Resolved) {
     let arguments = if resolved.subcommands.is_empty() { arguments::of(resolved) } else { Vec::new() };
     cx.out.bulk(resolved.name.as_bytes());
     let changes = command_history::of(&resolved.original_name);
-    let parts = [!changes.is_empty(), !arguments.is_empty(), !resolved.subcommands.is_empty()];
+    let flag = command_history::flag(&resolved.original_name);
+    let (deprecated_since, replaced_by) = command_history::deprecated(&resolved.original_name).unzip();
+    let advice = [("deprecated_since", deprecated_since), ("replaced_by", replaced_by)];
+    let parts = [
+        flag.is_some(),
+        deprecated_since.is_some(),
+        replaced_by.is_some(),
+        !changes.is_empty(),
+        !arguments.is_empty(),
+        !resolved.subcommands.is_empty(),
+    ];
     cx.out.map(known().count() + parts.iter().filter(|is_there| **is_there).count());
     for (name, value) in known() {
+        cx.out.bulk(name.as_bytes());
+        cx.out.bulk(value.as_bytes());
+    }
+    if let Some(flag) = flag {
+        cx.out.bulk(b"doc_flags");
+        cx.out.set(1);
+        cx.out.simple(flag);
+    }
+    for (name, value) in advice.into_iter().filter_map(|(name, value)| Some((name, value?))) {
         cx.out.bulk(name.as_bytes());
         cx.out.bulk(value.as_bytes());
     }
@@ -70,8 +89,19 @@ fn describe(cx: &mut Cx<'_, '_>, argument: &Argument, place: &mut Place<'_>) {
     let flags: Vec<&str> = argument.flags().collect();
     let is_key = argument.kind == "key" && place.keys > 0;
     let is_value = argument.arguments.is_empty();
-    let since = command_history::since(place.command, argument.token.as_ref().unwrap_or(&argument.name));
-    let parts = [is_value, is_key, argument.token.is_some(), since.is_some(), !flags.is_empty(), !is_value];
+    let called = argument.token.as_ref().unwrap_or(&argument.name);
+    let since = command_history::since(place.command, called);
+    let deprecated_since = command_history::argument_deprecated(place.command, called);
+    let versions = [("since", since), ("deprecated_since", deprecated_since)];
+    let parts = [
+        is_value,
+        is_key,
+        argument.token.is_some(),
+        since.is_some(),
+        deprecated_since.is_some(),
+        !flags.is_empty(),
+        !is_value,
+    ];
     cx.out.map(2 + parts.iter().filter(|is_there| **is_there).count());
     let mut put = |name: &str, value: &str| {
         cx.out.bulk(name.as_bytes());
@@ -90,9 +120,9 @@ fn describe(cx: &mut Cx<'_, '_>, argument: &Argument, place: &mut Place<'_>) {
         cx.out.bulk(b"token");
         cx.out.bulk(token.as_bytes());
     }
-    if let Some(since) = since {
-        cx.out.bulk(b"since");
-        cx.out.bulk(since.as_bytes());
+    for (name, version) in versions.into_iter().filter_map(|(name, version)| Some((name, version?))) {
+        cx.out.bulk(name.as_bytes());
+        cx.out.bulk(version.as_bytes());
     }
     if !flags.is_empty() {
         cx.out.bulk(b"flags");

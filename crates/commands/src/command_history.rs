@@ -1,4 +1,5 @@
-//! What changed in commands from version to version of Redis, which COMMAND DOCS tells: of a command as history, of an argument as the version that brought it.
+//! What changed in commands from version to version of Redis, which COMMAND DOCS tells: of a command as history, of an argument as the
+//! version that brought it, and of both when something else took their place.
 //!
 //! The tables stand beside the rows rather than in them, because few commands have any, and those that have much of it would be hard to read. Up to 7.0 they say
 //! what redis-server 7.0 says, word for word, which a test holds against it; what is newer is what the documentation of those versions says, as far as it
@@ -89,6 +90,34 @@ const HISTORY: &[(&str, &[Change])] = &[
     ("zrevrangebyscore", &[("2.1.6", "`min` and `max` can be exclusive.")]),
     ("zrevrank", &[("7.2.0", "Added the optional `WITHSCORE` argument.")]),
 ];
+
+/// Commands that others have taken the place of: the version since when, and what to use.
+#[rustfmt::skip]
+const DEPRECATED: &[(&str, &str, &str)] = &[
+    ("brpoplpush", "6.2.0", "`BLMOVE` with the `RIGHT` and `LEFT` arguments"),
+    ("cluster|slaves", "5.0.0", "`CLUSTER REPLICAS`"),
+    ("cluster|slots", "7.0.0", "`CLUSTER SHARDS`"),
+    ("georadius", "6.2.0", "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` argument"),
+    ("georadius_ro", "6.2.0", "`GEOSEARCH` with the `BYRADIUS` argument"),
+    ("georadiusbymember", "6.2.0", "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` and `FROMMEMBER` arguments"),
+    ("georadiusbymember_ro", "6.2.0", "`GEOSEARCH` with the `BYRADIUS` and `FROMMEMBER` arguments"),
+    ("getset", "6.2.0", "`SET` with the `!GET` argument"),
+    ("hmset", "4.0.0", "`HSET` with multiple field-value pairs"),
+    ("rpoplpush", "6.2.0", "`LMOVE` with the `RIGHT` and `LEFT` arguments"),
+    ("slaveof", "5.0.0", "`REPLICAOF`"),
+    ("substr", "2.0.0", "`GETRANGE`"),
+    ("zrangebylex", "6.2.0", "`ZRANGE` with the `BYLEX` argument"),
+    ("zrangebyscore", "6.2.0", "`ZRANGE` with the `BYSCORE` argument"),
+    ("zrevrange", "6.2.0", "`ZRANGE` with the `REV` argument"),
+    ("zrevrangebylex", "6.2.0", "`ZRANGE` with the `REV` and `BYLEX` arguments"),
+    ("zrevrangebyscore", "6.2.0", "`ZRANGE` with the `REV` and `BYSCORE` arguments"),
+];
+
+/// Commands that servers send each other, or that are for who works on a server.
+const SYSTEM: &[&str] = &["debug", "pfdebug", "pfselftest", "replconf", "restore-asking"];
+
+/// Arguments that others have taken the place of: command, token or name, version.
+const OUTDATED: &[(&str, &str, &str)] = &[("client|kill", "ip:port", "2.8.12")];
 
 /// Arguments that are younger than their commands: command, token or name, version.
 #[rustfmt::skip]
@@ -189,5 +218,24 @@ pub(crate) fn of(command: &str) -> &'static [Change] {
 
 /// Returns the version that brought an argument, if that was not the one that brought the command.
 pub(crate) fn since(command: &str, argument: &str) -> Option<&'static str> {
-    YOUNGER.iter().find(|row| (row.0, row.1) == (command, argument)).map(|row| row.2)
+    find(YOUNGER, command, argument)
+}
+
+/// Returns since when a command is deprecated, and what to use in its place.
+pub(crate) fn deprecated(command: &str) -> Option<(&'static str, &'static str)> {
+    DEPRECATED.iter().find(|row| row.0 == command).map(|row| (row.1, row.2))
+}
+
+/// Returns since when an argument is deprecated.
+pub(crate) fn argument_deprecated(command: &str, argument: &str) -> Option<&'static str> {
+    find(OUTDATED, command, argument)
+}
+
+/// Tells why a command is none to be used, if so: it is for the system, or deprecated.
+pub(crate) fn flag(command: &str) -> Option<&'static str> {
+    if SYSTEM.contains(&command) { Some("syscmd") } else { deprecated(command).map(|_| "deprecated") }
+}
+
+fn find(table: &[(&str, &str, &'static str)], command: &str, argument: &str) -> Option<&'static str> {
+    table.iter().find(|row| (row.0, row.1) == (command, argument)).map(|row| row.2)
 }

@@ -36,6 +36,7 @@ fn collect(list: &Reply, found: &mut Arguments) {
         let token = text(argument, "token");
         let called = token.clone().unwrap_or_else(|| text(argument, "name").expect("an argument has a name"));
         found.insert(format!("since of {called}"), text(argument, "since").unwrap_or_default());
+        found.insert(format!("end of {called}"), text(argument, "deprecated_since").unwrap_or_default());
         if let Some(token) = token {
             found.insert(token, "token".to_owned());
         }
@@ -116,4 +117,25 @@ fn history_is_that_of_redis() {
         assert_eq!(history(&mut ours, &command.name), Some(expected), "{}", command.name);
     }
     assert!(compared > 90, "only {compared} changes were compared");
+}
+
+/// Why a command is none to be used, since when, and what to use: flags and texts as they come.
+fn advice(target: &mut dyn Target, name: &str) -> Option<Vec<Option<Reply>>> {
+    let reply = target.call(&command(&format!("COMMAND DOCS {name}")));
+    let docs = reply.as_slice()?.get(1)?.as_slice()?;
+    Some(["doc_flags", "deprecated_since", "replaced_by"].map(|part| field(docs, part).cloned()).to_vec())
+}
+
+#[test]
+fn what_is_deprecated_is_what_redis_says() {
+    let server = RedisServer::start().expect("redis-server is installed");
+    let mut redis = server.client().expect("the server listens");
+    let mut ours = support::InProcess::new();
+    let mut compared = 0;
+    for command in Registry::new(redpoll_commands::families()).all() {
+        let Some(expected) = advice(&mut redis, &command.name) else { continue };
+        compared += expected.iter().flatten().count();
+        assert_eq!(advice(&mut ours, &command.name), Some(expected), "{}", command.name);
+    }
+    assert!(compared > 50, "only {compared} parts were compared");
 }
