@@ -25,6 +25,7 @@
 use std::sync::Arc;
 
 use mlua::chunk::ChunkMode;
+use mlua::state::{GcIncParams, GcMode};
 use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 use parking_lot::Mutex;
 
@@ -71,6 +72,10 @@ pub(crate) struct Prelude {
     adopt: Function,
 }
 
+/// To how many per cent of what is in use memory grows before the collector goes round: each round looks at all the libraries again, which most scripts never
+/// outgrow. A script that keeps more than a quarter of its limit in use feels it.
+const COLLECTOR_PAUSE: i32 = 400;
+
 /// Base functions removed from the globals, lest a reference to the real global table ever leaks.
 const REMOVED: &[&str] = &[
     "collectgarbage",
@@ -96,6 +101,7 @@ impl Sandbox {
     pub(crate) fn new(config: &EngineConfig, purpose: Purpose) -> mlua::Result<Sandbox> {
         let libraries = StdLib::STRING | StdLib::TABLE | StdLib::MATH | StdLib::OS;
         let lua = Lua::new_with(libraries, LuaOptions::default())?;
+        lua.gc_set_mode(GcMode::Incremental(GcIncParams::default().pause(COLLECTOR_PAUSE)));
         let shared = Arc::new(Shared::new(config.memory_limit));
         let names = Arc::new(Names::new(&lua)?);
         let generator = Arc::new(Mutex::new(Generator::new()));

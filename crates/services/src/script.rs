@@ -5,7 +5,8 @@
 //!
 //! * every key is declared in KEYS, and all keys of a call share one hash tag;
 //! * time is `now_ms` of [`INTEGERS`], the store's clock, as integer milliseconds;
-//! * numbers are written with `text` of [`INTEGERS`], since Lua's own conversion turns large ones into floats;
+//! * integers are given to `redis.call` as they are, which writes seventeen digits; joined to other text they are written with `text` of [`INTEGERS`],
+//!   since Lua's own conversion turns large ones into floats;
 //! * the work of a call is bounded, by the call's own input or by a constant named in its file, however much there is
 //!   in the store: what has to be removed from a large collection is removed a little at a time, by rank;
 //! * the language is Lua 5.1 without cjson, struct or bit.

@@ -18,7 +18,7 @@ local allowed = count + COST <= LIMIT
 local ends = start + WINDOW
 if allowed and TAKE then
   count = count + COST
-  redis.call('HSET', STATE, 'start', text(start), 'count', text(count))
-  redis.call('PEXPIRE', STATE, text(ends - now))
+  redis.call('HSET', STATE, 'start', start, 'count', count)
+  redis.call('PEXPIRE', STATE, ends - now)
 end
 return decision(allowed, LIMIT - count, count > 0 and ends or now, ends - now, now)

@@ -40,9 +40,9 @@ local allowed = used + COST * WINDOW <= capacity
 if allowed and TAKE then
   current = current + COST
   used = used + COST * WINDOW
-  redis.call('HSET', STATE, 'window', text(WINDOW), 'bucket', text(bucket),
-    'current', text(current), 'previous', text(previous))
-  redis.call('PEXPIRE', STATE, text(at + 2 * WINDOW - elapsed - now))
+  redis.call('HSET', STATE, 'window', WINDOW, 'bucket', bucket,
+    'current', current, 'previous', previous)
+  redis.call('PEXPIRE', STATE, at + 2 * WINDOW - elapsed - now)
 end
 
 local reset_at = now

@@ -40,7 +40,7 @@ if allowed and TAKE then
   else
     before = (newest.before + newest.units) % MODULUS
   end
-  redis.call('ZADD', STATE, text(at), text(at) .. ':' .. text(before) .. ':' .. text(units))
+  redis.call('ZADD', STATE, at, text(at) .. ':' .. text(before) .. ':' .. text(units))
   if newest and newest.at == at then
     redis.call('ZREM', STATE, newest.member)
   end
@@ -48,7 +48,7 @@ if allowed and TAKE then
   if left > 0 then
     redis.call('ZREMRANGEBYRANK', STATE, 0, math.min(left, PRUNE_STEP) - 1)
   end
-  redis.call('PEXPIRE', STATE, text(at + WINDOW - now))
+  redis.call('PEXPIRE', STATE, at + WINDOW - now)
   count = count + COST
   newest_at = at
 end

@@ -29,8 +29,8 @@ end
 local allowed = level + COST * WINDOW <= capacity
 if allowed and TAKE then
   level = level + COST * WINDOW
-  redis.call('HSET', STATE, 'window', text(WINDOW), 'level', text(level), 'at', text(at))
-  redis.call('PEXPIRE', STATE, text(math.ceil(level / LIMIT) + at - now))
+  redis.call('HSET', STATE, 'window', WINDOW, 'level', level, 'at', at)
+  redis.call('PEXPIRE', STATE, math.ceil(level / LIMIT) + at - now)
 end
 
 local retry_after = 0
