@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use redpoll_keyspace::Limits as Thresholds;
-use redpoll_persist::{Error, Into, LogFiles, Manifest, Reading, Record, Replayed, replay};
+use redpoll_persist::{Error, Into, LogFiles, Manifest, Reading, Record, Replayed, Torn, replay};
 use redpoll_resp::Limits;
 
 /// The file whose end may be torn.
@@ -25,7 +25,7 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
 fn read() -> (Result<Replayed, Error>, Vec<Vec<Vec<u8>>>) {
     let mut commands = Vec::new();
     let thresholds = Thresholds::default();
-    let reading = Reading { limits: Limits::default(), into: Into { limits: &thresholds, seed: 1 } };
+    let reading = Reading { limits: Limits::default(), into: Into { limits: &thresholds, seed: 1 }, torn: Torn::CutOff };
     let result = replay(&LogFiles::new(&*FOLDER, "log"), &reading, &mut |record| {
         if let Record::Command(args) = record {
             commands.push(args.iter().map(|arg| arg.to_vec()).collect());

@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use redpoll_keyspace::rdb::{Value, read_value, restore, write_object};
+use redpoll_keyspace::rdb::{Checksum, Value, read_value, restore, write_object};
 use redpoll_keyspace::{Direction, Limits, Object, StreamId};
 use redpoll_structures::packed::Item;
 
@@ -60,7 +60,7 @@ fuzz_target!(|input: &[u8]| {
         list_max_listpack_size: if choice & 16 == 0 { -2 } else { 2 },
         ..Limits::default()
     };
-    assert!(restore(bytes, &limits, SEED).is_err() || bytes.len() > 10);
+    assert!(restore(bytes, Checksum::Checked, &limits, SEED).is_err() || bytes.len() > 10);
     let Ok((Value::Object(object), _)) = read_value(bytes, &limits, SEED) else { return };
     let mut written = Vec::new();
     write_object(&object, &mut written);

@@ -13,9 +13,17 @@ if {[info exists ::env(ENCODINGS)] && $::env(ENCODINGS) eq "newer"} {
     }
 }
 
-# What a replica would be sent is what the append-only log holds, so tests that look at the one look at the other.
+# What a replica would be sent is what the append-only log holds, so tests that look at the one look at the other. A server
+# that the suite started keeps no log; it is switched on as long as somebody reads it.
 if {[info exists ::env(REPLICATION)] && $::env(REPLICATION) eq "log"} {
+    set ::log_is_borrowed 0
+
     proc attach_to_replication_stream {} {
+        if {[lindex [r config get appendonly] 1] eq "no"} {
+            r config set appendonly yes
+            waitForBgrewriteaof r
+            set ::log_is_borrowed 1
+        }
         set folder [file join [lindex [r config get dir] 1] [lindex [r config get appenddirname] 1]]
         set stream [open [lindex [lsort -dictionary [glob $folder/*.incr.aof]] end] r]
         fconfigure $stream -translation binary
@@ -44,6 +52,10 @@ if {[info exists ::env(REPLICATION)] && $::env(REPLICATION) eq "log"} {
 
     proc close_replication_stream {stream} {
         close $stream
+        if {$::log_is_borrowed} {
+            r config set appendonly no
+            set ::log_is_borrowed 0
+        }
     }
 }
 

@@ -74,6 +74,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { name: "SDSLEN", args: 1..=1, run: sdslen, help: &["SDSLEN <key>", "    Show how much room `key` and its string value take."] },
     Subcommand { name: "SET-ACTIVE-EXPIRE", args: 1..=1, run: set_active_expire, help: &["SET-ACTIVE-EXPIRE <0|1>", "    Setting it to 0 disables expiring keys in background when they are not", "    accessed. Setting it to 1 reenables back the default."] },
     Subcommand { name: "SET-DISABLE-DENY-SCRIPTS", args: 1..=1, run: set_disable_deny_scripts, help: &["SET-DISABLE-DENY-SCRIPTS <0|1>", "    Setting it to 1 lets scripts call commands that are not for scripts, except", "    those about transactions and scripts themselves."] },
+    Subcommand { name: "SET-SKIP-CHECKSUM-VALIDATION", args: 1..=1, run: set_skip_checksum_validation, help: &["SET-SKIP-CHECKSUM-VALIDATION <0|1>", "    Setting it to 1 lets RESTORE take payloads whose checksum is wrong; whether they", "    hold a value is checked all the same."] },
     Subcommand { name: "SLEEP", args: 1..=1, run: sleep, help: &["SLEEP <seconds>", "    Stop the server for <seconds>. Decimals allowed."] },
     Subcommand { name: "STRINGMATCH-LEN", args: 2..=2, run: stringmatch_len, help: &["STRINGMATCH-LEN <pattern> <string>", "    Tell whether the glob-style <pattern> matches <string>."] },
 ];
@@ -176,7 +177,10 @@ fn listpack(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// DEBUG LOADAOF
 fn loadaof(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
-    cx.engine.log().ok_or(NOTHING_TO_LOAD)?.reload(cx)?;
+    match cx.engine.log() {
+        Some(log) => log.reload(cx)?,
+        None => cx.engine.snapshots.get().ok_or(NOTHING_TO_LOAD)?.reload_log(cx)?,
+    }
     cx.out.ok();
     Ok(())
 }
@@ -350,6 +354,13 @@ fn set_active_expire(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 /// DEBUG SET-DISABLE-DENY-SCRIPTS <0|1>
 fn set_disable_deny_scripts(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     cx.engine.debug.scripts_unbound.store(is_set(args), Ordering::Relaxed);
+    cx.out.ok();
+    Ok(())
+}
+
+/// DEBUG SET-SKIP-CHECKSUM-VALIDATION 0|1
+fn set_skip_checksum_validation(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
+    cx.engine.debug.checksums_unchecked.store(is_set(args), Ordering::Relaxed);
     cx.out.ok();
     Ok(())
 }

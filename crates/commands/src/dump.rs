@@ -3,7 +3,9 @@
 //! What Redis 7.0 to 7.4 dump can be restored here, and what is dumped here can be restored there. A deadline is no part of the value; RESTORE takes it as an
 //! argument. A payload is checked in full before anything changes.
 
-use redpoll_keyspace::rdb::{self, Refused, Value};
+use std::sync::atomic::Ordering;
+
+use redpoll_keyspace::rdb::{self, Checksum, Refused, Value};
 use redpoll_keyspace::{EventClass, Expiry, Stamping};
 use redpoll_structures::decimal;
 
@@ -39,9 +41,16 @@ pub(crate) fn restore(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> 
         return Err(BUSY_KEY);
     }
     let ttl = u64::try_from(args.int(2)?).map_err(|_| BAD_TTL)?;
-    let value = rdb::restore(payload, &cx.limits(), cx.db.hash_seed()).map_err(|refused| match refused {
+    let checksum = match cx.engine.debug.checksums_unchecked.load(Ordering::Relaxed) {
+        true => Checksum::Ignored,
+        false => Checksum::Checked,
+    };
+    let value = rdb::restore(payload, checksum, &cx.limits(), cx.db.hash_seed()).map_err(|refused| match refused {
         Refused::Footer => PAYLOAD_FOOTER,
-        Refused::Value => BAD_PAYLOAD,
+        Refused::Value(complaint) => {
+            tracing::warn!("RESTORE refuses a payload: {complaint}");
+            BAD_PAYLOAD
+        }
     })?;
     let deadline = match ttl {
         0 => None,

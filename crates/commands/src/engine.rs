@@ -269,6 +269,8 @@ pub struct DebugSwitches {
     pub background_paused: AtomicBool,
     /// Scripts may call commands that are not for them (SET-DISABLE-DENY-SCRIPTS 1).
     pub scripts_unbound: AtomicBool,
+    /// RESTORE believes payloads whose checksum is wrong.
+    pub checksums_unchecked: AtomicBool,
 }
 
 /// What all sessions share.

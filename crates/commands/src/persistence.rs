@@ -44,6 +44,8 @@ pub trait Snapshots: Send + Sync {
     fn begin_rewrite(&self, engine: &Engine) -> Result<(), Error>;
     /// Writes a snapshot if that is wanted and loads the one there is. Called with every shard held.
     fn reload(&self, cx: &mut Cx<'_, '_>, reload: Reload) -> Result<(), Error>;
+    /// Loads the files of a log that is switched off in the place of what is there. Called with every shard held.
+    fn reload_log(&self, cx: &mut Cx<'_, '_>) -> Result<(), Error>;
     /// Everything was deleted: a snapshot being taken is of no use any more. Called with every shard held.
     fn give_up_save(&self, engine: &Engine);
     /// Writes what is to be written before the program ends; the error has been told in the program's log. Called with no lock held.
@@ -139,6 +141,8 @@ pub struct Known {
     pub loaded: u64,
     /// Keys that were not, since their time had come.
     pub load_expired: u64,
+    /// Moments that were held fast to be written, which redis-server forks for.
+    pub moments: u64,
 }
 
 /// Snapshots and rewrites: what is known and what is to be done next.
@@ -191,6 +195,7 @@ impl Persistence {
             let is_free = known.active.is_none();
             if is_free {
                 known.active = Some(active);
+                known.moments += 1;
             }
             is_free
         })

@@ -28,12 +28,14 @@ pub struct Stored {
     pub loaded: u64,
     /// Keys left out.
     pub expired: u64,
+    /// Keys left out because there is nothing in them.
+    pub empty: u64,
 }
 
 impl Stored {
     /// Begins with the first database.
     pub fn new(existing: Existing, expired_at: Option<Millis>) -> Stored {
-        Stored { db: 0, existing, expired_at, loaded: 0, expired: 0 }
+        Stored { db: 0, existing, expired_at, loaded: 0, expired: 0, empty: 0 }
     }
 
     /// Goes on with another database.
@@ -57,6 +59,12 @@ impl Stored {
         let scripting = engine.scripting.get().ok_or("there are no functions here")?;
         let loaded = scripting.load_library(text, self.existing, &Loading { engine, limited: false });
         loaded.map(drop).map_err(|error| String::from_utf8_lossy(error.text()).into_owned())
+    }
+
+    /// Leaves a key out in which there is nothing.
+    pub fn empty_key(&mut self, key: &[u8]) {
+        tracing::info!("skipping empty key: {}", key.escape_ascii());
+        self.empty += 1;
     }
 
     /// Puts a key in its place; its shard must be held.

@@ -31,7 +31,7 @@ pub use redpoll_structures::crc::crc64_after as checksum_after;
 
 pub use entries::{Compression, Entries};
 pub use extent::{Extent, length_extent, string_extent, value_extent};
-pub use read::{read_length, read_stored_value, read_string, read_value};
+pub use read::{is_empty_value, read_length, read_stored_value, read_string, read_value};
 pub use write::{write_length, write_object, write_string};
 
 use crate::{Entry, Millis, Object};
@@ -73,6 +73,30 @@ mod kind {
     pub(super) const HASH_DEADLINES: u8 = 24;
     /// A packed block of field, value, deadline, …
     pub(super) const HASH_TRIPLES: u8 = 25;
+
+    /// Says what is wrong with a value of a kind that cannot be read, in the words of Redis's log.
+    pub(super) fn complaint(kind: u8) -> &'static str {
+        match kind {
+            STRING => "String integrity check failed.",
+            LIST => "List integrity check failed.",
+            SET => "Duplicate set members detected, or set integrity check failed.",
+            SORTED_SET_TEXT | SORTED_SET => "Duplicate zset fields detected, or zset integrity check failed.",
+            HASH => "Duplicate hash fields detected, or hash integrity check failed.",
+            HASH_ZIPMAP => "Zipmap integrity check failed.",
+            LIST_ZIPLIST => "List ziplist integrity check failed.",
+            SET_INTS => "Intset integrity check failed.",
+            SET_PACKED => "Set listpack integrity check failed.",
+            SORTED_SET_ZIPLIST => "Zset ziplist integrity check failed.",
+            HASH_ZIPLIST => "Hash ziplist integrity check failed.",
+            LIST_ZIPLISTS => "Ziplist integrity check failed.",
+            HASH_PACKED | HASH_TRIPLES | HASH_TRIPLES_RC => "Hash listpack integrity check failed.",
+            HASH_DEADLINES | HASH_DEADLINES_RC => "Hash integrity check failed.",
+            SORTED_SET_PACKED => "Zset listpack integrity check failed.",
+            LIST_CHUNKS => "Listpack integrity check failed.",
+            STREAM_5 | STREAM | STREAM_7_2 => "Stream listpack integrity check failed.",
+            _ => "Unknown type of value.",
+        }
+    }
 }
 
 /// How a chunk of a list is held.
@@ -112,8 +136,17 @@ pub struct StoredKey<'a> {
 pub enum Refused {
     /// Its version is unknown or its checksum is wrong.
     Footer,
-    /// It holds no value, or one that cannot be held here.
-    Value,
+    /// It holds no value, or one that cannot be held here; the text says what is wrong.
+    Value(&'static str),
+}
+
+/// Whether the checksum of a payload counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// A payload whose checksum is wrong is refused.
+    Checked,
+    /// It may be wrong: what is tested is how damage is found without it.
+    Ignored,
 }
 
 /// Makes the payload of DUMP.
@@ -131,15 +164,16 @@ pub fn dump(entry: &Entry) -> Vec<u8> {
 }
 
 /// Reads the payload of RESTORE. `seed` must be secret, it goes into hash functions.
-pub fn restore(payload: &[u8], limits: &crate::Limits, seed: u64) -> Result<Value, Refused> {
+pub fn restore(payload: &[u8], checksum: Checksum, limits: &crate::Limits, seed: u64) -> Result<Value, Refused> {
     let end = payload.len().checked_sub(FOOTER).ok_or(Refused::Footer)?;
     let (version, sum) = payload[end..].split_at(2);
     let version = u16::from_le_bytes([version[0], version[1]]);
-    if version > VERSION_MAX || crc64(&payload[..end + 2]).to_le_bytes() != sum {
+    let agrees = checksum == Checksum::Ignored || crc64(&payload[..end + 2]).to_le_bytes() == sum;
+    if version > VERSION_MAX || !agrees {
         return Err(Refused::Footer);
     }
-    match read_value(&payload[..end], limits, seed) {
-        Ok((value, [])) => Ok(value),
-        Ok(_) | Err(_) => Err(Refused::Value),
+    match read_value(&payload[..end], limits, seed)? {
+        (value, []) => Ok(value),
+        _ => Err(Refused::Value("Bytes follow the value")),
     }
 }

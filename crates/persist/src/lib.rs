@@ -29,9 +29,9 @@ mod snapshot;
 mod tail;
 mod writer;
 
-pub use error::Error;
+pub use error::{Error, Place};
 pub use manifest::{BaseForm, LogFiles, Manifest};
-pub use replay::{Apply, Reading, Record, Replayed, replay};
+pub use replay::{Apply, Reading, Record, Replayed, Torn, replay};
 pub use rewrite::{Increment, Rewrite, Standing};
 pub use snapshot::{
     Head, Into, Item, Read, SnapshotFile, SnapshotWriter, Take, as_commands, read_snapshot, read_snapshot_from,

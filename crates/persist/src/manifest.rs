@@ -1,10 +1,17 @@
 //! The manifest: which files make up the log, in which order; and the names they have.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use redpoll_resp::split_args;
+
 use crate::Error;
+use crate::error::Place;
+
+/// Bytes of a line from which on it is too long.
+const LINE_MAX: usize = 1024;
 
 /// Where the log of one store lives.
 #[derive(Clone, Debug)]
@@ -22,6 +29,16 @@ impl LogFiles {
     /// Returns the directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Returns what the names of all files begin with.
+    pub fn stem(&self) -> &str {
+        &self.stem
+    }
+
+    /// Tells whether there is a log.
+    pub fn is_begun(&self) -> bool {
+        self.manifest().exists()
     }
 
     fn manifest(&self) -> PathBuf {
@@ -54,34 +71,82 @@ impl Manifest {
     /// [`Error::Io`], or [`Error::Manifest`] with the line that makes no sense.
     pub fn read(files: &LogFiles) -> Result<Manifest, Error> {
         let path = files.manifest();
-        let text = match fs::read_to_string(&path) {
+        let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Manifest::default()),
             Err(error) => return Err(Error::io(path)(error)),
         };
+        Manifest::parse(&text).map_err(|(place, reason)| Error::Manifest { path, place, reason })
+    }
+
+    fn parse(text: &[u8]) -> Result<Manifest, (Place, &'static str)> {
+        if text.is_empty() {
+            return Err((Place::Whole, "Found an empty AOF manifest"));
+        }
         let mut manifest = Manifest::default();
-        for (index, line) in text.lines().enumerate() {
-            let refuse = |reason: &str| Error::Manifest { path: path.clone(), line: index + 1, reason: reason.into() };
-            if line.trim().is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let ["file", name, "seq", seq, "type", kind, ..] = words[..] else {
-                return Err(refuse("expected 'file NAME seq NUMBER type b|h|i'"));
-            };
-            if name.contains('/') {
-                return Err(refuse("a file name must not name a directory"));
-            }
-            let seq = seq.parse().map_err(|_| refuse("the sequence number is not a number"))?;
-            match kind {
-                "b" if manifest.base.is_none() => manifest.base = Some((name.to_owned(), seq)),
-                "b" => return Err(refuse("a second base")),
-                "i" => manifest.increments.push((name.to_owned(), seq)),
-                "h" => {}
-                _ => return Err(refuse("unknown type")),
+        for (index, line) in text.strip_suffix(b"\n").unwrap_or(text).split(|byte| *byte == b'\n').enumerate() {
+            if !line.starts_with(b"#") {
+                manifest.line(line).map_err(|reason| (Place::Line(index + 1), reason))?;
             }
         }
         Ok(manifest)
+    }
+
+    /// Takes a line over: pairs of a key and its value, of which those that are not known are passed over.
+    fn line(&mut self, line: &[u8]) -> Result<(), &'static str> {
+        const MALFORMED: &str = "Invalid AOF manifest file format";
+        if line.len() >= LINE_MAX {
+            return Err("The AOF manifest file contains too long line");
+        }
+        let words = split_args(line.trim_ascii()).map_err(|_| MALFORMED)?;
+        if words.len() < 6 || !words.len().is_multiple_of(2) {
+            return Err(MALFORMED);
+        }
+        let value = |key: &str| {
+            let pair = words.chunks_exact(2).find(|pair| pair[0].eq_ignore_ascii_case(key.as_bytes()));
+            pair.and_then(|pair| std::str::from_utf8(&pair[1]).ok()).ok_or(MALFORMED)
+        };
+        let (name, seq, kind) = (value("file")?, value("seq")?, value("type")?);
+        if name.is_empty() || name.contains('/') {
+            return Err("File can't be a path, just a filename");
+        }
+        let seq = seq.parse().ok().filter(|seq| *seq > 0).ok_or(MALFORMED)?;
+        let file = (name.to_owned(), seq);
+        match kind {
+            "b" if self.base.is_some() => Err("Found duplicate base file information"),
+            "b" => {
+                self.base = Some(file);
+                Ok(())
+            }
+            "i" if self.increments.last().is_some_and(|(_, last)| seq <= *last) => {
+                Err("Found a non-monotonic sequence number")
+            }
+            "i" => {
+                self.increments.push(file);
+                Ok(())
+            }
+            "h" => Ok(()),
+            _ => Err("Unknown AOF file type"),
+        }
+    }
+
+    /// Takes over a log of one file beside the directory of the log, as Redis kept it before 7.0: it becomes the base.
+    ///
+    /// The manifest is written before the file is moved, so that a crash between the two leaves what the next start goes on with.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Manifest`].
+    pub fn take_over_single_file(files: &LogFiles) -> Result<(), Error> {
+        let (Some(parent), place) = (files.dir.parent(), files.path(&files.stem)) else { return Ok(()) };
+        let single = parent.join(&files.stem);
+        let taken_over = Manifest { base: Some((files.stem.clone(), 1)), increments: Vec::new() };
+        let is_due = if files.is_begun() { Manifest::read(files)? == taken_over } else { true };
+        if !is_due || place.exists() || !single.is_file() {
+            return Ok(());
+        }
+        taken_over.write(files)?;
+        fs::rename(&single, &place).map_err(Error::io(&single))?;
+        files.sync()
     }
 
     /// Replaces the manifest on disk in one step.
@@ -91,10 +156,10 @@ impl Manifest {
     pub fn write(&self, files: &LogFiles) -> Result<(), Error> {
         let mut text = String::new();
         if let Some((name, seq)) = &self.base {
-            text.push_str(&format!("file {name} seq {seq} type b\n"));
+            text.push_str(&format!("file {} seq {seq} type b\n", written(name)));
         }
         for (name, seq) in &self.increments {
-            text.push_str(&format!("file {name} seq {seq} type i\n"));
+            text.push_str(&format!("file {} seq {seq} type i\n", written(name)));
         }
         let (path, temporary) = (files.manifest(), files.path(&format!("temp-{}.manifest", files.stem)));
         let written = fs::File::create(&temporary).and_then(|mut file| {
@@ -141,12 +206,32 @@ impl Manifest {
         let Ok(entries) = fs::read_dir(&files.dir) else { return };
         for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
             let rest = name.strip_prefix(&files.stem).and_then(|rest| rest.strip_prefix('.'));
-            let is_part = rest.is_some_and(is_part) || name.starts_with(TEMPORARY_BASE);
+            let is_part = rest.is_some_and(is_part) || name.starts_with(TEMPORARY_BASE) || name == files.stem;
             if is_part && !self.names(&name) {
                 fs::remove_file(files.path(&name)).ok();
             }
         }
     }
+}
+
+/// Puts a name in quotes if it would be several words otherwise, or another one.
+fn written(name: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\');
+    if name.bytes().all(is_plain) {
+        return name.into();
+    }
+    let mut text = String::from("\"");
+    for char in name.chars() {
+        match char {
+            '"' | '\\' => text.extend(['\\', char]),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\t' => text.push_str("\\t"),
+            _ => text.push(char),
+        }
+    }
+    text.push('"');
+    text.into()
 }
 
 /// Tells whether a name goes on behind the stem as those of increments and bases do.
@@ -165,4 +250,62 @@ pub enum BaseForm {
     Snapshot,
     /// As commands.
     Commands,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Result<&str, &str>) {
+        let shown = |manifest: Manifest| format!("{:?} {:?}", manifest.base, manifest.increments);
+        let parsed =
+            Manifest::parse(text.as_bytes()).map(shown).map_err(|(place, reason)| format!("{place}: {reason}"));
+        assert_eq!(parsed, expected.map(str::to_owned).map_err(str::to_owned), "{text}");
+    }
+
+    #[test]
+    fn lines_are_pairs_of_a_key_and_a_value() {
+        check("# one\nfile a seq 2 type b more said\n", Ok(r#"Some(("a", 2)) []"#));
+        check("type i seq 3 file \" a\\n\"\nfile x seq 1 type h\n", Ok(r#"None [(" a\n", 3)]"#));
+        check("", Err("all of it: Found an empty AOF manifest"));
+        check("file a seq 1 type b\n\nfile b seq 1 type i\n", Err("line 2: Invalid AOF manifest file format"));
+        for malformed in ["file a seq 1 type", "filx a seq 1 type b", "file a seq 1 type b odd", "file a seq x type b"]
+        {
+            check(malformed, Err("line 1: Invalid AOF manifest file format"));
+        }
+        check("file ../a seq 1 type b", Err("line 1: File can't be a path, just a filename"));
+        check("file a seq 1 type x", Err("line 1: Unknown AOF file type"));
+        check("file a seq 1 type b\nfile b seq 2 type b", Err("line 2: Found duplicate base file information"));
+        check("file a seq 2 type i\nfile b seq 2 type i", Err("line 2: Found a non-monotonic sequence number"));
+        check(&"file a seq 1 type b ".repeat(60), Err("line 1: The AOF manifest file contains too long line"));
+    }
+
+    #[test]
+    fn a_name_is_read_as_it_was_written() {
+        for name in ["appendonly.aof.1.incr.aof", " file seq \n\n.aof ", "a\"b\\c\rd\te", "grün"] {
+            let line = format!("file {} seq 1 type i", written(name));
+            assert_eq!(Manifest::parse(line.as_bytes()).unwrap().increments, [(name.to_owned(), 1)], "{line}");
+        }
+    }
+
+    #[test]
+    fn a_log_of_one_file_becomes_the_base_and_nothing_else_is_moved() {
+        let dir = std::env::temp_dir().join(format!("redpoll-manifest-{}", std::process::id()));
+        let files = LogFiles::new(dir.join("log"), "one.aof");
+        fs::create_dir_all(files.dir()).unwrap();
+        let (single, place) = (dir.join("one.aof"), files.path("one.aof"));
+        fs::write(&single, "old").unwrap();
+        Manifest::take_over_single_file(&files).unwrap();
+        let taken_over = Manifest::read(&files).unwrap();
+        assert_eq!((taken_over.base, single.exists()), (Some(("one.aof".to_owned(), 1)), false));
+        assert_eq!(fs::read_to_string(&place).unwrap(), "old");
+        // A crash between the manifest and the move is made good; a second file is left where it is.
+        fs::rename(&place, &single).unwrap();
+        Manifest::take_over_single_file(&files).unwrap();
+        assert!(place.exists() && !single.exists());
+        fs::write(&single, "another").unwrap();
+        Manifest::take_over_single_file(&files).unwrap();
+        assert_eq!((fs::read_to_string(&place).unwrap(), single.exists()), ("old".to_owned(), true));
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }

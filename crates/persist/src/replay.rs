@@ -31,6 +31,17 @@ pub struct Reading<'a> {
     pub limits: Limits,
     /// What values of a snapshot are made into.
     pub into: Into<'a>,
+    /// What becomes of an end that a crash has torn off.
+    pub torn: Torn,
+}
+
+/// What becomes of the end of the last file if it is no whole change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Torn {
+    /// It is cut off.
+    CutOff,
+    /// It keeps the log from being read.
+    Refuse,
 }
 
 /// What a replay did.
@@ -49,7 +60,7 @@ pub struct Replayed {
 /// Reads the whole log and hands every record to `apply`, which returns why it cannot be applied, if so.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Manifest`], [`Error::Damaged`] or [`Error::Snapshot`].
+/// [`Error::Io`], [`Error::Missing`], [`Error::Manifest`], [`Error::Truncated`], [`Error::Damaged`], [`Error::Inapplicable`] or [`Error::Snapshot`].
 pub fn replay(files: &LogFiles, reading: &Reading<'_>, apply: &mut Apply<'_, String>) -> Result<Replayed, Error> {
     let manifest = Manifest::read(files)?;
     let names: Vec<&str> = manifest.base.iter().chain(&manifest.increments).map(|(name, _)| name.as_str()).collect();
@@ -62,6 +73,9 @@ pub fn replay(files: &LogFiles, reading: &Reading<'_>, apply: &mut Apply<'_, Str
             if !names[index + 1..].iter().all(|name| is_empty(&files.path(name))) {
                 let reason = "the file ends in the middle of a command but is not the last one".into();
                 return Err(Error::Damaged { path, offset, reason });
+            }
+            if reading.torn == Torn::Refuse {
+                return Err(Error::Truncated { path, offset });
             }
             let file = OpenOptions::new().write(true).open(&path).map_err(Error::io(&path))?;
             file.set_len(offset).and_then(|()| file.sync_all()).map_err(Error::io(&path))?;
@@ -80,7 +94,7 @@ fn is_empty(path: &Path) -> bool {
 }
 
 /// A position in a file and the file's length.
-type Torn = (u64, u64);
+type Tail = (u64, u64);
 
 /// Replays one file; returns where the complete part ends, if a torn tail follows.
 fn replay_file(
@@ -88,8 +102,12 @@ fn replay_file(
     reading: &Reading<'_>,
     apply: &mut Apply<'_, String>,
     commands: &mut u64,
-) -> Result<Option<Torn>, Error> {
-    let mut file = File::open(path).map_err(Error::io(path))?;
+) -> Result<Option<Tail>, Error> {
+    let missing = |source| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Error::Missing { name, path: path.to_owned(), source }
+    };
+    let mut file = File::open(path).map_err(missing)?;
     let mut limits = reading.limits.clone();
     limits.access = Access::Authenticated;
     let offset = load_snapshot(&mut file, path, reading.into, apply)?;
@@ -105,7 +123,8 @@ fn replay_file(
             let offset = reader.offset;
             unit.add(args, offset, &mut |command| {
                 *commands += 1;
-                apply(Record::Command(command)).map_err(|reason| damaged(offset, reason))
+                let inapplicable = |reason| Error::Inapplicable { path: path.to_owned(), offset, reason };
+                apply(Record::Command(command)).map_err(inapplicable)
             })?;
         }
         if count == 0 {
@@ -235,7 +254,8 @@ mod tests {
         std::fs::write(&file, content).unwrap();
         let mut seen = Vec::new();
         let limits = redpoll_keyspace::Limits::default();
-        let reading = Reading { limits: Limits::default(), into: Into { limits: &limits, seed: 1 } };
+        let reading =
+            Reading { limits: Limits::default(), into: Into { limits: &limits, seed: 1 }, torn: Torn::CutOff };
         let replayed = replay(&files, &reading, &mut |record| {
             let Record::Command(args) = record else { panic!("there is no snapshot") };
             seen.push(args.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" "));
@@ -283,7 +303,8 @@ mod tests {
             std::fs::write(files.path(&manifest.increments[0].0), [SET, &SET[..9]].concat()).unwrap();
             std::fs::write(files.path(&manifest.increments[1].0), next).unwrap();
             let limits = redpoll_keyspace::Limits::default();
-            let reading = Reading { limits: Limits::default(), into: Into { limits: &limits, seed: 1 } };
+            let reading =
+                Reading { limits: Limits::default(), into: Into { limits: &limits, seed: 1 }, torn: Torn::CutOff };
             let replayed = replay(&files, &reading, &mut |_| Ok(()));
             assert_eq!(replayed.is_ok(), expected);
             if let Ok(replayed) = replayed {

@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
+use redpoll_store::Config;
 use redpoll_store::commands::REDIS_VERSION;
 use redpoll_store::commands::config_file::quote;
 use redpoll_store::commands::settings::Setting;
-use redpoll_store::{Config, Store};
 
 use crate::backend::BackendChoice;
 use crate::log::{self, Style};
@@ -208,11 +208,14 @@ fn note_process(path: &str) -> bool {
     written.is_ok()
 }
 
-/// Says that clients can come.
-pub(crate) fn announce(store: Option<&Store>) {
-    let port = store.map_or(0, |store| store.engine().settings.int(Setting::Port));
+/// Says which process this is, before anything is loaded: loading may take long, or fail.
+pub(crate) fn introduce(port: u16) {
     tracing::info!("Running mode=standalone, port={port}. PID: {}", std::process::id());
     tracing::warn!("Server initialized");
+}
+
+/// Says that clients can come.
+pub(crate) fn announce() {
     tracing::info!("Ready to accept connections");
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use redpoll_http::{BoundServer, HttpConfig, HttpServer};
-use redpoll_server::{Server, ServerConfig, TlsConfig, UnixConfig};
+use redpoll_server::{Entrances, Server, ServerConfig, TlsConfig, UnixConfig};
 use redpoll_services::events::Deliverer;
 use redpoll_services::{Backend, Services, Settings};
 use redpoll_store::commands::persistence::Ending;
@@ -119,19 +119,17 @@ impl Plan {
             bind.iter().try_for_each(|host| listen::try_listening(host, port))?;
         }
         let dir = PathBuf::from(settings.text(Setting::Dir));
+        let mut server = ServerConfig { bind, port, workers: self.threads, tls, plain, unix: None };
+        let entrances = Entrances::open(&server, settings).context(listen::PORT_ADVICE)?;
+        if self.voice == Voice::Redis {
+            redis_server::introduce(port);
+        }
         let store = Store::open(config.on_shutdown(move || shutdown.notify_one()))?;
         if let Ok(absolute) = dir.canonicalize() {
             put(&store, "dir", SettingValue::Text(absolute.to_string_lossy().into_owned()));
         }
-        let config = ServerConfig {
-            bind,
-            port,
-            workers: self.threads,
-            tls,
-            plain,
-            unix: UnixConfig::of(&store.engine().settings),
-        };
-        let server = Server::start(store.clone(), &config).context(listen::PORT_ADVICE)?;
+        server.unix = UnixConfig::of(&store.engine().settings);
+        let server = Server::start_at(entrances, store.clone(), &server).context(listen::PORT_ADVICE)?;
         if let Some(address) = server.addresses().first() {
             put(&store, "port", SettingValue::Number(address.port().into()));
         }
@@ -200,7 +198,7 @@ impl Running {
         let http = self.http.as_ref().map(HttpServer::addresses).unwrap_or_default();
         let line = match voice {
             Voice::Redis => {
-                redis_server::announce(self.store.as_ref());
+                redis_server::announce();
                 return Ok(());
             }
             Voice::Json => {

@@ -255,13 +255,13 @@ fn shutdown_ends_the_program_with_the_log_on_disk() {
 }
 
 #[test]
-fn shutdown_save_without_a_log_is_refused_and_nosave_is_not() {
-    let mut served = Served::start(&["--appendonly", "no"]);
-    let mut client = Client::connect(served.ready_line()["resp"].as_str().unwrap().parse().unwrap()).unwrap();
-    assert!(client.run("SHUTDOWN SAVE").print().contains("no log to save to"));
-    assert_eq!(client.run("PING").print(), "PONG");
-    client.run("SHUTDOWN NOSAVE");
-    assert_eq!(served.wait().0, Some(0));
+fn shutdown_ends_a_server_without_a_log_saving_or_not() {
+    for command in ["SHUTDOWN SAVE", "SHUTDOWN NOSAVE"] {
+        let mut served = Served::start(&["--appendonly", "no"]);
+        let mut client = Client::connect(served.ready_line()["resp"].as_str().unwrap().parse().unwrap()).unwrap();
+        client.run(command);
+        assert_eq!(served.wait().0, Some(0), "{command}");
+    }
 }
 
 #[test]

@@ -23,6 +23,6 @@ mod unix;
 mod worker;
 
 pub use doors::hosts;
-pub use listener::{Error, Server, ServerConfig};
+pub use listener::{Entrances, Error, Server, ServerConfig};
 pub use tls::{ClientCertificates, TlsConfig};
 pub use unix::UnixConfig;

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use redpoll_store::Store;
-use redpoll_store::commands::settings::Setting;
+use redpoll_store::commands::settings::{Setting, Settings};
 use tokio::sync::watch;
 
-use crate::doors::{Doors, listen_all};
+use crate::doors::{Doors, Opened, listen_all};
 use crate::tls::{self, TlsConfig};
 use crate::unix::{UnixConfig, UnixDoor};
 use crate::worker::Worker;
@@ -76,6 +76,31 @@ pub enum Error {
     Worker(std::io::Error),
 }
 
+/// TCP ports that are listened on before there is a store: who comes meanwhile waits to be let in.
+pub struct Entrances {
+    plain: Vec<Opened>,
+    with_tls: Vec<Opened>,
+}
+
+impl Entrances {
+    /// Listens where the configuration says.
+    ///
+    /// # Errors
+    /// [`Error`] with the address that could not be listened on, or the file that could not be used.
+    pub fn open(config: &ServerConfig, settings: &Settings) -> Result<Entrances, Error> {
+        let backlog = backlog(settings);
+        let plain = if config.plain { listen_all(&config.bind, config.port, backlog, None)? } else { Vec::new() };
+        let Some(tls) = &config.tls else { return Ok(Entrances { plain, with_tls: Vec::new() }) };
+        let acceptor = tls::acceptor(tls).map_err(Error::Tls)?;
+        let with_tls = listen_all(&config.bind, tls.port, backlog, Some(&acceptor))?;
+        Ok(Entrances { plain, with_tls })
+    }
+}
+
+fn backlog(settings: &Settings) -> i32 {
+    i32::try_from(settings.int(Setting::TcpBacklog)).unwrap_or(i32::MAX)
+}
+
 /// A running server.
 pub struct Server {
     addresses: Vec<SocketAddr>,
@@ -92,16 +117,20 @@ impl Server {
     /// # Errors
     /// [`Error`] with the address that could not be listened on, or the file that could not be used.
     pub fn start(store: Store, config: &ServerConfig) -> Result<Server, Error> {
-        let backlog = i32::try_from(store.engine().settings.int(Setting::TcpBacklog)).unwrap_or(i32::MAX);
-        let mut opened = if config.plain { listen_all(&config.bind, config.port, backlog, None)? } else { Vec::new() };
+        let entrances = Entrances::open(config, &store.engine().settings)?;
+        Server::start_at(entrances, store, config)
+    }
+
+    /// Starts the workers; who has come to the entrances is let in, and whoever comes from now on.
+    ///
+    /// # Errors
+    /// [`Error`], as [`Server::start`].
+    pub fn start_at(entrances: Entrances, store: Store, config: &ServerConfig) -> Result<Server, Error> {
+        let backlog = backlog(&store.engine().settings);
+        let Entrances { plain: mut opened, with_tls } = entrances;
         let addresses = opened.iter().map(|door| door.address).collect();
-        let mut tls_addresses = Vec::new();
-        if let Some(tls) = &config.tls {
-            let acceptor = tls::acceptor(tls).map_err(Error::Tls)?;
-            let with_tls = listen_all(&config.bind, tls.port, backlog, Some(&acceptor))?;
-            tls_addresses.extend(with_tls.iter().map(|door| door.address));
-            opened.extend(with_tls);
-        }
+        let tls_addresses = with_tls.iter().map(|door| door.address).collect();
+        opened.extend(with_tls);
         let unix = config.unix.as_ref().map(|unix| UnixDoor::open(unix, backlog)).transpose()?;
         let count = match config.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -162,6 +191,11 @@ impl Balance {
     /// Returns the worker that accepts.
     pub(crate) fn spare(&self) -> &Worker {
         &self.spare
+    }
+
+    /// Returns how many connections there are, those included that no worker has looked at yet.
+    pub(crate) fn connections(&self) -> usize {
+        self.workers.iter().map(Worker::connections).sum()
     }
 
     pub(crate) fn next(&self) -> &Worker {

@@ -108,6 +108,11 @@ impl Worker {
         });
     }
 
+    /// Returns how many connections this worker has been given that have not ended.
+    pub(crate) fn connections(&self) -> usize {
+        self.alive.receiver_count()
+    }
+
     /// Serves a connection on this worker.
     fn serve(&self, guest: Guest, tls: Option<TlsAcceptor>) {
         let (store, stopped, alive, slot, apart) =
@@ -135,7 +140,7 @@ fn turned_away_for_protection(store: &Store, guest: &Guest) -> bool {
 /// Hands a new connection to a worker, or turns it away if there are too many.
 fn admit(store: &Store, guest: Guest, balance: &Balance, tls: Option<&TlsAcceptor>) {
     let engine = store.engine();
-    let refusal = if engine.clients.connected() >= engine.settings.size(Setting::Maxclients) {
+    let refusal = if balance.connections() >= engine.settings.size(Setting::Maxclients) {
         Some("-ERR max number of clients reached\r\n")
     } else {
         turned_away_for_protection(store, &guest).then_some(PROTECTED)

@@ -91,7 +91,9 @@ impl Config {
 
     fn put(&mut self, row: &'static SettingRow, line: &Line, reading: &mut Reading) -> Result<(), String> {
         let value = if row.setting == Setting::Save {
-            reading.save.add(row, &line.words)?;
+            // A line without any rule says the same as an empty one.
+            let none = [Vec::new()];
+            reading.save.add(row, if line.words.is_empty() { &none } else { &line.words })?;
             reading.save.value().expect("a rule has just been added")
         } else {
             settings::parse_words(row, &line.words)?
@@ -179,6 +181,7 @@ mod tests {
         check("requirepass 'it\\'s'", "requirepass", "it's");
         check("save 900 1\nsave 300 10", "save", "900 1 300 10");
         check("save 900 1\nsave \"\"", "save", "");
+        check("save 900 1\nsave ", "save", "");
         check("save 900 1\nsave \"\"\nsave 60 5", "save", "60 5");
         check("bind 127.0.0.1 -::1", "bind", "127.0.0.1 -::1");
         check(

@@ -12,10 +12,11 @@ use redpoll_commands::engine::{Engine, Existing};
 use redpoll_commands::error::{Error as CommandError, RELOAD_FAILED};
 use redpoll_commands::persistence::Reload;
 use redpoll_commands::reload::{self, Before, Reloading, Stored};
+use redpoll_commands::settings::Setting;
 use redpoll_keyspace::rdb::StoredKey;
 use redpoll_keyspace::{Effects, Limits as Thresholds, View};
 use redpoll_persist::{
-    Error as FileError, Into, Item, LogFiles, Read, Reading, Record, Replayed, read_snapshot, replay,
+    Error as FileError, Into, Item, LogFiles, Read, Reading, Record, Replayed, Torn, read_snapshot, replay,
 };
 use redpoll_resp::{Limits, Protocol, Writer};
 
@@ -37,7 +38,8 @@ pub(crate) fn replay_log(engine: &Engine, files: &LogFiles) -> Result<Replayed, 
     let mut out = Writer::new(Protocol::Resp2);
     let mut stored = Stored::new(Existing::Refuse, None);
     let thresholds = engine.settings.limits();
-    let reading = Reading { limits: readable(), into: Into { limits: &thresholds, seed: seed(engine) } };
+    let torn = if engine.settings.is_on(Setting::AofLoadTruncated) { Torn::CutOff } else { Torn::Refuse };
+    let reading = Reading { limits: readable(), into: Into { limits: &thresholds, seed: seed(engine) }, torn };
     let replayed = replay(files, &reading, &mut |record| {
         let args = match record {
             Record::Command(args) => args,
@@ -45,6 +47,9 @@ pub(crate) fn replay_log(engine: &Engine, files: &LogFiles) -> Result<Replayed, 
         };
         out.clear();
         match dispatch::replay(engine, &mut session, Args(args), &mut out) {
+            Outcome::Done if out.as_slice().starts_with(b"-ERR unknown command") => {
+                Err(format!("Unknown command '{}'", args[0].escape_ascii()))
+            }
             Outcome::Done if out.as_slice().starts_with(b"-") => {
                 Err(String::from_utf8_lossy(out.as_slice()[1..].trim_ascii()).into_owned())
             }
@@ -75,11 +80,15 @@ pub(crate) fn load_snapshot(engine: &Engine, path: &Path) -> Result<(), Error> {
     }
     let mut stored = Stored::new(Existing::Refuse, Some(engine.clock.now()));
     let thresholds = engine.settings.limits();
-    let read = read(engine, &thresholds, path, &mut |item| put(engine, &mut stored, item))?;
+    let read = read(engine, &thresholds, path, &mut |item| put(engine, &mut stored, item)).inspect_err(|error| {
+        if let FileError::Snapshot { offset, reason, .. } = error {
+            tracing::warn!("Internal error in RDB reading offset {offset} -> {reason}");
+        }
+    })?;
     warn_of_rest(path, read);
     begin_counting(engine, &stored);
-    let Stored { loaded, expired, .. } = stored;
-    tracing::info!("Done loading RDB, keys loaded: {loaded}, keys expired: {expired}.");
+    let Stored { loaded, expired, empty, .. } = stored;
+    tracing::info!("Done loading RDB, keys loaded: {loaded}, keys expired: {expired}, empty keys skipped: {empty}.");
     Ok(())
 }
 
@@ -116,6 +125,10 @@ fn put(engine: &Engine, stored: &mut Stored, item: Item<'_>) -> Result<(), Strin
         Item::Library(text) => stored.library(engine, text),
         Item::Database(number) => stored.database(engine, number),
         Item::Key(key) => put_key(engine, stored, key),
+        Item::Empty(key) => {
+            stored.empty_key(key);
+            Ok(())
+        }
     }
 }
 
@@ -133,7 +146,9 @@ pub(crate) fn reload_log(cx: &mut Cx<'_, '_>, files: &LogFiles) -> Result<(), Co
     let mut stored = Stored::new(Existing::Refuse, None);
     reload::reload(cx, Before::Replaced, |loading| {
         let thresholds = loading.engine().settings.limits();
-        let reading = Reading { limits: readable(), into: Into { limits: &thresholds, seed: seed(loading.engine()) } };
+        let into = Into { limits: &thresholds, seed: seed(loading.engine()) };
+        // What was just flushed has no torn end.
+        let reading = Reading { limits: readable(), into, torn: Torn::Refuse };
         let replayed = replay(files, &reading, &mut |record| match record {
             Record::Command(args) => loading.command(args),
             Record::Stored(item) => put_again(loading, &mut stored, item),
@@ -174,7 +189,7 @@ fn check(cx: &mut Cx<'_, '_>, path: &Path, existing: Existing) -> Result<(), Fil
     let db = cx.db.db();
     let libraries = engine.scripting.get().map(|scripting| scripting.libraries()).unwrap_or_default();
     let checked = read(engine, &thresholds, path, &mut |item| match item {
-        Item::Aux(..) => Ok(()),
+        Item::Aux(..) | Item::Empty(_) => Ok(()),
         Item::Library(text) if existing == Existing::Refuse && libraries.iter().any(|known| known.code == text) => {
             Err("a library of functions is there already".into())
         }
@@ -200,5 +215,9 @@ fn put_again(loading: &mut Reloading<'_, '_, '_>, stored: &mut Stored, item: Ite
         Item::Library(text) => stored.library(loading.engine(), text),
         Item::Database(number) => stored.database(loading.engine(), number),
         Item::Key(key) => loading.key(stored, key),
+        Item::Empty(key) => {
+            stored.empty_key(key);
+            Ok(())
+        }
     }
 }

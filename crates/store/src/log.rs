@@ -12,12 +12,12 @@ use redpoll_commands::error::Error as CommandError;
 use redpoll_commands::journal::Journal;
 use redpoll_commands::settings::Setting;
 use redpoll_commands::sync_wait::{SyncWaits, sync_waits};
-use redpoll_persist::{AppendLog, LogFiles, Replayed, Rewrite, Standing, SyncPolicy};
+use redpoll_persist::{AppendLog, LogFiles, Manifest, Replayed, Rewrite, Standing, SyncPolicy};
 
 use crate::{Error, loading};
 
-/// Name of the file in the data directory that says by its lock that somebody uses the directory.
-const LOCK_FILE: &str = "redpoll.lock";
+/// How the name of the file goes on behind that of the log; it stands in the data directory and says by its lock that somebody uses the log.
+const LOCK_SUFFIX: &str = ".lock";
 
 /// The open log of a store.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ impl StoreLog {
     /// Makes the data directory if need be, replays the log found there and opens it for appending.
     pub(crate) fn recover(engine: &Engine, dir: &Path) -> Result<StoreLog, Error> {
         let (files, lock) = open_directory(engine, dir)?;
+        Manifest::take_over_single_file(&files)?;
         let Replayed { len, .. } = loading::replay_log(engine, &files)?;
         let log = AppendLog::open(&files, policy(engine))?;
         Ok(StoreLog::new(engine, log, (files, lock), Standing::Listed, len))
@@ -203,7 +204,7 @@ impl Log for SharedLog {
     }
 }
 
-/// The lock on a data directory; the system lets go of it when the process ends.
+/// The lock on the log in a directory; the system lets go of it when the process ends.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock(File);
 
@@ -225,9 +226,9 @@ fn policy(engine: &Engine) -> SyncPolicy {
 /// Makes the directories of the log and takes them for this store alone.
 pub(crate) fn open_directory(engine: &Engine, dir: &Path) -> Result<(LogFiles, DirectoryLock), Error> {
     prepare(dir)?;
-    let lock = lock(dir)?;
     let files = log_files(engine, dir);
     prepare(files.dir())?;
+    let lock = lock(dir, files.stem())?;
     Ok((files, lock))
 }
 
@@ -245,10 +246,11 @@ fn prepare(dir: &Path) -> Result<(), Error> {
     std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(refuse)
 }
 
-/// Takes the data directory for this store alone.
-fn lock(dir: &Path) -> Result<DirectoryLock, Error> {
+/// Takes the log for this store alone. Another log may stand beside it.
+fn lock(dir: &Path, stem: &str) -> Result<DirectoryLock, Error> {
+    let path = dir.join(format!("{stem}{LOCK_SUFFIX}"));
     let refuse = |reason: String| Error::Directory { path: dir.to_owned(), reason };
-    let file = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK_FILE));
+    let file = File::options().create(true).truncate(false).write(true).open(path);
     let file = file.map_err(|error| refuse(error.to_string()))?;
     match file.try_lock() {
         Ok(()) => Ok(DirectoryLock(file)),

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use redpoll_commands::cx::Cx;
 use redpoll_commands::engine::Engine;
 use redpoll_commands::error::{
-    Error as CommandError, REWRITE_FAILED, REWRITE_IN_PROGRESS, SAVE_FAILED, SAVE_IN_PROGRESS,
+    Error as CommandError, NOTHING_TO_LOAD, REWRITE_FAILED, REWRITE_IN_PROGRESS, SAVE_FAILED, SAVE_IN_PROGRESS,
 };
 use redpoll_commands::persistence::{self, Active, Reload, Snapshots, Switch, Writing};
 use redpoll_commands::reload;
@@ -32,7 +32,7 @@ use redpoll_keyspace::View;
 use redpoll_persist::Error as FileError;
 
 use crate::loading;
-use crate::log::LogSlot;
+use crate::log::{LogSlot, log_files};
 use crate::store::Inner;
 use job::{Job, Purpose};
 use stop::Stop;
@@ -301,6 +301,14 @@ impl Snapshots for SharedKeeper {
         Ok(())
     }
 
+    fn reload_log(&self, cx: &mut Cx<'_, '_>) -> Result<(), CommandError> {
+        let files = log_files(cx.engine, &self.0.dir);
+        if !files.is_begun() {
+            return Err(NOTHING_TO_LOAD);
+        }
+        loading::reload_log(cx, &files)
+    }
+
     fn give_up_save(&self, engine: &Engine) {
         if engine.persistence.known().active.is_some_and(|active| active.writing == Writing::Snapshot) {
             self.0.give_up(engine);
@@ -332,6 +340,7 @@ impl Snapshots for SharedKeeper {
         engine.log_is_off.store(true, Ordering::Relaxed);
         engine.persistence.rewrite_scheduled.store(false, Ordering::Relaxed);
         if engine.persistence.known().active.is_some_and(|active| active.writing == Writing::Log) {
+            tracing::info!("Killing running AOF rewrite: a thread, no child process");
             keeper.give_up(engine);
         }
         if let Some(log) = keeper.log.replace(None)

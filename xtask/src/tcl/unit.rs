@@ -28,6 +28,9 @@ const OURS: &[&str] = &[
     "--enable-debug-command", "yes", "--appendonly", "yes", "--appendfsync", "no", "--no-http", "--threads", "1",
 ];
 
+/// What is left out where the suite starts servers: what takes long, needs a replica, or TLS in the suite itself.
+const SPAWNED_TAGS: &str = "-slow -needs:repl -tls";
+
 /// The server that is tested.
 pub(super) enum Subject {
     /// The installed redis-server.
@@ -92,7 +95,8 @@ pub(super) fn run(suite: &Suite, unit: &str, mode: Mode, subject: &Subject) -> R
                 Subject::Redis => PathBuf::from(output(Command::new("which").arg("redis-server"))?.trim()),
                 Subject::Redpoll(Ours { binary, .. }) => binary.clone(),
             })?;
-            finish(runner.args(["--clients", "1"]))?
+            runner.args(["--clients", "1", "--tags", SPAWNED_TAGS]);
+            finish(runner.envs([("REPLICATION", "log"), ("RECONNECT", "yes")]))?
         }
     };
     Ok(Outcome { seconds: begin.elapsed().as_secs_f64(), ..Outcome::read(log) })

@@ -81,6 +81,7 @@ pub(super) fn stats(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     let (total, current) = cx.engine.evictor.exceeded_ms(cx.engine.clock.ticks());
     lines.add("total_eviction_exceeded_time", total);
     lines.add("current_eviction_exceeded_time", current);
+    lines.add("total_forks", cx.engine.persistence.known().moments);
     lines.add("total_error_replies", stats.errors().values().sum::<u64>());
     lines.zeros(&[
         "total_net_repl_input_bytes",
@@ -90,7 +91,6 @@ pub(super) fn stats(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
         "sync_partial_err",
         "evicted_clients",
         "latest_fork_usec",
-        "total_forks",
         "migrate_cached_sockets",
         "slave_expires_tracked_keys",
         "active_defrag_hits",

@@ -121,7 +121,7 @@ settings! {
     ActiveDefragThresholdUpper "active-defrag-threshold-upper" int(0, 1000), "100", NoEffect, "Fragmentation at which defragmentation does its utmost, percent.";
     Activerehashing "activerehashing" SettingKind::Bool, "yes", NoEffect, "Whether tables grow in the background; they grow in steps of a command.";
     AofDisableAutoGc "aof-disable-auto-gc" SettingKind::Bool, "no", NoEffect, "Whether old files of the log are kept.";
-    AofLoadTruncated "aof-load-truncated" SettingKind::Bool, "yes", NoEffect, "Whether a log with a torn tail is loaded; it is, and says so.";
+    AofLoadTruncated "aof-load-truncated" SettingKind::Bool, "yes", Always, "Whether a log with a torn tail is loaded without it; otherwise the store does not open.";
     AofRewriteIncrementalFsync "aof-rewrite-incremental-fsync" SettingKind::Bool, "yes", NoEffect, "Whether a log being rewritten is forced to disk bit by bit.";
     AofTimestampEnabled "aof-timestamp-enabled" SettingKind::Bool, "no", NoEffect, "Whether the log notes the time of its records.";
     AofUseRdbPreamble "aof-use-rdb-preamble" SettingKind::Bool, "yes", Always, "Whether the base of the log is a snapshot; otherwise it is a RESTORE for each key.";

@@ -38,7 +38,9 @@ fn sealed(bytes: &[u8]) -> Vec<u8> {
 
 /// Reads a type and what stands behind it.
 fn read(kind: u8, parts: &[&[u8]]) -> Option<Hash> {
-    match restore(&sealed(&[&[kind], parts.concat().as_slice()].concat()), &Limits::default(), SEED).ok()? {
+    match restore(&sealed(&[&[kind], parts.concat().as_slice()].concat()), Checksum::Checked, &Limits::default(), SEED)
+        .ok()?
+    {
         Value::Object(Object::Hash(hash)) => Some(hash),
         other => panic!("a hash came back as {other:?}"),
     }
@@ -52,12 +54,13 @@ fn deadlines_are_read_as_they_were_written() {
         assert_eq!(payload[0], kind);
         assert_eq!(payload[1..9], SOON.to_le_bytes(), "the soonest deadline comes first");
         assert_eq!(payload[payload.len() - 10], 12, "servers before 7.4 must not read it");
-        let Ok(Value::Object(Object::Hash(back))) = restore(&payload, &Limits::default(), SEED) else {
+        let Ok(Value::Object(Object::Hash(back))) = restore(&payload, Checksum::Checked, &Limits::default(), SEED)
+        else {
             panic!("a hash came back as something else")
         };
         assert_eq!((back.encoding(), fields(&back)), (hash.encoding(), fields(&hash)));
         let small = Limits { hash_max_listpack_entries: 2, ..Limits::default() };
-        let Ok(Value::Object(Object::Hash(back))) = restore(&payload, &small, SEED) else {
+        let Ok(Value::Object(Object::Hash(back))) = restore(&payload, Checksum::Checked, &small, SEED) else {
             panic!("a hash came back as something else")
         };
         assert_eq!(fields(&back), fields(&hash), "the form does not matter");
@@ -71,7 +74,8 @@ fn without_deadlines_any_server_can_read_it() {
         (0..count).for_each(|number| hash.clear_deadline(format!("field-{number}").as_bytes()));
         let payload = dump(&Record::new_object(b"key", Object::Hash(hash.clone())));
         assert_eq!((payload[0], payload[payload.len() - 10]), (kind::HASH, 10));
-        let Ok(Value::Object(Object::Hash(back))) = restore(&payload, &Limits::default(), SEED) else {
+        let Ok(Value::Object(Object::Hash(back))) = restore(&payload, Checksum::Checked, &Limits::default(), SEED)
+        else {
             panic!("a hash came back as something else")
         };
         assert_eq!(fields(&back), fields(&hash));

@@ -26,29 +26,51 @@ pub(super) struct Target<'a> {
 
 /// Reads a type and a value; returns what follows it.
 pub fn read_value<'a>(bytes: &'a [u8], limits: &Limits, seed: u64) -> Result<(Value, &'a [u8]), Refused> {
-    let mut source = Source { rest: bytes, unpacked: 0, unpacked_max: UNPACKED_MAX };
-    let kind = source.byte().ok_or(Refused::Value)?;
-    let value = value(kind, &mut source, Target { limits, seed }).ok_or(Refused::Value)?;
-    Ok((value, source.rest))
+    let mut source = Source::new(bytes, UNPACKED_MAX);
+    let kind = source.byte().ok_or(Refused::Value("There is no value."))?;
+    let value = value(kind, &mut source, Target { limits, seed });
+    value.map(|value| (value, source.rest)).ok_or(source.refused(kind))
 }
 
 /// Reads a value of a file, whose type stands elsewhere and which ends where the bytes end. It may be as large as it was when it was written.
 pub fn read_stored_value(kind: u8, bytes: &[u8], limits: &Limits, seed: u64) -> Result<Value, Refused> {
-    let mut source = Source { rest: bytes, unpacked: 0, unpacked_max: usize::MAX };
+    let mut source = Source::new(bytes, usize::MAX);
     let value = value(kind, &mut source, Target { limits, seed });
-    value.filter(|_| source.rest.is_empty()).ok_or(Refused::Value)
+    value.filter(|_| source.rest.is_empty()).ok_or(source.refused(kind))
+}
+
+/// Tells whether a value that cannot be read is a collection without members: old servers have left such keys in files.
+pub fn is_empty_value(kind: u8, bytes: &[u8]) -> bool {
+    let mut source = Source::new(bytes, UNPACKED_MAX);
+    let is_empty = match kind {
+        kind::LIST | kind::SET | kind::HASH | kind::SORTED_SET | kind::SORTED_SET_TEXT => {
+            source.length().map(|count| count == 0)
+        }
+        kind::LIST_ZIPLIST | kind::HASH_ZIPLIST | kind::SORTED_SET_ZIPLIST => source.empty_block(older::ziplist),
+        kind::HASH_PACKED | kind::SORTED_SET_PACKED | kind::SET_PACKED => source.empty_block(packed),
+        kind::LIST_ZIPLISTS => source
+            .length()
+            .and_then(|count| (0..count).try_fold(true, |empty, _| Some(source.empty_block(older::ziplist)? && empty))),
+        kind::LIST_CHUNKS => source.length().map(|count| count == 0),
+        _ => None,
+    };
+    is_empty == Some(true) && source.rest.is_empty()
+}
+
+fn packed(bytes: &[u8]) -> Option<Packed> {
+    Packed::from_listpack(bytes).ok()
 }
 
 /// Reads a string; returns what follows it.
 pub fn read_string(bytes: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
-    let mut source = Source { rest: bytes, unpacked: 0, unpacked_max: UNPACKED_MAX };
+    let mut source = Source::new(bytes, UNPACKED_MAX);
     let text = source.string()?;
     Some((text, source.rest))
 }
 
 /// Reads a length; returns what follows it.
 pub fn read_length(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut source = Source { rest: bytes, unpacked: 0, unpacked_max: UNPACKED_MAX };
+    let mut source = Source::new(bytes, UNPACKED_MAX);
     let len = source.length()?;
     Some((len, source.rest))
 }
@@ -67,7 +89,13 @@ fn value(kind: u8, source: &mut Source<'_>, to: Target<'_>) -> Option<Value> {
         kind::SET_INTS => Object::Set(set_of_ints(&source.string()?, to)?),
         kind::SET_PACKED => Object::Set(set_of_packed(&source.string()?, to)?),
         kind::HASH => Object::Hash(hash(source, to)?),
-        kind::HASH_PACKED => Object::Hash(hash_of_packed(&source.string()?, to)?),
+        kind::HASH_PACKED => {
+            let bytes = source.string()?;
+            if fields_repeat(&bytes) {
+                source.complain("Hash listpack with dup elements");
+            }
+            Object::Hash(hash_of_packed(&bytes, to)?)
+        }
         kind::HASH_DEADLINES => {
             let soonest = source.deadline()?;
             Object::Hash(hash_of_fields(source, soonest, to)?)
@@ -118,7 +146,8 @@ fn list_of_chunks(source: &mut Source<'_>, to: Target<'_>) -> Option<List> {
     let mut chunks = ChunkedList::new(chunk_limit(to));
     for _ in 0..source.count(2)? {
         match source.length()? {
-            container::PLAIN => chunks.push_back(&source.string()?),
+            // An element without bytes is never written that way.
+            container::PLAIN => chunks.push_back(source.string().filter(|element| !element.is_empty())?.as_ref()),
             container::PACKED => chunks.push_chunk(Packed::from_listpack(&source.string()?).ok()?),
             _ => return None,
         }
@@ -184,6 +213,12 @@ fn hash(source: &mut Source<'_>, to: Target<'_>) -> Option<Hash> {
         }
     }
     (!hash.is_empty()).then_some(hash)
+}
+
+fn fields_repeat(bytes: &[u8]) -> bool {
+    let Some(packed) = packed(bytes).filter(|packed| packed.len().is_multiple_of(2)) else { return false };
+    let mut seen = HashSet::new();
+    !packed.pairs().all(|(field, _)| seen.insert(field))
 }
 
 fn hash_of_packed(bytes: &[u8], to: Target<'_>) -> Option<Hash> {
@@ -284,9 +319,28 @@ pub(super) struct Source<'a> {
     unpacked: usize,
     /// The most it may yield.
     unpacked_max: usize,
+    /// What is wrong, if more is known than the kind of value.
+    complaint: Option<&'static str>,
 }
 
 impl<'a> Source<'a> {
+    fn new(bytes: &'a [u8], unpacked_max: usize) -> Source<'a> {
+        Source { rest: bytes, unpacked: 0, unpacked_max, complaint: None }
+    }
+
+    /// Notes what is wrong before reading is given up.
+    pub(super) fn complain(&mut self, complaint: &'static str) {
+        self.complaint = Some(complaint);
+    }
+
+    fn refused(&self, kind: u8) -> Refused {
+        Refused::Value(self.complaint.unwrap_or(kind::complaint(kind)))
+    }
+
+    fn empty_block(&mut self, read: fn(&[u8]) -> Option<Packed>) -> Option<bool> {
+        read(&self.string()?).map(|block| block.is_empty())
+    }
+
     fn byte(&mut self) -> Option<u8> {
         self.array().map(|[byte]| byte)
     }

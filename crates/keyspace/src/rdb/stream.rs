@@ -174,7 +174,10 @@ fn read_group(source: &mut Source<'_>, stream: &mut Stream, form: Form) -> Optio
             Form::Redis72 => Some(u64::from_le_bytes(source.array()?)).filter(|at| *at != u64::MAX),
             _ => Some(seen_at),
         };
-        let consumer = group.add_consumer(&name, seen_at)?;
+        let Some(consumer) = group.add_consumer(&name, seen_at) else {
+            source.complain("Duplicate stream consumer detected.");
+            return None;
+        };
         group.consumer_mut(consumer).active_at = active_at;
         for _ in 0..source.count(StreamId::KEY_BYTES)? {
             let id = StreamId::from_key(source.array()?);

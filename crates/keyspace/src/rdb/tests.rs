@@ -19,7 +19,7 @@ fn sealed(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn read(bytes: &[u8]) -> Option<Value> {
-    restore(&sealed(bytes), &limits(), SEED).ok()
+    restore(&sealed(bytes), Checksum::Checked, &limits(), SEED).ok()
 }
 
 /// Lists what a value holds, as text; members in the order of their text.
@@ -70,18 +70,18 @@ fn samples() -> Vec<Object> {
 fn every_form_of_every_kind_is_read_as_it_was_written() {
     for sample in samples() {
         let entry = Record::new_object(b"key", sample.clone());
-        let back = restore(&dump(&entry), &limits(), SEED).unwrap();
+        let back = restore(&dump(&entry), Checksum::Checked, &limits(), SEED).unwrap();
         assert_eq!(shown(&back), shown(&Value::Object(sample.clone())));
         let Value::Object(back) = back else { panic!("a collection came back as text") };
         assert_eq!(back.encoding(), sample.encoding());
     }
     for text in ["", "1", "-1", "127", "128", "-32769", "2147483648", "007", "text", "9223372036854775807"] {
         let entry = entry::new_string(b"key", text.as_bytes());
-        assert_eq!(shown(&restore(&dump(&entry), &limits(), SEED).unwrap()), text);
+        assert_eq!(shown(&restore(&dump(&entry), Checksum::Checked, &limits(), SEED).unwrap()), text);
     }
     for len in [63, 64, 16_383, 16_384, 70_000] {
         let entry = entry::new_string(b"key", &vec![b'y'; len]);
-        assert_eq!(shown(&restore(&dump(&entry), &limits(), SEED).unwrap()), "y".repeat(len));
+        assert_eq!(shown(&restore(&dump(&entry), Checksum::Checked, &limits(), SEED).unwrap()), "y".repeat(len));
     }
 }
 
@@ -149,15 +149,18 @@ fn what_cannot_be_a_value_is_refused() {
         assert!(read(bytes).is_none(), "{bytes:?}");
     }
     let good = sealed(b"\x00\x01a");
-    assert!(restore(&good, &limits(), SEED).is_ok());
+    assert!(restore(&good, Checksum::Checked, &limits(), SEED).is_ok());
     for at in 0..good.len() {
         let mut bad = good.clone();
         bad[at] ^= 0x10;
-        assert_eq!(restore(&bad, &limits(), SEED).unwrap_err(), Refused::Footer);
+        assert_eq!(restore(&bad, Checksum::Checked, &limits(), SEED).unwrap_err(), Refused::Footer);
     }
     let later = [b"\x00\x01a".as_slice(), &13_u16.to_le_bytes()].concat();
     let later = [later.as_slice(), &crc64(&later).to_le_bytes()].concat();
-    assert_eq!(restore(&later, &limits(), SEED).unwrap_err(), Refused::Footer);
+    assert_eq!(restore(&later, Checksum::Checked, &limits(), SEED).unwrap_err(), Refused::Footer);
+    let unsealed = [b"\x00\x01a".as_slice(), &10_u16.to_le_bytes(), &[0; 8]].concat();
+    assert_eq!(restore(&unsealed, Checksum::Checked, &limits(), SEED).unwrap_err(), Refused::Footer);
+    assert!(restore(&unsealed, Checksum::Ignored, &limits(), SEED).is_ok());
 }
 
 #[test]
@@ -184,7 +187,7 @@ fn a_damaged_value_is_refused_or_some_other_value() {
             }
             if let Some(Value::Object(object)) = read(&damaged) {
                 let entry = Record::new_object(b"key", object.clone());
-                let again = restore(&dump(&entry), &limits(), SEED).unwrap();
+                let again = restore(&dump(&entry), Checksum::Checked, &limits(), SEED).unwrap();
                 assert_eq!(shown(&again), shown(&Value::Object(object)));
             }
         }

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::path::Path;
 
 use redpoll_keyspace::rdb::{
-    StoredKey, VERSION_MAX, length_extent, read_length, read_stored_value, read_string, string_extent, value_extent,
+    Refused, StoredKey, VERSION_MAX, is_empty_value, length_extent, read_length, read_stored_value, read_string,
+    string_extent, value_extent,
 };
 use redpoll_keyspace::{Limits, Millis};
 
@@ -35,6 +36,8 @@ pub enum Item<'a> {
     Database(u64),
     /// A key.
     Key(StoredKey<'a>),
+    /// A key of a collection without members, which old servers have left in files; there is nothing to load.
+    Empty(&'a [u8]),
 }
 
 /// What was read.
@@ -161,11 +164,15 @@ impl<R: std::io::Read> Reader<'_, R> {
             Fault::Wrong(reason) => Fault::Wrong(format!("key '{}': type {kind}: {reason}", key.escape_ascii())),
             fault => fault,
         })?;
-        let Ok(value) = read_stored_value(kind, &self.window.rest()[..len], self.into.limits, self.into.seed) else {
-            return Fault::wrong(format!("key '{}': its value is damaged", key.escape_ascii()));
+        let bytes = &self.window.rest()[..len];
+        let value = match read_stored_value(kind, bytes, self.into.limits, self.into.seed) {
+            Ok(value) => Some(value),
+            Err(_) if is_empty_value(kind, bytes) => None,
+            Err(refused) => return Fault::wrong(damaged(&key, refused)),
         };
         self.window.advance(len);
         let Next { deadline, idle_seconds, frequency } = std::mem::take(&mut self.next);
+        let Some(value) = value else { return take(Item::Empty(&key)).map_err(Fault::Wrong) };
         take(Item::Key(StoredKey { key: &key, value, deadline, idle_seconds, frequency })).map_err(Fault::Wrong)
     }
 
@@ -178,7 +185,7 @@ impl<R: std::io::Read> Reader<'_, R> {
         match u64::from_le_bytes(self.window.array()?) {
             0 => Ok(()),
             found if found == expected => Ok(()),
-            _ => Fault::wrong("the checksum at the end does not agree with the content"),
+            _ => Fault::wrong("CRC error: the checksum at the end does not agree with the content"),
         }
     }
 
@@ -202,6 +209,14 @@ impl<R: std::io::Read> Reader<'_, R> {
     fn lengths(&mut self, count: usize) -> Result<(), Fault> {
         (0..count).try_for_each(|_| self.length().map(drop))
     }
+}
+
+fn damaged(key: &[u8], refused: Refused) -> String {
+    let complaint = match refused {
+        Refused::Value(complaint) => complaint,
+        Refused::Footer => unreachable!("a value of a file has none"),
+    };
+    format!("key '{}': its value is damaged: {complaint}", key.escape_ascii())
 }
 
 /// What is long gone by counting backwards is gone at the beginning of time.

@@ -99,6 +99,7 @@ fn read(bytes: &[u8]) -> Result<(Contents, super::Read), Error> {
                 db = number;
                 return Ok(());
             }
+            Item::Empty(key) => (format!("{db} {}", key.escape_ascii()), "nothing".to_owned()),
             Item::Key(StoredKey { key, value, deadline, idle_seconds, .. }) => {
                 let mut bytes = Vec::new();
                 match &value {
@@ -210,6 +211,16 @@ fn damaged_snapshots_without_a_checksum_are_refused_or_something_else() {
 }
 
 #[test]
+fn keys_of_collections_without_members_are_passed_over() {
+    for kind in [b"\x01", b"\x02", b"\x03", b"\x04", b"\x05", b"\x12"] {
+        let bytes = [b"REDIS0004", kind.as_slice(), b"\x01k\x00\x00\x01a\x01b\xff"].concat();
+        let (contents, _) = read(&bytes).unwrap();
+        let expected = [("0 a", "None None b"), ("0 k", "nothing")];
+        assert_eq!(contents.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_offset() {
     let cases: [(&[u8], u64, &str); 12] = [
         (b"", 0, "the file ends too early"),
@@ -223,7 +234,7 @@ fn what_is_wrong_is_said_with_its_offset() {
         (
             b"REDIS0004\xfc\x01\x00\x00\x00\x00\x00\x00\x00\x02\x01k\x02\x01a\x01a\xff",
             18,
-            "key 'k': its value is damaged",
+            "key 'k': its value is damaged: Duplicate set members detected, or set integrity check failed.",
         ),
         (b"REDIS0004\x07\x01k\x05abcde\xff", 9, "key 'k': type 7: a length or a string of an unknown form"),
         (b"REDIS0010\xf7\x01\xff", 9, "it holds data of a module"),

@@ -50,7 +50,8 @@ fn stored(name: &str, file: &FailingFile) -> Vec<String> {
     std::fs::write(path, &file.0.lock().stored).unwrap();
     let mut seen = Vec::new();
     let limits = redpoll_keyspace::Limits::default();
-    let reading = Reading { limits: Limits::default(), into: Into { limits: &limits, seed: 1 } };
+    let reading =
+        Reading { limits: Limits::default(), into: Into { limits: &limits, seed: 1 }, torn: crate::Torn::CutOff };
     let replayed = replay(&files, &reading, &mut |record| {
         let Record::Command(args) = record else { panic!("there is no snapshot") };
         seen.push(args.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" "));
