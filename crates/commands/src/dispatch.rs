@@ -277,7 +277,12 @@ fn execute(
         if exclusive || passage.waited {
             call.catch_up(engine);
         }
-        lock(engine, session, resolved, args, &mut passage.gate)
+        let held = lock(engine, session, resolved, args, &mut passage.gate);
+        if resolved.has(RUNS_SCRIPT) && !exclusive {
+            // It may have waited for its keys, and reads the time.
+            call.catch_up(engine);
+        }
+        held
     };
     let effects = engine.effects();
     let mut view = View::new(&engine.keyspace, held, session.db, call.now, engine.stamping(call.stamped), effects);

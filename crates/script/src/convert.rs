@@ -20,7 +20,7 @@ use mlua::{Either, IntoLua, Lua, LuaString, MultiValue, Table, Value};
 
 use crate::errors::{self, write_line};
 use crate::host::Protocol;
-use crate::limits::Unlimited;
+use crate::limits::{Shared, Unlimited};
 use crate::number;
 
 /// How deeply a reply may nest, in either direction.
@@ -280,7 +280,13 @@ pub(crate) struct ReplyWriter<'a> {
     pub(crate) script: Protocol,
     /// The most bytes a reply may take; tables that share parts can expand without end.
     pub(crate) max_bytes: usize,
+    /// Whom to tell of the work, which asks now and then whether it may go on.
+    pub(crate) shared: &'a Shared,
+    pub(crate) lua: &'a Lua,
 }
+
+/// What looking into one table costs, in the units of [`Shared::spend`].
+const WORK_PER_TABLE: usize = 100;
 
 impl ReplyWriter<'_> {
     /// Appends the reply for `value`; `MemoryError` when it grows past the limit.
@@ -330,6 +336,7 @@ impl ReplyWriter<'_> {
     }
 
     fn table(&self, table: &Table, depth: usize, end: usize, reply: &mut Vec<u8>) -> mlua::Result<()> {
+        self.shared.spend(self.lua, WORK_PER_TABLE)?;
         let names = self.names;
         if let Value::String(text) = table.raw_get(&names.err)? {
             status(b'-', before_nul(&text.as_bytes()), reply);

@@ -6,8 +6,9 @@
 //! - Every command is named by a literal, and every key it is given is `KEYS[…]` or a local that was set to one once (`local key = KEYS[1]`).
 //!   The command works on keys that stand at fixed places, and on nothing else.
 //! - There is no loop and no recursion. Functions are local, have a name, and are only ever called: never kept, passed, replaced or called by themselves.
-//!   So is `redis.call`, and what is called of the libraries is one of [`GLOBALS`] and [`LIBRARIES`], which take a time in proportion to their input.
-//! - KEYS is only looked into, and neither it nor any of those names is given to something else.
+//!   So is `redis.call`, and what is called of the libraries is one of [`GLOBALS`] and [`LIBRARIES`], which take a time in proportion to their input. That input
+//!   can be made large (`s = s .. s`, again and again), so a run is given a limit of time besides (`reach`).
+//! - KEYS is only looked into, and neither it nor any of those names is given to something else. No local has the name of a global.
 //!
 //! All of this can be told from the tokens without a grammar: every rule is about a name and its neighbours. The text has been compiled before, so it is a program.
 
@@ -25,6 +26,31 @@ pub(crate) const MAX_BYTES: usize = 64 * 1024;
 /// Functions that may be called, which neither call back nor repeat.
 const GLOBALS: &[&str] = &["assert", "error", "select", "tonumber", "tostring", "type", "unpack"];
 
+/// What else a script finds by a global name. A local of such a name is refused, since where it is not in scope the name stands for this.
+const OTHER_GLOBALS: &[&str] = &[
+    "ARGV",
+    "KEYS",
+    "_G",
+    "_VERSION",
+    "collectgarbage",
+    "coroutine",
+    "gcinfo",
+    "getmetatable",
+    "ipairs",
+    "load",
+    "loadstring",
+    "next",
+    "os",
+    "pairs",
+    "pcall",
+    "rawequal",
+    "rawget",
+    "rawset",
+    "setmetatable",
+    "struct",
+    "xpcall",
+];
+
 /// Functions of libraries that may be called. No patterns and no `rep`: they can take for ever.
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("bit", &["arshift", "band", "bnot", "bor", "bswap", "bxor", "lshift", "rol", "ror", "rshift", "tobit", "tohex"]),
@@ -33,8 +59,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     (
         "math",
         &[
-            "abs", "ceil", "cos", "deg", "exp", "floor", "fmod", "huge", "log", "log10", "max", "min", "modf", "pi",
-            "pow", "rad", "random", "sin", "sqrt", "tan",
+            "abs", "ceil", "cos", "deg", "exp", "floor", "fmod", "log", "log10", "max", "min", "modf", "pow", "rad",
+            "sin", "sqrt", "tan",
         ],
     ),
     ("redis", &["error_reply", "sha1hex", "status_reply"]),
@@ -111,7 +137,7 @@ impl<'t> Script<'t> {
     /// A name that stands for more than a value must be the only one of its kind.
     fn declare(&mut self, name: &'t str, local: Local, seen: &mut HashSet<&'t str>) -> Option<()> {
         let taken = GLOBALS.contains(&name) || LIBRARIES.iter().any(|(library, _)| *library == name);
-        if taken || matches!(name, "KEYS" | "ARGV") {
+        if taken || OTHER_GLOBALS.contains(&name) {
             return None;
         }
         let again = !seen.insert(name);
@@ -189,7 +215,7 @@ impl<'t> Script<'t> {
                     matches!(self.tokens.get(at + 1), Some(Token::Name(name)) if STRING.contains(name))
                 }
                 // What is called must have a name: neither what a call returned nor what stands in a table.
-                Token::Symbol("(") if at > 0 => {
+                Token::Symbol("(" | "{") | Token::Text(_) if at > 0 => {
                     !matches!(self.tokens[at - 1], Token::Symbol(")" | "]" | "}") | Token::Text(_))
                 }
                 Token::Symbol("...") => false,
@@ -248,7 +274,7 @@ impl<'t> Script<'t> {
                 library.map_or(GLOBALS.contains(&name) && self.is(at + 1, "("), |(_, functions)| {
                     self.is(at + 1, ".")
                         && matches!(self.tokens.get(at + 2), Some(Token::Name(name)) if functions.contains(name))
-                        && !self.is(at + 3, "=")
+                        && self.is(at + 3, "(")
                 })
             }
         }
@@ -279,7 +305,12 @@ impl<'t> Script<'t> {
     /// Tells whether a name stands in the list of names of a `local`.
     fn is_declaration(&self, at: usize) -> bool {
         let mut first = at;
-        while first >= 2 && self.is(first - 1, ",") && matches!(self.tokens[first - 2], Token::Name(_)) {
+        // Lua has room for 200 locals.
+        while at - first <= 400
+            && first >= 2
+            && self.is(first - 1, ",")
+            && matches!(self.tokens[first - 2], Token::Name(_))
+        {
             first -= 2;
         }
         first >= 1 && self.is(first - 1, "local")

@@ -19,6 +19,9 @@ use crate::engine::{Engine, EngineConfig, Sha};
 /// The most lanes, however many processors there are.
 const MAX_LANES: usize = 64;
 
+/// A lane that has grown beyond this begins anew.
+const KEPT_BYTES: usize = 16 * 1024 * 1024;
+
 /// The texts of the scripts that are proven, by SHA-1.
 pub(crate) type Proven = Arc<RwLock<HashMap<Sha, Arc<[u8]>>>>;
 
@@ -41,7 +44,11 @@ impl Lanes {
         let before = lane.as_ref().map_or(0, Engine::used_memory);
         let engine = lane.get_or_insert_with(|| Engine::new(self.config.clone()));
         let result = run(engine);
-        let after = engine.used_memory();
+        let mut after = engine.used_memory();
+        if after > KEPT_BYTES {
+            *lane = None;
+            after = 0;
+        }
         // What is subtracted was added before, by whoever had the lane then.
         self.bytes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
         result

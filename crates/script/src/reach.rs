@@ -2,7 +2,8 @@
 //!
 //! As in Redis nothing stops a script by itself. When it has run for `busy-reply-threshold` it declares the engine busy, which sends everybody else
 //! away with an error, and can be killed unless it has written: a script stopped in the middle leaves changes that belong together half done.
-//! Who prefers that to a store that hangs sets `script-time-limit`. A run beside others ends by itself, so nobody is told of it.
+//! Who prefers that to a store that hangs sets `script-time-limit`. A run beside others ends by itself; who waits for its keys cannot be sent away, so one that
+//! makes its input so large that it takes [`MAX_BESIDE_MS`] all the same is ended, whatever it has done.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
@@ -18,6 +19,9 @@ use redpoll_commands::turn::ScriptKind;
 use redpoll_resp::{Protocol as Wire, Writer};
 
 use crate::{Host, Interrupt, Invocation, LogLevel, Protocol, ScriptFlags};
+
+/// How long a run beside others may take, milliseconds: as long as `busy-reply-threshold` is unless it was set.
+const MAX_BESIDE_MS: u64 = 5_000;
 
 /// How long a library may take to load, milliseconds.
 const LOADING_MAX_MS: u64 = 500;
@@ -206,6 +210,13 @@ impl Host for Caller<'_, '_, '_, '_> {
         let settings = &self.cx.engine.settings;
         let elapsed_ms = self.cx.engine.clock.ticks().saturating_sub(self.started) / 1_000_000;
         let passed = |setting| matches!(settings.int(setting).unsigned_abs(), limit @ 1.. if elapsed_ms >= limit);
+        let takes_too_long_beside = matches!(self.pace, Pace::Beside) && elapsed_ms >= MAX_BESIDE_MS;
+        if takes_too_long_beside {
+            let text = format!(
+                "ERR Script stopped after {elapsed_ms} ms beside other commands; changes it made until then stay"
+            );
+            return Interrupt::Kill(text.into_bytes());
+        }
         if passed(Setting::ScriptTimeLimit) {
             let text = format!(
                 "ERR Script stopped after {elapsed_ms} ms (script-time-limit); changes it made until then stay"

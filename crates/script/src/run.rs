@@ -33,10 +33,10 @@ impl Run<'_> {
         buffer: &mut Vec<u8>,
         reply: &mut Vec<u8>,
     ) -> Result<(), Failure> {
-        let Sandbox { shared, names, memory_limit, .. } = self.sandbox;
+        let Sandbox { lua, shared, names, memory_limit, .. } = self.sandbox;
         self.value(invocation, host, buffer, |value, elements| {
             let (client, script) = (invocation.protocol, shared.protocol());
-            let writer = ReplyWriter { names, client, script, max_bytes: *memory_limit };
+            let writer = ReplyWriter { names, client, script, max_bytes: *memory_limit, shared, lua };
             match value {
                 Value::Nil if !elements.is_empty() => writer.write_array(elements, reply),
                 value => writer.write(value, reply),

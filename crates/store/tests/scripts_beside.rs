@@ -138,3 +138,20 @@ fn nothing_is_counted_twice_or_lost() {
     assert_eq!(sum, (THREADS * ROUNDS) as i64);
     assert_eq!(value(&mut connection, "GET alone") % 3, 0);
 }
+
+/// Without a loop, but with a table that shares its parts sixty times over: who waits for its keys is not kept for ever.
+#[test]
+fn who_makes_its_work_endless_is_ended() {
+    let store = support::in_memory();
+    let mut connection = store.connect();
+    let body = format!("local t = {{1}} {} return #KEYS > 1 and cjson.encode(t) or 1", "t = {t, t} ".repeat(60));
+    let ask = |connection: &mut Connection, keys: &[&str]| {
+        let count = keys.len().to_string();
+        connection.call(&[&["EVAL", &body, &count], keys].concat())
+    };
+    assert_eq!(ask(&mut connection, &["a"]), Value::Int(1));
+    assert_eq!(ask(&mut connection, &["a"]), Value::Int(1));
+    let reply = ask(&mut connection, &["a", "b"]);
+    assert!(matches!(&reply, Value::Error(text) if text.contains("stopped") || text.contains("memory")), "{reply:?}");
+    assert_eq!(run(&mut connection, "EXISTS a"), Value::Int(0));
+}

@@ -88,6 +88,15 @@ fn other_keys_are_not_proven() {
         "return ('x'):rep(100000000)",
         "return string.find(ARGV[1], ARGV[2])",
         "return ARGV[1]:gsub('x', redis.call)",
+        "if true then return pcall(loadstring(ARGV[1])) end local function pcall() end local function loadstring() end",
+        "do local _VERSION = KEYS[1] end redis.call('SET', KEYS[1], 1) return redis.call('SET', _VERSION, 1)",
+        "local _G = _G local k = _G.KEYS k[1] = ARGV[1] return redis.call('SET', KEYS[1], 1)",
+        "if true then return rawset(_G.KEYS, 1, ARGV[1]) end local _G local function rawset() end",
+        "if true then return setmetatable({}, {__index = 1}) end local function setmetatable() end",
+        "local f = ARGV return ((f)'while true do end'){}",
+        "local t = {(ARGV)'x'} return t[1]{}",
+        "local t = {} t.sub = string.format return t:sub(1)",
+        "return math.random(10)",
     ] {
         assert!(!proven(text), "{text}");
     }
