@@ -381,3 +381,12 @@ fn a_store_in_memory_makes_no_snapshots() {
     assert_eq!(store.call(&["DEBUG", "RELOAD"]), expected);
     assert!(matches!(store.call(&["CONFIG", "SET", "appendonly", "yes"]), Value::Error(_)));
 }
+
+#[test]
+fn what_has_no_directory_has_nothing_to_load_again() {
+    let mut connection = support::in_memory().connect();
+    for line in ["DEBUG RELOAD NOSAVE", "DEBUG RELOAD NOSAVE NOFLUSH"] {
+        let refused = Value::Error("ERR there is no data directory: this store is in memory only".into());
+        assert_eq!(run(&mut connection, line), refused);
+    }
+}
