@@ -67,7 +67,7 @@ pub fn dispatch(
     out: &mut Writer,
     moment: &mut Moment,
 ) -> Outcome {
-    let mut call = Call { now: moment.now, stamped: moment.now, ticks: moment.ticks, origin: Origin::Client };
+    let mut call = Call::new(Origin::Client, moment.now, *moment);
     let outcome = serve(engine, session, args, out, &mut call);
     moment.ticks = call.ticks;
     outcome
@@ -78,8 +78,7 @@ pub fn dispatch(
 /// While a log is replayed time stands still at zero and nothing expires: a key that has expired by now may have been read, kept or renamed by what
 /// the log says next. What is left over with its time long gone is found expired afterwards. Accesses are stamped with the real time.
 pub fn replay(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Writer) -> Outcome {
-    let Moment { now, ticks } = engine.clock.moment();
-    serve(engine, session, args, out, &mut Call { now: 0, stamped: now, ticks, origin: Origin::Replay })
+    serve(engine, session, args, out, &mut Call::new(Origin::Replay, 0, engine.clock.moment()))
 }
 
 /// When and by whom a command is called.
@@ -91,9 +90,15 @@ struct Call {
     /// When it began, and in the end when it ended.
     ticks: u64,
     origin: Origin,
+    /// It runs a script that needs no more than the locks of its keys.
+    keeps_to_its_keys: bool,
 }
 
 impl Call {
+    fn new(origin: Origin, now: Millis, begun: Moment) -> Call {
+        Call { now, stamped: begun.now, ticks: begun.ticks, origin, keeps_to_its_keys: false }
+    }
+
     /// Takes the time anew when everybody else has been waited for: what they did and what expired meanwhile was not later than this.
     fn catch_up(&mut self, engine: &Engine) {
         if self.origin != Origin::Replay {
@@ -135,12 +140,13 @@ fn serve(engine: &Engine, session: &mut Session, args: Args<'_>, out: &mut Write
             session.client.last_command.store(resolved.id, Ordering::Relaxed);
             if session.transaction.is_some() && !resolved.has(NOT_QUEUED) {
                 transaction::queue(session, resolved, args, out);
-            } else if flags & RUNS_SCRIPT != 0
-                && matches!(session.place, Place::Shared)
-                && !scripting::keeps_to_its_keys(engine, resolved, args)
-            {
-                return Outcome::Apart;
             } else {
+                if flags & RUNS_SCRIPT != 0 {
+                    call.keeps_to_its_keys = scripting::keeps_to_its_keys(engine, resolved, args);
+                    if matches!(session.place, Place::Shared) && !call.keeps_to_its_keys {
+                        return Outcome::Apart;
+                    }
+                }
                 let served = execute(engine, session, resolved, args, out, call);
                 blocking::wake(&served);
                 if session.blocked {
@@ -228,9 +234,9 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>, origin: Orig
     if flags & WRITE != 0 && engine.lacks_replicas() && origin != Origin::Replay {
         return refuse(TOO_FEW_REPLICAS);
     }
-    if (flags & WRITE != 0 || resolved.original_name == "ping")
-        && origin != Origin::Replay
+    if origin != Origin::Replay
         && let Some(refusal) = engine.persistence.refusal(engine)
+        && (flags & WRITE != 0 || resolved.original_name == "ping")
     {
         return refuse(refusal);
     }
@@ -264,7 +270,7 @@ fn execute(
     let held = if needs_nothing(session, resolved) {
         Held::Nothing
     } else {
-        let exclusive = needs_all(engine, session, resolved, args) || resolved.is_unbound(args);
+        let exclusive = needs_all(session, resolved, call) || resolved.is_unbound(args);
         let passed =
             if exclusive { engine.turn.enter_exclusive(&engine.keyspace) } else { engine.turn.enter(&engine.keyspace) };
         passage = match passed {
@@ -363,8 +369,8 @@ fn needs_nothing(session: &Session, resolved: &Resolved) -> bool {
 
 /// Tells whether a command needs the gate exclusive.
 #[inline]
-fn needs_all(engine: &Engine, session: &Session, resolved: &Resolved, args: Args<'_>) -> bool {
-    (resolved.has(EXCLUSIVE) && !scripting::keeps_to_its_keys(engine, resolved, args))
+fn needs_all(session: &Session, resolved: &Resolved, call: &Call) -> bool {
+    (resolved.has(EXCLUSIVE) && !call.keeps_to_its_keys)
         || (resolved.has(TRANSACTION) && transaction::needs_all(session))
 }
 

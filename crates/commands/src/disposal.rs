@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use redpoll_keyspace::{Cause, Effects, Waste};
+use redpoll_keyspace::{Cause, Effects, Entry, Waste};
 
 use crate::engine::Engine;
 use crate::settings::Setting;
@@ -41,6 +41,22 @@ struct Counts {
     freed: AtomicU64,
 }
 
+/// When what is removed is freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Free {
+    /// Before the reply.
+    AtOnce,
+    /// In the background, if it takes long.
+    Later,
+}
+
+impl Free {
+    /// Returns what a setting says.
+    pub(crate) fn by(engine: &Engine, setting: Setting) -> Free {
+        if engine.settings.is_on(setting) { Free::Later } else { Free::AtOnce }
+    }
+}
+
 /// What is freed in the background.
 #[derive(Default)]
 pub struct Disposal {
@@ -65,6 +81,15 @@ impl Disposal {
         self.counts.freed.store(0, Ordering::Relaxed);
     }
 
+    /// Frees what was a key.
+    pub(crate) fn free(&self, entry: Entry, free: Free) {
+        if free == Free::Later
+            && let Some(waste) = Waste::of(entry)
+        {
+            self.hand_over(waste);
+        }
+    }
+
     /// Has waste freed in the background, or frees it here if nobody takes it.
     pub(crate) fn hand_over(&self, waste: Waste) {
         let Some(background) = self.background.get() else { return };
@@ -86,7 +111,7 @@ pub(crate) fn dispose(engine: &Engine, effects: &mut Effects) {
             Cause::Expired => Setting::LazyfreeLazyExpire,
             Cause::Overwritten => Setting::LazyfreeLazyServerDel,
         };
-        if engine.settings.is_on(setting) {
+        if Free::by(engine, setting) == Free::Later {
             engine.disposal.hand_over(waste);
         }
     }

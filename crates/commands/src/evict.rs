@@ -202,10 +202,14 @@ impl Exceeded {
     }
 }
 
+/// Tells whether the policy chooses by when or how often keys were used.
+pub fn goes_by_stamps(engine: &Engine) -> bool {
+    Policy::of(engine).is_some_and(|policy| matches!(policy.by, By::Age | By::Frequency))
+}
+
 /// Tells whether every key keeps a stamp of its own because a policy needs it, so that none can share a value.
 pub(crate) fn needs_stamps(engine: &Engine) -> bool {
-    engine.settings.int(Setting::Maxmemory) != 0
-        && Policy::of(engine).is_some_and(|policy| matches!(policy.by, By::Age | By::Frequency))
+    engine.settings.int(Setting::Maxmemory) != 0 && goes_by_stamps(engine)
 }
 
 impl Engine {

@@ -1,6 +1,6 @@
 //! Keys, whatever they hold. Their deadlines are in `expire.rs`, what can be learned about their values in `object.rs`.
 
-use redpoll_keyspace::{EventClass, Waste, kind};
+use redpoll_keyspace::{EventClass, kind};
 use redpoll_resp::Writer;
 use redpoll_structures::glob;
 
@@ -8,6 +8,7 @@ use crate::args::Args;
 use crate::blocking::{Empty, Timeout};
 use crate::command::{BLOCKING, Command, DENYOOM, FAST, Family, NOSCRIPT, READONLY, WHOLE, WRITE, cmd};
 use crate::cx::Cx;
+use crate::disposal::Free;
 use crate::error::{DB_INDEX, Error, NO_SUCH_KEY, OUT_OF_INT_RANGE, SAME_OBJECT, SYNTAX};
 use crate::key_spec::{ACCESS, DELETE, INSERT, OW, RM, RO, RW, UPDATE};
 use crate::scan::{self, ScanOptions, Scanned};
@@ -73,8 +74,7 @@ fn copy(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// DEL key [key ...]
 fn del(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    let free = if cx.engine.settings.is_on(Setting::LazyfreeLazyUserDel) { Free::Later } else { Free::AtOnce };
-    remove_all(cx, args, free)
+    remove_all(cx, args, Free::by(cx.engine, Setting::LazyfreeLazyUserDel))
 }
 
 /// UNLINK key [key ...]
@@ -226,24 +226,11 @@ fn put_under(cx: &mut Cx<'_, '_>, key: &[u8], new_key: &[u8]) {
     cx.db.notify(EventClass::Generic, "rename_to", new_key);
 }
 
-/// When what is removed is freed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Free {
-    /// Before the reply.
-    AtOnce,
-    /// In the background, if it takes long.
-    Later,
-}
-
 fn remove_all(cx: &mut Cx<'_, '_>, args: Args<'_>, free: Free) -> Result<(), Error> {
     let mut removed = 0;
     for key in args.from(1) {
         let Some(entry) = cx.db.remove(key) else { continue };
-        if free == Free::Later
-            && let Some(waste) = Waste::of(entry)
-        {
-            cx.engine.disposal.hand_over(waste);
-        }
+        cx.engine.disposal.free(entry, free);
         cx.db.notify(EventClass::Generic, "del", key);
         removed += 1;
     }

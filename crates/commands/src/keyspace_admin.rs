@@ -8,6 +8,7 @@ use redpoll_keyspace::heap_size;
 use crate::args::Args;
 use crate::command::{Command, EXCLUSIVE, FAST, Family, LOADING, READONLY, STALE, WHOLE, WRITE, cmd, container};
 use crate::cx::Cx;
+use crate::disposal::Free;
 use crate::error::{DB_INDEX, Error, FIRST_DB_INDEX, SECOND_DB_INDEX, SYNTAX};
 use crate::help;
 use crate::info::memory::{MemoryUse, percent};
@@ -222,28 +223,18 @@ fn memory_usage(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// When what is flushed is freed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Freed {
-    /// Before the reply.
-    AtOnce,
-    /// In the background.
-    Later,
-}
-
-fn flush_mode(cx: &Cx<'_, '_>, args: Args<'_>) -> Result<Freed, Error> {
+fn flush_mode(cx: &Cx<'_, '_>, args: Args<'_>) -> Result<Free, Error> {
     match args.len() {
-        1 if cx.engine.settings.is_on(Setting::LazyfreeLazyUserFlush) => Ok(Freed::Later),
-        1 => Ok(Freed::AtOnce),
-        2 if args.is(1, "ASYNC") => Ok(Freed::Later),
-        2 if args.is(1, "SYNC") => Ok(Freed::AtOnce),
+        1 => Ok(Free::by(cx.engine, Setting::LazyfreeLazyUserFlush)),
+        2 if args.is(1, "ASYNC") => Ok(Free::Later),
+        2 if args.is(1, "SYNC") => Ok(Free::AtOnce),
         _ => Err(SYNTAX),
     }
 }
 
-fn flush(cx: &mut Cx<'_, '_>, db: usize, freed: Freed) {
+fn flush(cx: &mut Cx<'_, '_>, db: usize, free: Free) {
     let waste = cx.db.flush(db);
-    if freed == Freed::Later && waste.objects() > 0 {
+    if free == Free::Later && waste.objects() > 0 {
         cx.engine.disposal.hand_over(waste);
     }
 }

@@ -23,7 +23,6 @@ use redpoll_structures::table::Table;
 
 use crate::rdb::{Compression, Entries};
 use crate::shard::Database;
-use crate::view_whole::DatabaseSize;
 use crate::{Entry, Gate, Held, Keyspace, SHARDS, Shard, ShardIndex, Stamping, View};
 
 /// Bytes after which what was written of a share is handed on.
@@ -128,23 +127,18 @@ impl Shard {
 }
 
 impl View<'_> {
-    /// Begins an image of this moment and returns the sizes of the databases. All shards must be held.
+    /// Begins an image of this moment. All shards must be held.
     ///
     /// One that was begun before and not finished is given up.
-    pub fn begin_image(&mut self, image: &Arc<Image>) -> Vec<DatabaseSize> {
-        let mut sizes = vec![DatabaseSize::default(); self.keyspace.databases()];
+    pub fn begin_image(&mut self, image: &Arc<Image>) {
         for index in 0..SHARDS as ShardIndex {
             self.held.with_shard(index, |shard| {
                 shard.image = Some(Arc::clone(image));
                 for (db, database) in shard.databases.iter_mut().enumerate() {
                     database.imaged_as = (!database.table.is_empty()).then_some(db);
-                    sizes[db].keys += database.table.len();
-                    sizes[db].volatile += database.volatile;
-                    sizes[db].volatile_hashes += database.volatile_hashes;
                 }
             });
         }
-        sizes
     }
 
     /// Writes an image of this moment at once. All shards must be held.

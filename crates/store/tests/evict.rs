@@ -72,7 +72,8 @@ fn many_writers_stay_below_the_limit() {
             done.store(true, Ordering::Relaxed);
         });
         let info = info(&store);
-        let peak = peak.into_inner();
+        // On a busy machine nobody may have looked before.
+        let peak = peak.into_inner().max(info["used_memory"]);
         assert!(peak <= limit + bound(limit, THREADS, VALUE_MAX), "{policy}: {peak} of {limit}");
         assert!(peak > limit * 9 / 10, "{policy}: {peak} of {limit}: there was no pressure");
         assert!(info["evicted_keys"] > 1000, "{policy}: {}", info["evicted_keys"]);

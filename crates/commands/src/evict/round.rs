@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use redpoll_keyspace::{
-    Census, Entry, Exhaustion, Gate, Keyspace, Portion, Stamping, View, Waste, lfu_counter, lru_idle_seconds,
+    Census, Entry, Exhaustion, Gate, Keyspace, Portion, Stamping, View, lfu_counter, lru_idle_seconds,
 };
 
 use super::pool::Candidate;
 use super::{By, Counted, Evictor, POOLS, Policy, Prefixes};
+use crate::disposal::Free;
 use crate::engine::{Engine, Moment};
 use crate::settings::Setting;
 use crate::{blocking, dispatch};
@@ -97,20 +98,20 @@ impl<'e> Round<'e> {
         if self.policy.by == By::Chance {
             let Some((part, _)) = census.pick(self.engine.random()) else { return false };
             let mut drawn = None;
-            self.draw(part, 1, |entry| drawn = Some(Candidate::by_chance(part.db, entry)));
+            let rating = self.rating();
+            self.draw(part, 1, |entry| drawn = Some(rating.candidate(part.db, entry)));
             return drawn.is_some_and(|candidate| self.evict(&candidate));
         }
-        let (engine, by, now) = (self.engine, self.policy.by, self.started.now);
-        let stamping = engine.stamping(now);
+        let (engine, rating) = (self.engine, self.rating());
         let mut pool = engine.evictor.pools[self.pool].lock();
-        pool.choose_by(by);
+        pool.choose_by(rating.by);
         let mut left = self.samples;
         while left > 0 {
             let Some((part, candidates)) = census.pick(engine.random()) else { break };
             // All from one shard if it is large; few from a small one, or the same would be drawn again and again.
             let count = left.min(candidates / PART_SHARE).max(1);
             self.draw(part, count, |entry| {
-                let (score, drawn_as) = rate(by, entry, stamping, now);
+                let (score, drawn_as) = rating.of(entry);
                 pool.offer(part.db, entry.key(), score, drawn_as);
             });
             left -= count;
@@ -142,6 +143,11 @@ impl<'e> Round<'e> {
         );
     }
 
+    fn rating(&self) -> Rating {
+        let now = self.started.now;
+        Rating { by: self.policy.by, stamping: self.engine.stamping(now), now }
+    }
+
     fn view(&mut self, part: Portion) -> View<'_> {
         let (engine, now) = (self.engine, self.started.now);
         let held = self.gate.lock_shard(part.shard);
@@ -161,11 +167,7 @@ impl<'e> Round<'e> {
         // What it held is freed here, with no lock held, or elsewhere.
         let Some(entry) = evicted else { return false };
         engine.evictor.evicted.fetch_add(1, Ordering::Relaxed);
-        if engine.settings.is_on(Setting::LazyfreeLazyEviction)
-            && let Some(waste) = Waste::of(entry)
-        {
-            engine.disposal.hand_over(waste);
-        }
+        engine.disposal.free(entry, Free::by(engine, Setting::LazyfreeLazyEviction));
         true
     }
 
@@ -227,24 +229,16 @@ impl<'e> Round<'e> {
 
     /// Walks through some keys of a part and returns the first that may go.
     fn walk(&mut self, part: Portion, cursor: &mut u64) -> Option<Candidate> {
-        let (engine, by, candidates, now) = (self.engine, self.policy.by, self.policy.candidates, self.started.now);
-        let (prefixes, stamping) = (Arc::clone(&self.prefixes), engine.stamping(now));
+        let (candidates, prefixes, rating) = (self.policy.candidates, Arc::clone(&self.prefixes), self.rating());
         let mut found: Option<Candidate> = None;
         *cursor = self.view(part).walk(part.shard, candidates, *cursor, WALKED_AT_ONCE, |entry| {
             if prefixes.cover(entry.key()) {
                 return ControlFlow::Continue(());
             }
-            let (score, drawn_as) = rate(by, entry, stamping, now);
-            found = Some(Candidate { db: part.db, key: entry.key().into(), score, drawn_as });
+            found = Some(rating.candidate(part.db, entry));
             ControlFlow::Break(())
         });
         found
-    }
-}
-
-impl Candidate {
-    fn by_chance(db: usize, entry: &Entry) -> Candidate {
-        Candidate { db, key: entry.key().into(), score: 0, drawn_as: 0 }
     }
 }
 
@@ -257,21 +251,36 @@ fn mark(by: By, entry: &Entry) -> u64 {
     }
 }
 
-/// Returns how well a key can be done without, the higher the better, and its mark. Ages count from a fixed time, so that those rated at different times compare.
-fn rate(by: By, entry: &Entry, stamping: Stamping, now: u64) -> (u64, u64) {
-    let mark = mark(by, entry);
-    let score = match (by, stamping) {
-        (By::Age, Stamping::Lru { clock }) => {
-            u64::MAX - (now / 1000).saturating_sub(u64::from(lru_idle_seconds(entry.stamp(), clock)))
-        }
-        // Of those used equally often, the one not used for longer.
-        (By::Frequency, Stamping::Lfu { minutes, .. }) => {
-            let idle = minutes.wrapping_sub((entry.stamp() >> 8) as u16);
-            u64::from(u8::MAX - lfu_counter(entry.stamp(), stamping)) << 16 | u64::from(idle)
-        }
-        (By::Deadline, _) => u64::MAX - mark,
-        // The policy was changed a moment ago, so stamps say nothing.
-        _ => 0,
-    };
-    (score, mark)
+/// How keys compare in a round.
+#[derive(Clone, Copy)]
+struct Rating {
+    by: By,
+    stamping: Stamping,
+    now: u64,
+}
+
+impl Rating {
+    fn candidate(self, db: usize, entry: &Entry) -> Candidate {
+        let (score, drawn_as) = self.of(entry);
+        Candidate { db, key: entry.key().into(), score, drawn_as }
+    }
+
+    /// Returns how well a key can be done without, the higher the better, and its mark. Ages count from a fixed time, so that those rated at different times compare.
+    fn of(self, entry: &Entry) -> (u64, u64) {
+        let mark = mark(self.by, entry);
+        let score = match (self.by, self.stamping) {
+            (By::Age, Stamping::Lru { clock }) => {
+                u64::MAX - (self.now / 1000).saturating_sub(u64::from(lru_idle_seconds(entry.stamp(), clock)))
+            }
+            // Of those used equally often, the one not used for longer.
+            (By::Frequency, stamping @ Stamping::Lfu { minutes, .. }) => {
+                let idle = minutes.wrapping_sub((entry.stamp() >> 8) as u16);
+                u64::from(u8::MAX - lfu_counter(entry.stamp(), stamping)) << 16 | u64::from(idle)
+            }
+            (By::Deadline, _) => u64::MAX - mark,
+            // By chance; or the policy was changed a moment ago, so stamps say nothing.
+            _ => 0,
+        };
+        (score, mark)
+    }
 }

@@ -75,16 +75,16 @@ impl Walk<'_> {
         match first {
             0..0x40 => Ok(u64::from(first)),
             0x40..0x80 => Ok(u64::from(first & 0x3f) << 8 | u64::from(self.byte()?)),
-            0x80 => {
-                self.skip(4)?;
-                Ok(self.bytes[self.at - 4..self.at].iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
-            }
-            0x81 => {
-                self.skip(8)?;
-                Ok(self.bytes[self.at - 8..self.at].iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
-            }
+            0x80 => self.big_endian(4),
+            0x81 => self.big_endian(8),
             _ => Err(Stop::Unknown),
         }
+    }
+
+    fn big_endian(&mut self, len: u64) -> Result<u64, Stop> {
+        let start = self.at;
+        self.skip(len)?;
+        Ok(self.bytes[start..self.at].iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
     fn string(&mut self) -> Result<(), Stop> {

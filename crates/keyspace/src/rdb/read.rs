@@ -91,10 +91,11 @@ fn value(kind: u8, source: &mut Source<'_>, to: Target<'_>) -> Option<Value> {
         kind::HASH => Object::Hash(hash(source, to)?),
         kind::HASH_PACKED => {
             let bytes = source.string()?;
-            if fields_repeat(&bytes) {
+            let hash = hash_of_packed(&bytes, to);
+            if hash.is_none() && fields_repeat(&bytes) {
                 source.complain("Hash listpack with dup elements");
             }
-            Object::Hash(hash_of_packed(&bytes, to)?)
+            Object::Hash(hash?)
         }
         kind::HASH_DEADLINES => {
             let soonest = source.deadline()?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use redpoll_commands::REDIS_VERSION;
 use redpoll_commands::engine::Engine;
+use redpoll_commands::evict;
 use redpoll_commands::reload;
 use redpoll_commands::settings::Setting;
 use redpoll_keyspace::rdb::{Compression, VERSION, VERSION_MAX};
@@ -101,8 +102,7 @@ impl Job {
 
 /// Tells how accesses are stamped, if the policy of eviction wants to know of them after a start.
 fn stamping(engine: &Engine) -> Option<Stamping> {
-    let policy = engine.settings.text(Setting::MaxmemoryPolicy);
-    (policy.ends_with("lru") || policy.ends_with("lfu")).then(|| engine.stamping(engine.clock.now()))
+    evict::goes_by_stamps(engine).then(|| engine.stamping(engine.clock.now()))
 }
 
 fn head(engine: &Engine, sizes: &[DatabaseSize], purpose: Purpose) -> Head {
