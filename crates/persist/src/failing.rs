@@ -3,12 +3,12 @@
 //! It has two layers, as a real one has: what programs see (the page cache) and what is left after the power went. A sync that fails stores a part and
 //! drops the rest from what is yet to be stored, as Linux does; a write that is refused may leave something behind all the same.
 
-use std::io::{Error, Result};
+use std::io::{Error, Result, Write};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::tail::LogFile;
+use crate::disk::WriteFile;
 
 /// What goes wrong, and at which call of its kind, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) enum Fault {
     Truncate(usize),
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Platter {
     /// What a reader sees.
     pub(crate) seen: Vec<u8>,
@@ -53,15 +53,15 @@ impl Platter {
 }
 
 /// A handle on the disk for the log and one for the test.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct FailingFile(pub(crate) Arc<Mutex<Platter>>);
 
 fn refused<T>() -> Result<T> {
     Err(Error::other("the disk refuses"))
 }
 
-impl LogFile for FailingFile {
-    fn append(&mut self, bytes: &[u8]) -> Result<usize> {
+impl Write for FailingFile {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
         let disk = &mut *self.0.lock();
         let call = disk.writes;
         disk.writes += 1;
@@ -76,6 +76,16 @@ impl LogFile for FailingFile {
         let taken = taken.min(bytes.len());
         disk.seen.extend_from_slice(&bytes[..taken]);
         if disk.strikes(Fault::Write(call)) { refused() } else { Ok(taken) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl WriteFile for FailingFile {
+    fn length(&self) -> Result<u64> {
+        Ok(self.0.lock().seen.len() as u64)
     }
 
     fn sync(&mut self) -> Result<()> {

@@ -17,8 +17,9 @@
 //! * [`SnapshotWriter`] and [`read_snapshot`] write and read all data as one file in the format of Redis's RDB; [`SnapshotFile`] puts it in its place.
 //! * [`Rewrite`] makes the log short again: a snapshot as its base, and an increment for what follows.
 //!
-//! What a command means is not known here.
+//! All files are reached through a [`disk::Disk`]. What a command means is not known here.
 
+pub mod disk;
 mod error;
 #[cfg(test)]
 mod failing;

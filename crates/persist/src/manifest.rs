@@ -1,13 +1,13 @@
 //! The manifest: which files make up the log, in which order; and the names they have.
 
 use std::borrow::Cow;
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use redpoll_resp::split_args;
 
 use crate::Error;
+use crate::disk::{Disk, SystemDisk};
 use crate::error::Place;
 
 /// Bytes of a line from which on it is too long.
@@ -16,6 +16,7 @@ const LINE_MAX: usize = 1024;
 /// Where the log of one store lives.
 #[derive(Clone, Debug)]
 pub struct LogFiles {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     stem: String,
 }
@@ -23,7 +24,17 @@ pub struct LogFiles {
 impl LogFiles {
     /// Names the directory (`dir/appenddirname`) and the stem (`appendfilename`).
     pub fn new(dir: impl Into<PathBuf>, stem: impl Into<String>) -> LogFiles {
-        LogFiles { dir: dir.into(), stem: stem.into() }
+        LogFiles::on(Arc::new(SystemDisk), dir, stem)
+    }
+
+    /// Names the directory and the stem as [`LogFiles::new`] does, on another disk.
+    pub fn on(disk: Arc<dyn Disk>, dir: impl Into<PathBuf>, stem: impl Into<String>) -> LogFiles {
+        LogFiles { disk, dir: dir.into(), stem: stem.into() }
+    }
+
+    /// Returns the disk.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
     }
 
     /// Returns the directory.
@@ -38,7 +49,7 @@ impl LogFiles {
 
     /// Tells whether there is a log.
     pub fn is_begun(&self) -> bool {
-        self.manifest().exists()
+        self.disk.length(&self.manifest()).is_ok()
     }
 
     fn manifest(&self) -> PathBuf {
@@ -47,7 +58,7 @@ impl LogFiles {
 
     /// Forces the names of the files to the disk.
     pub(crate) fn sync(&self) -> Result<(), Error> {
-        fs::File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(Error::io(&self.dir))
+        self.disk.sync_dir(&self.dir).map_err(Error::io(&self.dir))
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -71,11 +82,12 @@ impl Manifest {
     /// [`Error::Io`], or [`Error::Manifest`] with the line that makes no sense.
     pub fn read(files: &LogFiles) -> Result<Manifest, Error> {
         let path = files.manifest();
-        let text = match fs::read(&path) {
-            Ok(text) => text,
+        let mut text = Vec::new();
+        match files.disk.open(&path).and_then(|mut file| file.read_to_end(&mut text)) {
+            Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Manifest::default()),
             Err(error) => return Err(Error::io(path)(error)),
-        };
+        }
         Manifest::parse(&text).map_err(|(place, reason)| Error::Manifest { path, place, reason })
     }
 
@@ -141,11 +153,11 @@ impl Manifest {
         let single = parent.join(&files.stem);
         let taken_over = Manifest { base: Some((files.stem.clone(), 1)), increments: Vec::new() };
         let is_due = if files.is_begun() { Manifest::read(files)? == taken_over } else { true };
-        if !is_due || place.exists() || !single.is_file() {
+        if !is_due || files.disk.length(&place).is_ok() || files.disk.length(&single).is_err() {
             return Ok(());
         }
         taken_over.write(files)?;
-        fs::rename(&single, &place).map_err(Error::io(&single))?;
+        files.disk.rename(&single, &place).map_err(Error::io(&single))?;
         files.sync()
     }
 
@@ -162,12 +174,12 @@ impl Manifest {
             text.push_str(&format!("file {} seq {seq} type i\n", written(name)));
         }
         let (path, temporary) = (files.manifest(), files.path(&format!("temp-{}.manifest", files.stem)));
-        let written = fs::File::create(&temporary).and_then(|mut file| {
+        let written = files.disk.create(&temporary).and_then(|mut file| {
             file.write_all(text.as_bytes())?;
-            file.sync_all()
+            file.sync()
         });
         written.map_err(Error::io(&temporary))?;
-        fs::rename(&temporary, &path).map_err(Error::io(&path))?;
+        files.disk.rename(&temporary, &path).map_err(Error::io(&path))?;
         files.sync()
     }
 
@@ -203,12 +215,11 @@ impl Manifest {
     ///
     /// A file that cannot be removed is tried again the next time.
     pub(crate) fn remove_others(&self, files: &LogFiles) {
-        let Ok(entries) = fs::read_dir(&files.dir) else { return };
-        for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        for name in files.disk.list(&files.dir).unwrap_or_default() {
             let rest = name.strip_prefix(&files.stem).and_then(|rest| rest.strip_prefix('.'));
             let is_part = rest.is_some_and(is_part) || name.starts_with(TEMPORARY_BASE) || name == files.stem;
             if is_part && !self.names(&name) {
-                fs::remove_file(files.path(&name)).ok();
+                files.disk.remove(&files.path(&name)).ok();
             }
         }
     }
@@ -254,6 +265,8 @@ pub enum BaseForm {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn check(text: &str, expected: Result<&str, &str>) {

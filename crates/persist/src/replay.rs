@@ -1,11 +1,11 @@
 //! Reading a log back: a base, which is a snapshot or commands or a snapshot with commands behind it, and the increments.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, SeekFrom};
 use std::path::Path;
 
 use redpoll_resp::{Access, Limits, Parse, RequestParser};
 
+use crate::disk::ReadFile;
 use crate::snapshot::{self, Into, Item};
 use crate::{Error, LogFiles, Manifest};
 
@@ -67,21 +67,24 @@ pub fn replay(files: &LogFiles, reading: &Reading<'_>, apply: &mut Apply<'_, Str
     let mut replayed = Replayed::default();
     for (index, name) in names.iter().enumerate() {
         let path = files.path(name);
-        let torn = replay_file(&path, reading, apply, &mut replayed.commands)?;
+        let torn = replay_file(files, &path, reading, apply, &mut replayed.commands)?;
         if let Some((offset, length)) = torn {
             // A crash on the way to another increment leaves that one empty: nothing goes into it before all of this one is on the disk.
-            if !names[index + 1..].iter().all(|name| is_empty(&files.path(name))) {
+            if !names[index + 1..]
+                .iter()
+                .all(|name| files.disk().length(&files.path(name)).is_ok_and(|length| length == 0))
+            {
                 let reason = "the file ends in the middle of a command but is not the last one".into();
                 return Err(Error::Damaged { path, offset, reason });
             }
             if reading.torn == Torn::Refuse {
                 return Err(Error::Truncated { path, offset });
             }
-            let file = OpenOptions::new().write(true).open(&path).map_err(Error::io(&path))?;
-            file.set_len(offset).and_then(|()| file.sync_all()).map_err(Error::io(&path))?;
+            let mut file = files.disk().append(&path).map_err(Error::io(&path))?;
+            file.truncate(offset).and_then(|()| file.sync()).map_err(Error::io(&path))?;
             replayed.truncated = length - offset;
         }
-        replayed.len += std::fs::metadata(&path).map_err(Error::io(&path))?.len();
+        replayed.len += files.disk().length(&path).map_err(Error::io(&path))?;
         if index == 0 && manifest.base.is_some() {
             replayed.base_len = replayed.len;
         }
@@ -89,15 +92,12 @@ pub fn replay(files: &LogFiles, reading: &Reading<'_>, apply: &mut Apply<'_, Str
     Ok(replayed)
 }
 
-fn is_empty(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0)
-}
-
 /// A position in a file and the file's length.
 type Tail = (u64, u64);
 
 /// Replays one file; returns where the complete part ends, if a torn tail follows.
 fn replay_file(
+    files: &LogFiles,
     path: &Path,
     reading: &Reading<'_>,
     apply: &mut Apply<'_, String>,
@@ -107,10 +107,10 @@ fn replay_file(
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Error::Missing { name, path: path.to_owned(), source }
     };
-    let mut file = File::open(path).map_err(missing)?;
+    let mut file = files.disk().open(path).map_err(missing)?;
     let mut limits = reading.limits.clone();
     limits.access = Access::Authenticated;
-    let offset = load_snapshot(&mut file, path, reading.into, apply)?;
+    let offset = load_snapshot(&mut *file, path, reading.into, apply)?;
     let mut reader = Reader { buf: Vec::new(), parsed: 0, offset, parser: RequestParser::new() };
     let mut unit = Unit::default();
     let damaged = |offset, reason: String| Error::Damaged { path: path.to_owned(), offset, reason };
@@ -137,14 +137,19 @@ fn replay_file(
 }
 
 /// Hands on what the snapshot at the beginning of a file holds, if there is one; returns where it ends and leaves the file there.
-fn load_snapshot(file: &mut File, path: &Path, into: Into<'_>, apply: &mut Apply<'_, String>) -> Result<u64, Error> {
+fn load_snapshot(
+    file: &mut dyn ReadFile,
+    path: &Path,
+    into: Into<'_>,
+    apply: &mut Apply<'_, String>,
+) -> Result<u64, Error> {
     let mut magic = Vec::new();
-    file.by_ref().take(snapshot::MAGIC.len() as u64).read_to_end(&mut magic).map_err(Error::io(path))?;
+    Read::take(&mut *file, snapshot::MAGIC.len() as u64).read_to_end(&mut magic).map_err(Error::io(path))?;
     file.rewind().map_err(Error::io(path))?;
     if magic != snapshot::MAGIC {
         return Ok(0);
     }
-    let len = file.metadata().map_err(Error::io(path))?.len();
+    let len = file.length().map_err(Error::io(path))?;
     let read = snapshot::read_snapshot_from(&mut *file, len, path, into, &mut |item| apply(Record::Stored(item)))?;
     file.seek(SeekFrom::Start(read.len)).map_err(Error::io(path))
 }

@@ -10,9 +10,9 @@
 //! A log that is begun while the store runs has no base yet. Until it has one its increment means nothing, so the manifest of an older log stays as it
 //! is and names neither.
 
-use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
+use crate::disk::WriteFile;
 use crate::manifest::{BaseForm, TEMPORARY_BASE};
 use crate::{AppendLog, Error, LogFiles, Manifest, SyncPolicy};
 
@@ -28,7 +28,7 @@ pub enum Standing {
 /// An increment to go on in.
 #[derive(Debug)]
 pub struct Increment {
-    pub(crate) file: File,
+    pub(crate) file: Box<dyn WriteFile>,
     pub(crate) path: PathBuf,
 }
 
@@ -60,8 +60,8 @@ impl Rewrite {
         manifest.add_increment(files);
         let added = manifest.increments.last().expect("one was just added").clone();
         let path = files.path(&added.0);
-        let made = OpenOptions::new().create(true).append(true).open(&path);
-        let file = made.and_then(|file| file.set_len(0).map(|()| file)).map_err(Error::io(&path))?;
+        let made = files.disk().append(&path);
+        let file = made.and_then(|mut file| file.truncate(0).map(|()| file)).map_err(Error::io(&path))?;
         files.sync()?;
         if standing == Standing::Listed {
             manifest.write(files)?;

@@ -17,51 +17,13 @@
 //! Under `appendfsync no` nobody says when bytes reach the disk; they are released as soon as they are written, and a later fsync that fails can only
 //! bring back what is still kept.
 
-use std::fs::File;
-use std::io::{Error, ErrorKind, Result, Write};
+use std::io::{Error, ErrorKind, Result};
 
-/// What the log does to its file; tests put a failing disk in its place.
-pub(crate) trait LogFile: Send + 'static {
-    /// Appends a part of the bytes and returns how many.
-    fn append(&mut self, bytes: &[u8]) -> Result<usize>;
-    /// Forces everything appended to the disk.
-    fn sync(&mut self) -> Result<()>;
-    /// Cuts the file back.
-    fn truncate(&mut self, length: u64) -> Result<()>;
-}
-
-/// A file opened for appending.
-impl LogFile for File {
-    fn append(&mut self, bytes: &[u8]) -> Result<usize> {
-        self.write(bytes)
-    }
-
-    fn sync(&mut self) -> Result<()> {
-        self.sync_data()
-    }
-
-    fn truncate(&mut self, length: u64) -> Result<()> {
-        self.set_len(length)
-    }
-}
-
-impl LogFile for Box<dyn LogFile> {
-    fn append(&mut self, bytes: &[u8]) -> Result<usize> {
-        (**self).append(bytes)
-    }
-
-    fn sync(&mut self) -> Result<()> {
-        (**self).sync()
-    }
-
-    fn truncate(&mut self, length: u64) -> Result<()> {
-        (**self).truncate(length)
-    }
-}
+use crate::disk::WriteFile;
 
 /// The bytes that are not known to be on the disk, and the file they go to.
-pub(crate) struct Tail<F> {
-    file: F,
+pub(crate) struct Tail {
+    file: Box<dyn WriteFile>,
     /// Length of the file when it was opened.
     start: u64,
     /// Bytes that went into files before this one.
@@ -77,9 +39,9 @@ pub(crate) struct Tail<F> {
     unsynced: bool,
 }
 
-impl<F: LogFile> Tail<F> {
+impl Tail {
     /// Begins behind what the file holds.
-    pub(crate) fn new(file: F, length: u64) -> Tail<F> {
+    pub(crate) fn new(file: Box<dyn WriteFile>, length: u64) -> Tail {
         Tail {
             file,
             start: length,
@@ -93,7 +55,7 @@ impl<F: LogFile> Tail<F> {
     }
 
     /// Goes on in another, empty file. Everything must be synced.
-    pub(crate) fn switch(&mut self, file: F) {
+    pub(crate) fn switch(&mut self, file: Box<dyn WriteFile>) {
         debug_assert!(self.kept.is_empty() && !self.unsynced, "what belongs to the old file is on the disk");
         self.file = file;
         self.start = 0;
@@ -139,7 +101,7 @@ impl<F: LogFile> Tail<F> {
             self.doubtful = false;
         }
         while self.is_behind() {
-            match self.file.append(&self.kept[self.written..]) {
+            match self.file.write(&self.kept[self.written..]) {
                 Ok(0) => return Err(Error::new(ErrorKind::WriteZero, "the file takes no more bytes")),
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

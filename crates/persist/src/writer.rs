@@ -9,7 +9,6 @@
 //! sync is brought forward. What goes beyond is one batch of commands per connection, and the removals of keys that expire meanwhile, which nobody
 //! waits for and of which there are no more than keys.
 
-use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,8 +16,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::disk::WriteFile;
 use crate::rewrite::Increment;
-use crate::tail::{LogFile, Tail};
+use crate::tail::Tail;
 use crate::{Error, LogFiles, Manifest};
 
 /// Bytes that may wait for the disk before callers are held back, written or not.
@@ -96,7 +96,7 @@ impl std::fmt::Debug for Listener {
 struct Switch {
     /// What still belongs to the old one.
     before: Vec<u8>,
-    file: Box<dyn LogFile>,
+    file: Box<dyn WriteFile>,
 }
 
 impl std::fmt::Debug for Switch {
@@ -130,7 +130,7 @@ impl AppendLog {
         let mut manifest = Manifest::read(files)?;
         let before = manifest.clone();
         let path = files.path(manifest.open_increment(files));
-        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
+        let file = files.disk().append(&path).map_err(Error::io(&path))?;
         if manifest != before {
             manifest.write(files)?;
         }
@@ -138,9 +138,9 @@ impl AppendLog {
     }
 
     /// Begins to append to a file.
-    pub(crate) fn begin(file: File, path: PathBuf, policy: SyncPolicy) -> Result<AppendLog, Error> {
-        let length = file.metadata().map_err(Error::io(&path))?.len();
-        AppendLog::start(Tail::new(Box::new(file), length), path, policy, SECOND)
+    pub(crate) fn begin(file: Box<dyn WriteFile>, path: PathBuf, policy: SyncPolicy) -> Result<AppendLog, Error> {
+        let length = file.length().map_err(Error::io(&path))?;
+        AppendLog::start(Tail::new(file, length), path, policy, SECOND)
     }
 
     /// Goes on in another, empty file: what is appended from now on belongs to it. Returns the offset at which it begins; none if the way to
@@ -148,10 +148,10 @@ impl AppendLog {
     ///
     /// Never waits for the disk. Nothing goes into the new file before all of the old one is synced, so that no gap can be left behind.
     pub fn switch(&self, increment: Increment) -> Option<u64> {
-        self.switch_to(Box::new(increment.file), increment.path)
+        self.switch_to(increment.file, increment.path)
     }
 
-    fn switch_to(&self, file: Box<dyn LogFile>, path: PathBuf) -> Option<u64> {
+    fn switch_to(&self, file: Box<dyn WriteFile>, path: PathBuf) -> Option<u64> {
         let mut state = self.shared.state.lock();
         if state.switching {
             return None;
@@ -166,12 +166,7 @@ impl AppendLog {
     }
 
     /// Starts the thread; while the disk refuses it rests for `pause` between attempts.
-    fn start(
-        tail: Tail<Box<dyn LogFile>>,
-        path: PathBuf,
-        policy: SyncPolicy,
-        pause: Duration,
-    ) -> Result<AppendLog, Error> {
+    fn start(tail: Tail, path: PathBuf, policy: SyncPolicy, pause: Duration) -> Result<AppendLog, Error> {
         let state = State {
             path: path.clone(),
             pending: Vec::new(),
@@ -333,9 +328,9 @@ struct Task {
 
 struct Writer {
     shared: Arc<Shared>,
-    tail: Tail<Box<dyn LogFile>>,
+    tail: Tail,
     /// The file to go on in once all of this one is synced. Until then nothing more is taken over.
-    next: Option<Box<dyn LogFile>>,
+    next: Option<Box<dyn WriteFile>>,
     /// What was taken over last, on its way to the tail outside the lock.
     incoming: Vec<u8>,
     last_sync: Instant,

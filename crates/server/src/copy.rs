@@ -6,7 +6,6 @@
 //!
 //! The copy lies in a file; a piece of it is in memory at a time. Disks are waited for on threads that may wait.
 
-use std::fs::File;
 use std::io::{Read, Result};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +13,7 @@ use std::sync::atomic::Ordering;
 use redpoll_store::Store;
 use redpoll_store::commands::client::Client;
 use redpoll_store::commands::session::CopyOf;
+use redpoll_store::disk::ReadFile;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
@@ -70,7 +70,7 @@ async fn make_and_send(store: &Store, stream: &mut Stream, of: CopyOf) -> Result
     }
 }
 
-fn read_piece(mut file: File) -> Result<(File, Vec<u8>)> {
+fn read_piece(mut file: Box<dyn ReadFile>) -> Result<(Box<dyn ReadFile>, Vec<u8>)> {
     let mut piece = Vec::new();
     file.by_ref().take(PIECE_LEN as u64).read_to_end(&mut piece)?;
     Ok((file, piece))

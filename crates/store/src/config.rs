@@ -1,6 +1,10 @@
 //! How a store is set up.
 
+use std::sync::Arc;
+
 use redpoll_commands::settings::{self, Setting, Settings};
+
+use redpoll_persist::disk::Disk;
 
 use crate::Error;
 use crate::host::OnShutdown;
@@ -21,6 +25,8 @@ pub struct Config {
     pub(crate) file: Option<String>,
     /// Settings of that file that have no effect here.
     pub(crate) without_effect: Vec<&'static str>,
+    /// Where the data directory is, if not on the disk of the operating system.
+    pub(crate) disk: Option<Arc<dyn Disk>>,
 }
 
 impl Config {
@@ -78,6 +84,12 @@ impl Config {
     #[must_use]
     pub fn on_shutdown(self, end: impl Fn() + Send + Sync + 'static) -> Config {
         Config { on_shutdown: Some(OnShutdown(Box::new(end))), ..self }
+    }
+
+    /// Puts the data directory on another disk than that of the operating system: for tests, on one that fails.
+    #[must_use]
+    pub fn on_disk(self, disk: Arc<dyn Disk>) -> Config {
+        Config { disk: Some(disk), ..self }
     }
 
     /// Returns the settings as they stand.

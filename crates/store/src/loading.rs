@@ -3,6 +3,7 @@
 //! With a log, the log is what counts, and a snapshot beside it is not looked at. Without one the snapshot is loaded, if there is one. A file that is damaged
 //! keeps the store from opening: it says where the damage is, and nothing is overwritten.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use redpoll_commands::args::Args;
@@ -15,6 +16,7 @@ use redpoll_commands::reload::{self, Before, Reloading, Stored};
 use redpoll_commands::settings::Setting;
 use redpoll_keyspace::rdb::StoredKey;
 use redpoll_keyspace::{Effects, Limits as Thresholds, View};
+use redpoll_persist::disk::Disk;
 use redpoll_persist::{
     Error as FileError, Into, Item, LogFiles, Read, Reading, Record, Replayed, Torn, read_snapshot, replay,
 };
@@ -74,17 +76,19 @@ pub(crate) fn replay_log(engine: &Engine, files: &LogFiles) -> Result<Replayed, 
 }
 
 /// Loads the snapshot at the start, if there is one.
-pub(crate) fn load_snapshot(engine: &Engine, path: &Path) -> Result<(), Error> {
-    if !path.exists() {
-        return Ok(());
-    }
+pub(crate) fn load_snapshot(engine: &Engine, disk: &dyn Disk, path: &Path) -> Result<(), Error> {
     let mut stored = Stored::new(Existing::Refuse, Some(engine.clock.now()));
     let thresholds = engine.settings.limits();
-    let read = read(engine, &thresholds, path, &mut |item| put(engine, &mut stored, item)).inspect_err(|error| {
-        if let FileError::Snapshot { offset, reason, .. } = error {
-            tracing::warn!("Internal error in RDB reading offset {offset} -> {reason}");
+    let read = match read(engine, disk, &thresholds, path, &mut |item| put(engine, &mut stored, item)) {
+        Ok(read) => read,
+        Err(FileError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            if let FileError::Snapshot { offset, reason, .. } = &error {
+                tracing::warn!("Internal error in RDB reading offset {offset} -> {reason}");
+            }
+            return Err(error.into());
         }
-    })?;
+    };
     warn_of_rest(path, read);
     begin_counting(engine, &stored);
     let Stored { loaded, expired, empty, .. } = stored;
@@ -104,11 +108,12 @@ fn begin_counting(engine: &Engine, stored: &Stored) {
 
 fn read(
     engine: &Engine,
+    disk: &dyn Disk,
     thresholds: &Thresholds,
     path: &Path,
     take: &mut redpoll_persist::Take<'_>,
 ) -> Result<Read, FileError> {
-    read_snapshot(path, Into { limits: thresholds, seed: seed(engine) }, take)
+    read_snapshot(disk, path, Into { limits: thresholds, seed: seed(engine) }, take)
 }
 
 fn warn_of_rest(path: &Path, read: Read) {
@@ -158,7 +163,12 @@ pub(crate) fn reload_log(cx: &mut Cx<'_, '_>, files: &LogFiles) -> Result<(), Co
 }
 
 /// Loads a snapshot into the data set, whose shards the caller holds.
-pub(crate) fn reload_snapshot(cx: &mut Cx<'_, '_>, path: &Path, how: Reload) -> Result<(), CommandError> {
+pub(crate) fn reload_snapshot(
+    cx: &mut Cx<'_, '_>,
+    disk: &dyn Disk,
+    path: &Path,
+    how: Reload,
+) -> Result<(), CommandError> {
     let existing = if how.merge { Existing::Replace } else { Existing::Refuse };
     let now = cx.engine.clock.now();
     let refuse = |error: FileError| {
@@ -167,14 +177,15 @@ pub(crate) fn reload_snapshot(cx: &mut Cx<'_, '_>, path: &Path, how: Reload) -> 
     };
     if how.noflush {
         // What is kept must not be left half changed: all is looked at before anything is loaded.
-        check(cx, path, existing).map_err(refuse)?;
+        check(cx, disk, path, existing).map_err(refuse)?;
     }
     let before = if how.noflush { Before::Kept } else { Before::Replaced };
     let mut stored = Stored::new(existing, Some(now));
     reload::reload(cx, before, |loading| {
         let thresholds = loading.engine().settings.limits();
         let into = Into { limits: &thresholds, seed: seed(loading.engine()) };
-        let read = read_snapshot(path, into, &mut |item| put_again(loading, &mut stored, item)).map_err(refuse)?;
+        let read =
+            read_snapshot(disk, path, into, &mut |item| put_again(loading, &mut stored, item)).map_err(refuse)?;
         warn_of_rest(path, read);
         Ok(())
     })?;
@@ -183,12 +194,12 @@ pub(crate) fn reload_snapshot(cx: &mut Cx<'_, '_>, path: &Path, how: Reload) -> 
 }
 
 /// Reads a snapshot without loading it: it is whole, and nothing in it is there already unless it may be.
-fn check(cx: &mut Cx<'_, '_>, path: &Path, existing: Existing) -> Result<(), FileError> {
+fn check(cx: &mut Cx<'_, '_>, disk: &dyn Disk, path: &Path, existing: Existing) -> Result<(), FileError> {
     let engine = cx.engine;
     let (thresholds, mut stored) = (engine.settings.limits(), Stored::new(existing, None));
     let db = cx.db.db();
     let libraries = engine.scripting.get().map(|scripting| scripting.libraries()).unwrap_or_default();
-    let checked = read(engine, &thresholds, path, &mut |item| match item {
+    let checked = read(engine, disk, &thresholds, path, &mut |item| match item {
         Item::Aux(..) | Item::Empty(_) => Ok(()),
         Item::Library(text) if existing == Existing::Refuse && libraries.iter().any(|known| known.code == text) => {
             Err("a library of functions is there already".into())

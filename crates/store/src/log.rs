@@ -1,6 +1,6 @@
 //! The store's log: recovery at start, the way from the dispatcher's journal to the disk, and its coming and going while the store runs.
 
-use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -12,6 +12,7 @@ use redpoll_commands::error::Error as CommandError;
 use redpoll_commands::journal::Journal;
 use redpoll_commands::settings::Setting;
 use redpoll_commands::sync_wait::{SyncWaits, sync_waits};
+use redpoll_persist::disk::{Disk, Lock};
 use redpoll_persist::{AppendLog, LogFiles, Manifest, Replayed, Rewrite, Standing, SyncPolicy};
 
 use crate::{Error, loading};
@@ -33,13 +34,13 @@ pub(crate) struct StoreLog {
     /// Who waits for the disk.
     waits: Arc<SyncWaits>,
     /// Two stores that append to one log would destroy it. Given back last, when the log is closed or switched off.
-    lock: Mutex<Option<DirectoryLock>>,
+    lock: Mutex<Option<Box<dyn Lock>>>,
 }
 
 impl StoreLog {
     /// Makes the data directory if need be, replays the log found there and opens it for appending.
-    pub(crate) fn recover(engine: &Engine, dir: &Path) -> Result<StoreLog, Error> {
-        let (files, lock) = open_directory(engine, dir)?;
+    pub(crate) fn recover(engine: &Engine, disk: &Arc<dyn Disk>, dir: &Path) -> Result<StoreLog, Error> {
+        let (files, lock) = open_directory(engine, disk, dir)?;
         Manifest::take_over_single_file(&files)?;
         let Replayed { len, .. } = loading::replay_log(engine, &files)?;
         let log = AppendLog::open(&files, policy(engine))?;
@@ -47,8 +48,8 @@ impl StoreLog {
     }
 
     /// Begins a log while the store runs; it is of no use before the rewrite that comes with it is finished.
-    pub(crate) fn begin(engine: &Engine, dir: &Path) -> Result<(StoreLog, Rewrite), Error> {
-        let (files, lock) = open_directory(engine, dir)?;
+    pub(crate) fn begin(engine: &Engine, disk: &Arc<dyn Disk>, dir: &Path) -> Result<(StoreLog, Rewrite), Error> {
+        let (files, lock) = open_directory(engine, disk, dir)?;
         let (rewrite, increment) = Rewrite::prepare(&files, Standing::Unlisted)?;
         let log = increment.begin(policy(engine))?;
         Ok((StoreLog::new(engine, log, (files, lock), Standing::Unlisted, 0), rewrite))
@@ -57,7 +58,7 @@ impl StoreLog {
     fn new(
         engine: &Engine,
         log: AppendLog,
-        (files, lock): (LogFiles, DirectoryLock),
+        (files, lock): (LogFiles, Box<dyn Lock>),
         standing: Standing,
         len: u64,
     ) -> StoreLog {
@@ -204,17 +205,6 @@ impl Log for SharedLog {
     }
 }
 
-/// The lock on the log in a directory; the system lets go of it when the process ends.
-#[derive(Debug)]
-pub(crate) struct DirectoryLock(File);
-
-impl Drop for DirectoryLock {
-    fn drop(&mut self) {
-        // Closing is not enough: a process just being started by another thread has a copy of the file until it runs its program.
-        self.0.unlock().ok();
-    }
-}
-
 fn policy(engine: &Engine) -> SyncPolicy {
     match engine.settings.int(Setting::Appendfsync) {
         0 => SyncPolicy::Always,
@@ -224,37 +214,37 @@ fn policy(engine: &Engine) -> SyncPolicy {
 }
 
 /// Makes the directories of the log and takes them for this store alone.
-pub(crate) fn open_directory(engine: &Engine, dir: &Path) -> Result<(LogFiles, DirectoryLock), Error> {
-    prepare(dir)?;
-    let files = log_files(engine, dir);
-    prepare(files.dir())?;
-    let lock = lock(dir, files.stem())?;
+pub(crate) fn open_directory(
+    engine: &Engine,
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+) -> Result<(LogFiles, Box<dyn Lock>), Error> {
+    prepare(&**disk, dir)?;
+    let files = log_files(engine, disk, dir);
+    prepare(&**disk, files.dir())?;
+    let lock = lock(&**disk, dir, files.stem())?;
     Ok((files, lock))
 }
 
 /// Returns where the log is or would be.
-pub(crate) fn log_files(engine: &Engine, dir: &Path) -> LogFiles {
+pub(crate) fn log_files(engine: &Engine, disk: &Arc<dyn Disk>, dir: &Path) -> LogFiles {
     let log_dir = dir.join(engine.settings.text(Setting::Appenddirname));
-    LogFiles::new(log_dir, engine.settings.text(Setting::Appendfilename))
+    LogFiles::on(Arc::clone(disk), log_dir, engine.settings.text(Setting::Appendfilename))
 }
 
 /// Makes a directory and checks that files can be written in it.
-fn prepare(dir: &Path) -> Result<(), Error> {
+fn prepare(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
     let refuse = |error: std::io::Error| Error::Directory { path: dir.to_owned(), reason: error.to_string() };
-    std::fs::create_dir_all(dir).map_err(refuse)?;
+    disk.make_dir(dir).map_err(refuse)?;
     let probe = dir.join(format!(".redpoll-probe-{}", std::process::id()));
-    std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(refuse)
+    disk.create(&probe).and_then(|_| disk.remove(&probe)).map_err(refuse)
 }
 
 /// Takes the log for this store alone. Another log may stand beside it.
-fn lock(dir: &Path, stem: &str) -> Result<DirectoryLock, Error> {
-    let path = dir.join(format!("{stem}{LOCK_SUFFIX}"));
-    let refuse = |reason: String| Error::Directory { path: dir.to_owned(), reason };
-    let file = File::options().create(true).truncate(false).write(true).open(path);
-    let file = file.map_err(|error| refuse(error.to_string()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(DirectoryLock(file)),
-        Err(TryLockError::WouldBlock) => Err(refuse("another store is using it".to_owned())),
-        Err(TryLockError::Error(error)) => Err(refuse(error.to_string())),
-    }
+fn lock(disk: &dyn Disk, dir: &Path, stem: &str) -> Result<Box<dyn Lock>, Error> {
+    disk.lock(&dir.join(format!("{stem}{LOCK_SUFFIX}"))).map_err(|error| {
+        let is_held = error.kind() == ErrorKind::WouldBlock;
+        let reason = if is_held { "another store is using it".to_owned() } else { error.to_string() };
+        Error::Directory { path: dir.to_owned(), reason }
+    })
 }

@@ -30,6 +30,7 @@ use redpoll_commands::reload;
 use redpoll_commands::settings::Setting;
 use redpoll_keyspace::View;
 use redpoll_persist::Error as FileError;
+use redpoll_persist::disk::Disk;
 
 use crate::loading;
 use crate::log::{LogSlot, log_files};
@@ -42,6 +43,7 @@ static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// Makes snapshots and rewrites the log of a store.
 pub(crate) struct Keeper {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     log: Arc<LogSlot>,
     store: OnceLock<Weak<Inner>>,
@@ -63,9 +65,10 @@ struct Running {
 
 impl Keeper {
     /// Makes a keeper for a data directory.
-    pub(crate) fn new(dir: PathBuf, log: Arc<LogSlot>) -> Keeper {
-        remove_leftovers(&dir);
+    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, log: Arc<LogSlot>) -> Keeper {
+        remove_leftovers(&*disk, &dir);
         Keeper {
+            disk,
             dir,
             log,
             store: OnceLock::new(),
@@ -94,8 +97,9 @@ impl Keeper {
         let stop = Arc::new(Stop::default());
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let temporary = self.dir.join(format!("temp-{}-{number}.rdb", std::process::id()));
-        let job =
-            self.make_dir().and_then(|()| Job::new(engine, view, temporary, Purpose::Snapshot, Arc::clone(&stop)));
+        let job = self
+            .make_dir()
+            .and_then(|()| Job::new(engine, &self.disk, view, temporary, Purpose::Snapshot, Arc::clone(&stop)));
         let job = match job {
             Ok(job) => job,
             Err(error) => {
@@ -201,7 +205,7 @@ impl Keeper {
         let changes = engine.stats.changes();
         let temporary = self.dir.join(format!("temp-{}.rdb", std::process::id()));
         let written = self.make_dir().and_then(|()| {
-            let output = Job::new(engine, view, temporary, Purpose::Snapshot, stop)?.write_now(view)?;
+            let output = Job::new(engine, &self.disk, view, temporary, Purpose::Snapshot, stop)?.write_now(view)?;
             let _placing = self.placing.lock();
             output.commit(&self.place(engine))
         });
@@ -222,7 +226,7 @@ impl Keeper {
 
     fn make_dir(&self) -> Result<(), FileError> {
         let refuse = |source| FileError::Io { path: self.dir.clone(), source };
-        std::fs::create_dir_all(&self.dir).map_err(refuse)
+        self.disk.make_dir(&self.dir).map_err(refuse)
     }
 }
 
@@ -256,15 +260,14 @@ fn note_end(engine: &Engine, writing: Writing, result: Result<(), ()>) {
 }
 
 /// Removes snapshots that processes did not finish which are no more.
-fn remove_leftovers(dir: &Path) {
-    let Ok(entries) = std::fs::read_dir(dir) else { return };
+fn remove_leftovers(disk: &dyn Disk, dir: &Path) {
     let processes = Path::new("/proc");
-    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+    for name in disk.list(dir).unwrap_or_default() {
         let middle = name.strip_prefix("temp-").and_then(|rest| rest.strip_suffix(".rdb"));
         let process = middle.and_then(|middle| middle.split('-').next()).filter(|pid| pid.parse::<u32>().is_ok());
         // Where the system does not list its processes nothing is known of them.
         if process.is_some_and(|pid| processes.join("self").exists() && !processes.join(pid).exists()) {
-            std::fs::remove_file(dir.join(&name)).ok();
+            disk.remove(&dir.join(&name)).ok();
         }
     }
 }
@@ -293,7 +296,7 @@ impl Snapshots for SharedKeeper {
         if !how.nosave {
             self.save(cx)?;
         }
-        loading::reload_snapshot(cx, &self.0.place(cx.engine), how)?;
+        loading::reload_snapshot(cx, &*self.0.disk, &self.0.place(cx.engine), how)?;
         if how != Reload::default() && cx.engine.log().is_some() {
             // The log does not know what was loaded.
             cx.engine.persistence.rewrite_scheduled.store(true, Ordering::Relaxed);
@@ -302,7 +305,7 @@ impl Snapshots for SharedKeeper {
     }
 
     fn reload_log(&self, cx: &mut Cx<'_, '_>) -> Result<(), CommandError> {
-        let files = log_files(cx.engine, &self.0.dir);
+        let files = log_files(cx.engine, &self.0.disk, &self.0.dir);
         if !files.is_begun() {
             return Err(NOTHING_TO_LOAD);
         }

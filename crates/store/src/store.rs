@@ -1,6 +1,5 @@
 //! The handle: opening, calling, closing.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -12,6 +11,7 @@ use redpoll_commands::persistence::{self, Ending};
 use redpoll_commands::registry::Registry;
 use redpoll_commands::session::CopyOf;
 use redpoll_commands::settings::Setting;
+use redpoll_persist::disk::{Disk, ReadFile, SystemDisk};
 use redpoll_resp::Value;
 
 use crate::disposer::Disposer;
@@ -76,7 +76,8 @@ impl Store {
             tracing::info!("the setting '{name}' has no effect here");
         }
         make_users(&engine, &config.users)?;
-        let (log, keeper) = recover(&engine)?;
+        let disk = config.disk.unwrap_or_else(|| Arc::new(SystemDisk));
+        let (log, keeper) = recover(&engine, disk)?;
         let host = StoreHost { log: Arc::clone(&log), on_shutdown: config.on_shutdown };
         engine.host.set(Box::new(host)).ok().expect("a new engine has no host yet");
         let inner = Arc::new(Inner { engine, log, keeper });
@@ -201,7 +202,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Log`] if it cannot be written, [`Error::Command`] if there is no directory to write it in, or a script has held everything for too long.
-    pub fn copy(&self, of: CopyOf) -> Result<(File, u64), Error> {
+    pub fn copy(&self, of: CopyOf) -> Result<(Box<dyn ReadFile>, u64), Error> {
         let keeper = self.inner.keeper.as_ref();
         let keeper = keeper.ok_or_else(|| Error::Command("ERR there is no data directory".into()))?;
         keeper.copy(&self.inner.engine, of)
@@ -227,7 +228,7 @@ impl Store {
 }
 
 /// Takes the data directory, if there is one, and loads what is there.
-fn recover(engine: &Engine) -> Result<(Arc<LogSlot>, Option<Arc<Keeper>>), Error> {
+fn recover(engine: &Engine, disk: Arc<dyn Disk>) -> Result<(Arc<LogSlot>, Option<Arc<Keeper>>), Error> {
     let (log, dir) = (Arc::new(LogSlot::new(engine)), engine.settings.text(Setting::Dir));
     let log_wanted = engine.settings.is_on(Setting::Appendonly);
     if dir.is_empty() {
@@ -235,11 +236,11 @@ fn recover(engine: &Engine) -> Result<(Arc<LogSlot>, Option<Arc<Keeper>>), Error
         return if log_wanted { refuse("a log needs a directory ('dir')") } else { Ok((log, None)) };
     }
     let dir = PathBuf::from(dir);
-    let keeper = Arc::new(Keeper::new(dir.clone(), Arc::clone(&log)));
+    let keeper = Arc::new(Keeper::new(Arc::clone(&disk), dir.clone(), Arc::clone(&log)));
     if log_wanted {
-        log.replace(Some(Arc::new(StoreLog::recover(engine, &dir)?)));
+        log.replace(Some(Arc::new(StoreLog::recover(engine, &disk, &dir)?)));
     } else {
-        loading::load_snapshot(engine, &keeper.place(engine))?;
+        loading::load_snapshot(engine, &*disk, &keeper.place(engine))?;
     }
     engine.log_is_off.store(!log_wanted, Ordering::Relaxed);
     engine.log.set(Box::new(SharedLog(Arc::clone(&log)))).ok().expect("a new engine has no log yet");

@@ -1,11 +1,12 @@
 //! A snapshot on its way into a file: written beside it, and put in its place when it is whole and on the disk.
 
-use std::fs::File;
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{Head, SnapshotWriter};
 use crate::Error;
+use crate::disk::{Disk, ReadFile, WriteFile, directory_of};
 
 /// Bytes gathered before they are written.
 const BUFFER_LEN: usize = 1 << 18;
@@ -14,23 +15,22 @@ const BUFFER_LEN: usize = 1 << 18;
 #[derive(Debug)]
 pub struct SnapshotFile {
     /// None once the file is finished.
-    writer: Option<SnapshotWriter<BufWriter<File>>>,
+    writer: Option<SnapshotWriter<BufWriter<Box<dyn WriteFile>>>>,
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     /// It has its place, and no name for the time being any more.
     placed: bool,
 }
 
 impl SnapshotFile {
-    /// Begins a file under a name for the time being. Who finds it locked leaves it alone: another store is writing it.
+    /// Begins a file under a name for the time being; refused if another store is just writing it.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn create(path: PathBuf, head: &Head) -> Result<SnapshotFile, Error> {
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io(&path))?;
-        file.try_lock().map_err(|error| Error::io(&path)(error.into()))?;
-        let mut made = SnapshotFile { writer: None, path, placed: false };
-        let begun =
-            file.set_len(0).and_then(|()| SnapshotWriter::begin(BufWriter::with_capacity(BUFFER_LEN, file), head));
+    pub fn create(disk: &Arc<dyn Disk>, path: PathBuf, head: &Head) -> Result<SnapshotFile, Error> {
+        let file = disk.create(&path).map_err(Error::io(&path))?;
+        let mut made = SnapshotFile { writer: None, disk: Arc::clone(disk), path, placed: false };
+        let begun = SnapshotWriter::begin(BufWriter::with_capacity(BUFFER_LEN, file), head);
         made.writer = Some(begun.map_err(Error::io(&made.path))?);
         Ok(made)
     }
@@ -50,11 +50,11 @@ impl SnapshotFile {
     /// [`Error::Io`]; what was there stays then.
     pub fn commit(mut self, place: &Path) -> Result<u64, Error> {
         let (file, len) = self.finish()?;
-        std::fs::rename(&self.path, place).map_err(Error::io(place))?;
+        self.disk.rename(&self.path, place).map_err(Error::io(place))?;
         self.placed = true;
         drop(file);
-        let dir = place.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io(dir))?;
+        let dir = directory_of(place);
+        self.disk.sync_dir(dir).map_err(Error::io(dir))?;
         Ok(len)
     }
 
@@ -62,20 +62,19 @@ impl SnapshotFile {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn detach(mut self) -> Result<(File, u64), Error> {
+    pub fn detach(mut self) -> Result<(Box<dyn ReadFile>, u64), Error> {
         self.finish()?;
-        let mut file = File::open(&self.path).map_err(Error::io(&self.path))?;
-        let len = file.seek(SeekFrom::End(0)).map_err(Error::io(&self.path))?;
-        file.rewind().map_err(Error::io(&self.path))?;
+        let file = self.disk.open(&self.path).map_err(Error::io(&self.path))?;
+        let len = file.length().map_err(Error::io(&self.path))?;
         Ok((file, len))
     }
 
-    fn finish(&mut self) -> Result<(File, u64), Error> {
+    fn finish(&mut self) -> Result<(Box<dyn WriteFile>, u64), Error> {
         let writer = self.writer.take().expect("a file is finished once");
         let finished = writer.finish().and_then(|(mut out, len)| {
             out.flush()?;
-            let file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-            file.sync_all()?;
+            let mut file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+            file.sync()?;
             Ok((file, len))
         });
         finished.map_err(Error::io(&self.path))
@@ -85,7 +84,7 @@ impl SnapshotFile {
 impl Drop for SnapshotFile {
     fn drop(&mut self) {
         if !self.placed {
-            std::fs::remove_file(&self.path).ok();
+            self.disk.remove(&self.path).ok();
         }
     }
 }

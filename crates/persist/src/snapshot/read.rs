@@ -1,6 +1,5 @@
 //! Reading a snapshot from its beginning to its end mark.
 
-use std::fs::File;
 use std::path::Path;
 
 use redpoll_keyspace::rdb::{
@@ -12,6 +11,7 @@ use redpoll_keyspace::{Limits, Millis};
 use super::window::{Fault, Window};
 use super::{HEAD_LEN, MAGIC, opcode};
 use crate::Error;
+use crate::disk::Disk;
 
 /// The first version that ends with a checksum.
 const CHECKSUM_SINCE: u16 = 5;
@@ -58,9 +58,9 @@ pub type Take<'a> = dyn FnMut(Item<'_>) -> Result<(), String> + 'a;
 ///
 /// # Errors
 /// [`Error::Io`], or [`Error::Snapshot`] with the offset at which what is wrong begins. What was handed on until then is for the caller to take back.
-pub fn read_snapshot(path: &Path, into: Into<'_>, take: &mut Take<'_>) -> Result<Read, Error> {
-    let file = File::open(path).map_err(Error::io(path))?;
-    let file_len = file.metadata().map_err(Error::io(path))?.len();
+pub fn read_snapshot(disk: &dyn Disk, path: &Path, into: Into<'_>, take: &mut Take<'_>) -> Result<Read, Error> {
+    let file = disk.open(path).map_err(Error::io(path))?;
+    let file_len = file.length().map_err(Error::io(path))?;
     read_snapshot_from(file, file_len, path, into, take)
 }
 

@@ -13,6 +13,7 @@ use redpoll_resp::{Limits as Requests, Parse, RequestParser};
 
 use super::*;
 use crate::Error;
+use crate::disk::{Disk, SystemDisk};
 
 const STAMPING: Stamping = Stamping::Lru { clock: 100 };
 
@@ -277,16 +278,18 @@ fn parts_become_commands_that_say_the_same() {
 fn a_file_takes_its_place_when_it_is_whole() {
     let dir = std::env::temp_dir().join(format!("redpoll-snapshot-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("the temporary directory is writable");
+    let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
     let (temporary, place) = (dir.join("temp.rdb"), dir.join("dump.rdb"));
     std::fs::write(&place, b"old").unwrap();
-    let file = SnapshotFile::create(temporary.clone(), &Head { version: VERSION, ..Head::default() }).unwrap();
+    let file = SnapshotFile::create(&disk, temporary.clone(), &Head { version: VERSION, ..Head::default() }).unwrap();
     assert!(temporary.exists());
-    assert!(SnapshotFile::create(temporary.clone(), &Head::default()).is_err(), "it is being written");
+    assert!(SnapshotFile::create(&disk, temporary.clone(), &Head::default()).is_err(), "it is being written");
     drop(file);
     assert!(!temporary.exists());
     assert_eq!(std::fs::read(&place).unwrap(), b"old");
 
-    let mut file = SnapshotFile::create(temporary.clone(), &Head { version: VERSION, ..Head::default() }).unwrap();
+    let mut file =
+        SnapshotFile::create(&disk, temporary.clone(), &Head { version: VERSION, ..Head::default() }).unwrap();
     file.part(1, b"\x00\x01k\x01v").unwrap();
     let len = file.commit(&place).unwrap();
     assert!(!temporary.exists());
@@ -296,7 +299,7 @@ fn a_file_takes_its_place_when_it_is_whole() {
         (len, &b"REDIS0010\xfe\x01\x00\x01k\x01v\xff\0\0\0\0\0\0\0\0"[..])
     );
 
-    let file = SnapshotFile::create(temporary.clone(), &Head { version: VERSION, ..Head::default() }).unwrap();
+    let file = SnapshotFile::create(&disk, temporary.clone(), &Head { version: VERSION, ..Head::default() }).unwrap();
     let directory = dir.join("directory");
     std::fs::create_dir_all(directory.join("full")).unwrap();
     assert!(file.commit(&directory).is_err());

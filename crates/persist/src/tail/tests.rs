@@ -17,7 +17,7 @@ fn batch(index: usize) -> Vec<u8> {
 fn run(faults: &[Fault]) -> usize {
     let file = FailingFile::default();
     file.0.lock().faults = faults.to_vec();
-    let mut tail = Tail::new(file.clone(), 0);
+    let mut tail = Tail::new(Box::new(file.clone()), 0);
     let (mut taken, mut failed) = (Vec::new(), 0);
     for index in 0..BATCHES {
         let mut bytes = batch(index);
@@ -75,7 +75,7 @@ fn each_pair_and_a_cut_that_fails_too() {
 #[test]
 fn released_bytes_are_not_written_again() {
     let file = FailingFile::default();
-    let mut tail = Tail::new(file.clone(), 0);
+    let mut tail = Tail::new(Box::new(file.clone()), 0);
     tail.take(&mut batch(0));
     tail.write().unwrap();
     tail.release();

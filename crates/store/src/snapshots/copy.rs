@@ -3,7 +3,6 @@
 //! A copy is a snapshot in a file that has no name any more, written on the thread of whoever wants it and read from there. It is of the moment at which it is
 //! begun, which is when nothing else is being written.
 
-use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use redpoll_commands::engine::Engine;
 use redpoll_commands::persistence::{self, Writing};
 use redpoll_commands::session::CopyOf;
+use redpoll_persist::disk::ReadFile;
 
 use super::job::{Job, Purpose};
 use super::spool::Output;
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Keeper {
     /// Makes a copy; returns the file, at its beginning, and its length.
-    pub(crate) fn copy(&self, engine: &Engine, of: CopyOf) -> Result<(File, u64), Error> {
+    pub(crate) fn copy(&self, engine: &Engine, of: CopyOf) -> Result<(Box<dyn ReadFile>, u64), Error> {
         let stop = Arc::new(Stop::default());
         while !engine.persistence.begin(active(engine, Writing::Copy)) {
             engine.persistence.wait_until_free(PATIENCE);
@@ -39,7 +39,7 @@ impl Keeper {
         written
     }
 
-    fn write_copy(&self, engine: &Engine, of: CopyOf, stop: &Arc<Stop>) -> Result<(File, u64), Error> {
+    fn write_copy(&self, engine: &Engine, of: CopyOf, stop: &Arc<Stop>) -> Result<(Box<dyn ReadFile>, u64), Error> {
         self.make_dir()?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let temporary = self.dir.join(format!("temp-{}-{number}.rdb", std::process::id()));
@@ -48,7 +48,7 @@ impl Keeper {
             CopyOf::Functions => Purpose::Functions,
         };
         let begun = persistence::with_everything(engine, |view| {
-            let job = Job::new(engine, view, temporary, purpose, Arc::clone(stop))?;
+            let job = Job::new(engine, &self.disk, view, temporary, purpose, Arc::clone(stop))?;
             if purpose == Purpose::Snapshot {
                 job.begin(view);
             }

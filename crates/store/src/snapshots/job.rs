@@ -10,6 +10,7 @@ use redpoll_commands::reload;
 use redpoll_commands::settings::Setting;
 use redpoll_keyspace::rdb::{Compression, VERSION, VERSION_MAX};
 use redpoll_keyspace::{DatabaseSize, Image, SHARDS, ShardIndex, Stamping, View};
+use redpoll_persist::disk::Disk;
 use redpoll_persist::{BaseForm, Error as FileError, Head, SnapshotFile};
 
 use super::spool::{CommandFile, Output, Parts, Spool};
@@ -38,6 +39,7 @@ impl Job {
     /// Begins a file for an image of this moment. Every shard must be held.
     pub(super) fn new(
         engine: &Engine,
+        disk: &Arc<dyn Disk>,
         view: &mut View<'_>,
         temporary: PathBuf,
         purpose: Purpose,
@@ -49,8 +51,8 @@ impl Job {
         }
         let head = head(engine, &sizes, purpose);
         let output = match purpose {
-            Purpose::Base(BaseForm::Commands) => Output::Commands(CommandFile::create(temporary, &head)?),
-            _ => Output::Snapshot(SnapshotFile::create(temporary, &head)?),
+            Purpose::Base(BaseForm::Commands) => Output::Commands(CommandFile::create(disk, temporary, &head)?),
+            _ => Output::Snapshot(SnapshotFile::create(disk, temporary, &head)?),
         };
         let spool = Arc::new(Spool::new(engine, output, Arc::clone(&stop)));
         let stamping = if purpose == Purpose::Base(BaseForm::Commands) { None } else { stamping(engine) };

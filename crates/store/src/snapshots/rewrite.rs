@@ -10,13 +10,14 @@ use redpoll_commands::engine::Engine;
 use redpoll_commands::persistence::{self, Writing};
 use redpoll_commands::settings::Setting;
 use redpoll_keyspace::View;
+use redpoll_persist::disk::Lock;
 use redpoll_persist::{BaseForm, Increment, Rewrite};
 
 use super::Keeper;
 use super::job::{Job, Purpose};
 use super::stop::Stop;
 use crate::Error;
-use crate::log::{DirectoryLock, StoreLog, open_directory};
+use crate::log::{StoreLog, open_directory};
 
 /// What happens at the moment.
 enum Moment {
@@ -25,7 +26,7 @@ enum Moment {
     /// The log begins.
     Begin(Arc<StoreLog>),
     /// There is no log.
-    None { _lock: DirectoryLock },
+    None { _lock: Box<dyn Lock> },
 }
 
 /// Why a rewrite ends early.
@@ -99,11 +100,11 @@ fn prepare(keeper: &Keeper, engine: &Engine) -> Result<(Rewrite, Moment), Failur
             Ok((rewrite, Moment::Switch(log, Some(increment))))
         }
         None if is_wanted => {
-            let (log, rewrite) = StoreLog::begin(engine, &keeper.dir).map_err(Failure::Error)?;
+            let (log, rewrite) = StoreLog::begin(engine, &keeper.disk, &keeper.dir).map_err(Failure::Error)?;
             Ok((rewrite, Moment::Begin(Arc::new(log))))
         }
         None => {
-            let (files, lock) = open_directory(engine, &keeper.dir).map_err(Failure::Error)?;
+            let (files, lock) = open_directory(engine, &keeper.disk, &keeper.dir).map_err(Failure::Error)?;
             Ok((Rewrite::aside(&files)?, Moment::None { _lock: lock }))
         }
     }
@@ -122,7 +123,7 @@ fn begin(
     if stop.is_demanded() || !still_wanted {
         return Err(Failure::GivenUp);
     }
-    let job = Job::new(engine, view, rewrite.temporary(), Purpose::Base(form), Arc::clone(stop))?;
+    let job = Job::new(engine, &keeper.disk, view, rewrite.temporary(), Purpose::Base(form), Arc::clone(stop))?;
     let offset = match moment {
         Moment::Switch(log, increment) => {
             let increment = increment.take().expect("the log goes on once");

@@ -4,7 +4,6 @@
 //! file. The queue has a bound: who finds it full empties it itself. That is slow for one client, but nobody's memory runs over because the disk is slow.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use parking_lot::Mutex;
 use redpoll_commands::engine::Engine;
 use redpoll_commands::settings::Setting;
 use redpoll_keyspace::{Collector, Part};
+use redpoll_persist::disk::{Disk, WriteFile};
 use redpoll_persist::{Error, Head, SnapshotFile, as_commands};
 use redpoll_resp::encode_command;
 
@@ -49,16 +49,17 @@ impl Output {
 
 /// A base of the log in the making that holds commands; it goes away if it is not finished.
 pub(super) struct CommandFile {
-    out: BufWriter<File>,
+    out: BufWriter<Box<dyn WriteFile>>,
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     db: Option<usize>,
 }
 
 impl CommandFile {
     /// Begins with the libraries of functions.
-    pub(super) fn create(path: PathBuf, head: &Head) -> Result<CommandFile, Error> {
-        let file = File::create(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-        let mut made = CommandFile { out: BufWriter::new(file), path, db: None };
+    pub(super) fn create(disk: &Arc<dyn Disk>, path: PathBuf, head: &Head) -> Result<CommandFile, Error> {
+        let file = disk.create(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        let mut made = CommandFile { out: BufWriter::new(file), disk: Arc::clone(disk), path, db: None };
         let mut bytes = Vec::new();
         for library in &head.libraries {
             encode_command(&[b"FUNCTION".as_slice(), b"LOAD", library], &mut bytes);
@@ -83,18 +84,18 @@ impl CommandFile {
 
     fn commit(mut self, place: &Path) -> Result<u64, Error> {
         let placed = self.out.flush().and_then(|()| {
-            self.out.get_ref().sync_all()?;
-            std::fs::rename(&self.path, place)?;
-            self.out.get_ref().metadata()
+            self.out.get_mut().sync()?;
+            self.disk.rename(&self.path, place)?;
+            self.out.get_ref().length()
         });
-        Ok(placed.map_err(|source| Error::Io { path: place.to_owned(), source })?.len())
+        placed.map_err(|source| Error::Io { path: place.to_owned(), source })
     }
 }
 
 impl Drop for CommandFile {
     fn drop(&mut self) {
         // A file that has its place has no name here any more.
-        std::fs::remove_file(&self.path).ok();
+        self.disk.remove(&self.path).ok();
     }
 }
 
