@@ -335,7 +335,8 @@ fn serve_one(engine: &Engine, view: &mut View<'_>, waiter: Waiter, key: &[u8]) -
     let served = (wait.serve)(&mut cx, key);
     dispatch::settle(&mut cx, wait.tickets.db, &[]);
     view.effects.dirty += dirty_before;
-    let log_offset = engine.log().filter(|_| !journal.is_empty()).map_or(0, |log| log.append(&journal));
+    let log = engine.log().filter(|_| !journal.is_empty());
+    let log_offset = log.map_or(0, |log| log.append(&journal, engine.noted_time()));
     match served {
         Ok(Served::Nothing) => return Turn::Passed,
         Ok(Served::Yes) => {}
@@ -356,7 +357,7 @@ pub(crate) fn log_expired(engine: &Engine, effects: &mut Effects) {
     if let Some(log) = engine.log().filter(|_| !expired.is_empty()) {
         let mut journal = Journal::new(true);
         expired.iter().for_each(|expired| journal.record_expired(expired));
-        log.append(&journal);
+        log.append(&journal, engine.noted_time());
     }
 }
 

@@ -184,6 +184,7 @@ fn take_effect(cx: &mut Cx<'_, '_>, changed: Setting) {
         Setting::Maxmemory | Setting::MaxmemoryPolicy | Setting::NonEvictablePrefixes => evict::limit_changed(cx),
         Setting::TrackingTableMaxKeys => tracking::make_room(engine),
         Setting::Appendonly => persistence::switch_log(engine),
+        Setting::AofDisableAutoGc => persistence::remove_history(engine),
         _ => {}
     }
 }

@@ -311,7 +311,7 @@ fn execute(
     if !journal.is_empty()
         && let Some(log) = engine.log()
     {
-        session.log_offset = log.append(&journal);
+        session.log_offset = log.append(&journal, engine.noted_time());
     }
     let mut served = if view.effects.ready.is_empty() { Vec::new() } else { blocking::serve(engine, &mut view) };
     if !view.effects.overdue.is_empty() {

@@ -52,6 +52,8 @@ pub trait Snapshots: Send + Sync {
     fn save_at_end(&self, engine: &Engine) -> Result<(), Error>;
     /// Switches the log off, or on again with a rewrite. Called with any locks held.
     fn switch_log(&self, engine: &Engine, wanted: Switch);
+    /// Removes files of the log that were replaced and kept. Called with any locks held.
+    fn remove_history(&self);
 }
 
 /// Whether there is to be a log.
@@ -215,6 +217,14 @@ fn refusal(engine: &Engine) -> Option<Error> {
     refuses.then_some(SNAPSHOT_FAILING)
 }
 
+impl Engine {
+    /// Returns the time that the log is to note, seconds since the Unix epoch, if the settings ask for that.
+    #[inline]
+    pub fn noted_time(&self) -> Option<u64> {
+        (self.settings.int(Setting::AofTimestampEnabled) != 0).then(|| self.clock.now() / 1000)
+    }
+}
+
 /// Returns the rules of snapshots: after so many seconds if there were so many changes.
 pub fn rules(engine: &Engine) -> Vec<(u64, u64)> {
     let text = engine.settings.text(Setting::Save);
@@ -263,6 +273,14 @@ pub(crate) fn switch_log(engine: &Engine) {
     let wanted = if engine.settings.is_on(Setting::Appendonly) { Switch::On } else { Switch::Off };
     if let Some(snapshots) = engine.snapshots.get() {
         snapshots.switch_log(engine, wanted);
+    }
+}
+
+/// Removes replaced files of the log, unless the settings say now that they are kept.
+pub(crate) fn remove_history(engine: &Engine) {
+    let snapshots = engine.snapshots.get().filter(|_| !engine.settings.is_on(Setting::AofDisableAutoGc));
+    if let Some(snapshots) = snapshots {
+        snapshots.remove_history();
     }
 }
 

@@ -37,7 +37,7 @@ struct Record {
 }
 
 impl Log for Records {
-    fn append(&self, journal: &Journal) -> u64 {
+    fn append(&self, journal: &Journal, _: Option<u64>) -> u64 {
         self.1.fetch_add(1, Ordering::Relaxed);
         let mut records = self.0.lock().expect("no test panics while it holds the lock");
         records.extend(journal.records().map(|(db, bytes)| {

@@ -31,10 +31,10 @@ mod tail;
 mod writer;
 
 pub use error::{Error, Place};
-pub use manifest::{BaseForm, LogFiles, Manifest};
+pub use manifest::{BaseForm, LogFiles, Manifest, Replaced};
 pub use replay::{Apply, Reading, Record, Replayed, Torn, replay};
 pub use rewrite::{Increment, Rewrite, Standing};
 pub use snapshot::{
     Head, Into, Item, Read, SnapshotFile, SnapshotWriter, Take, as_commands, read_snapshot, read_snapshot_from,
 };
-pub use writer::{AppendLog, SyncPolicy};
+pub use writer::{AppendLog, SyncPolicy, annotate};

@@ -73,6 +73,17 @@ pub struct Manifest {
     pub base: Option<(String, u64)>,
     /// The increments in order: names and sequence numbers.
     pub increments: Vec<(String, u64)>,
+    /// Files that were replaced and are kept all the same, the latest first: names and sequence numbers. Nobody reads them.
+    pub history: Vec<(String, u64)>,
+}
+
+/// What becomes of the files that a new base replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// They go.
+    Removed,
+    /// They stay, named as history, until [`Manifest::remove_history`]; so does whatever else lies there.
+    Kept,
 }
 
 impl Manifest {
@@ -137,7 +148,10 @@ impl Manifest {
                 self.increments.push(file);
                 Ok(())
             }
-            "h" => Ok(()),
+            "h" => {
+                self.history.push(file);
+                Ok(())
+            }
             _ => Err("Unknown AOF file type"),
         }
     }
@@ -151,7 +165,7 @@ impl Manifest {
     pub fn take_over_single_file(files: &LogFiles) -> Result<(), Error> {
         let (Some(parent), place) = (files.dir.parent(), files.path(&files.stem)) else { return Ok(()) };
         let single = parent.join(&files.stem);
-        let taken_over = Manifest { base: Some((files.stem.clone(), 1)), increments: Vec::new() };
+        let taken_over = Manifest { base: Some((files.stem.clone(), 1)), ..Manifest::default() };
         let is_due = if files.is_begun() { Manifest::read(files)? == taken_over } else { true };
         if !is_due || files.disk.length(&place).is_ok() || files.disk.length(&single).is_err() {
             return Ok(());
@@ -166,12 +180,12 @@ impl Manifest {
     /// # Errors
     /// [`Error::Io`].
     pub fn write(&self, files: &LogFiles) -> Result<(), Error> {
+        let bases = self.base.iter().map(|file| (file, 'b'));
+        let history = self.history.iter().map(|file| (file, 'h'));
+        let increments = self.increments.iter().map(|file| (file, 'i'));
         let mut text = String::new();
-        if let Some((name, seq)) = &self.base {
-            text.push_str(&format!("file {} seq {seq} type b\n", written(name)));
-        }
-        for (name, seq) in &self.increments {
-            text.push_str(&format!("file {} seq {seq} type i\n", written(name)));
+        for ((name, seq), kind) in bases.chain(history).chain(increments) {
+            text.push_str(&format!("file {} seq {seq} type {kind}\n", written(name)));
         }
         let (path, temporary) = (files.manifest(), files.path(&format!("temp-{}.manifest", files.stem)));
         let written = files.disk.create(&temporary).and_then(|mut file| {
@@ -197,18 +211,44 @@ impl Manifest {
         self.increments.push((format!("{}.{seq}.incr.aof", files.stem), seq));
     }
 
-    /// Puts a new base in the place of the one there is.
+    /// Puts a new base in the place of the one there is. A file that bears its name is never written over: it may be all that a lost manifest named.
     pub(crate) fn replace_base(&mut self, files: &LogFiles, form: BaseForm) {
-        let seq = self.base.as_ref().map_or(0, |(_, seq)| *seq) + 1;
         let extension = match form {
             BaseForm::Snapshot => "rdb",
             BaseForm::Commands => "aof",
         };
-        self.base = Some((format!("{}.{seq}.base.{extension}", files.stem), seq));
+        let first = self.base.as_ref().map_or(0, |(_, seq)| *seq) + 1;
+        let mut named = (first..).map(|seq| (format!("{}.{seq}.base.{extension}", files.stem), seq));
+        self.base = named.find(|(name, _)| files.disk.length(&files.path(name)).is_err());
     }
 
     fn names(&self, name: &str) -> bool {
-        self.base.iter().chain(&self.increments).any(|(named, _)| named == name)
+        self.base.iter().chain(&self.increments).chain(&self.history).any(|(named, _)| named == name)
+    }
+
+    /// Takes over as history what another manifest names and this one does not, and its history.
+    pub(crate) fn keep(&mut self, before: Manifest) {
+        let replaced = before.increments.into_iter().chain(before.base).filter(|(name, _)| !self.names(name));
+        self.history = replaced.chain(before.history).collect();
+    }
+
+    /// Removes the files that were replaced and kept. The manifest is written first, so that it never names what is not there.
+    ///
+    /// A file that cannot be removed is tried again when the log is rewritten.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Manifest`].
+    pub fn remove_history(files: &LogFiles) -> Result<(), Error> {
+        let mut manifest = Manifest::read(files)?;
+        let history = std::mem::take(&mut manifest.history);
+        if history.is_empty() {
+            return Ok(());
+        }
+        manifest.write(files)?;
+        for (name, _) in history {
+            files.disk.remove(&files.path(&name)).ok();
+        }
+        Ok(())
     }
 
     /// Removes files of this log that the manifest does not name: those that were replaced, and what an attempt left behind that did not come to its end.
@@ -270,7 +310,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: Result<&str, &str>) {
-        let shown = |manifest: Manifest| format!("{:?} {:?}", manifest.base, manifest.increments);
+        let shown = |Manifest { base, increments, history }| format!("{base:?} {increments:?} {history:?}");
         let parsed =
             Manifest::parse(text.as_bytes()).map(shown).map_err(|(place, reason)| format!("{place}: {reason}"));
         assert_eq!(parsed, expected.map(str::to_owned).map_err(str::to_owned), "{text}");
@@ -278,8 +318,8 @@ mod tests {
 
     #[test]
     fn lines_are_pairs_of_a_key_and_a_value() {
-        check("# one\nfile a seq 2 type b more said\n", Ok(r#"Some(("a", 2)) []"#));
-        check("type i seq 3 file \" a\\n\"\nfile x seq 1 type h\n", Ok(r#"None [(" a\n", 3)]"#));
+        check("# one\nfile a seq 2 type b more said\n", Ok(r#"Some(("a", 2)) [] []"#));
+        check("type i seq 3 file \" a\\n\"\nfile x seq 1 type h\n", Ok(r#"None [(" a\n", 3)] [("x", 1)]"#));
         check("", Err("all of it: Found an empty AOF manifest"));
         check("file a seq 1 type b\n\nfile b seq 1 type i\n", Err("line 2: Invalid AOF manifest file format"));
         for malformed in ["file a seq 1 type", "filx a seq 1 type b", "file a seq 1 type b odd", "file a seq x type b"]

@@ -13,7 +13,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::disk::WriteFile;
-use crate::manifest::{BaseForm, TEMPORARY_BASE};
+use crate::manifest::{BaseForm, Replaced, TEMPORARY_BASE};
 use crate::{AppendLog, Error, LogFiles, Manifest, SyncPolicy};
 
 /// Whether the manifest names what is appended to.
@@ -66,7 +66,7 @@ impl Rewrite {
         if standing == Standing::Listed {
             manifest.write(files)?;
         }
-        let after = Manifest { base: manifest.base, increments: vec![added] };
+        let after = Manifest { base: manifest.base, increments: vec![added], history: Vec::new() };
         Ok((Rewrite { files: files.clone(), manifest: after }, Increment { file, path }))
     }
 
@@ -75,7 +75,7 @@ impl Rewrite {
     /// # Errors
     /// [`Error::Io`], [`Error::Manifest`].
     pub fn aside(files: &LogFiles) -> Result<Rewrite, Error> {
-        let manifest = Manifest { increments: Vec::new(), ..Manifest::read(files)? };
+        let manifest = Manifest { base: Manifest::read(files)?.base, ..Manifest::default() };
         Ok(Rewrite { files: files.clone(), manifest })
     }
 
@@ -87,13 +87,24 @@ impl Rewrite {
     /// Ends the rewrite: names the base, which `place` puts where it is told to, once it is on the disk.
     ///
     /// # Errors
-    /// What `place` said, [`Error::Io`]; the log is as it was after [`Rewrite::prepare`] then.
-    pub fn finish<R>(mut self, form: BaseForm, place: impl FnOnce(&Path) -> Result<R, Error>) -> Result<R, Error> {
+    /// What `place` said, [`Error::Io`], [`Error::Manifest`]; the log is as it was after [`Rewrite::prepare`] then.
+    pub fn finish<R>(
+        mut self,
+        form: BaseForm,
+        replaced: Replaced,
+        place: impl FnOnce(&Path) -> Result<R, Error>,
+    ) -> Result<R, Error> {
         self.manifest.replace_base(&self.files, form);
+        if replaced == Replaced::Kept {
+            // Read again: history may have gone since the rewrite began.
+            self.manifest.keep(Manifest::read(&self.files)?);
+        }
         let (name, _) = self.manifest.base.as_ref().expect("the base was just named");
         let result = place(&self.files.path(name))?;
         self.manifest.write(&self.files)?;
-        self.manifest.remove_others(&self.files);
+        if replaced == Replaced::Removed {
+            self.manifest.remove_others(&self.files);
+        }
         Ok(result)
     }
 }
@@ -141,7 +152,7 @@ mod tests {
         let (rewrite, increment) = Rewrite::prepare(&files, Standing::Listed).unwrap();
         let both = "file appendonly.aof.1.incr.aof seq 1 type i\nfile appendonly.aof.2.incr.aof seq 2 type i\n";
         assert_eq!(manifest(&files), both);
-        rewrite.finish(BaseForm::Snapshot, put).unwrap();
+        rewrite.finish(BaseForm::Snapshot, Replaced::Removed, put).unwrap();
         let after = "file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.2.incr.aof seq 2 type i\n";
         assert_eq!(manifest(&files), after);
         let expected = [
@@ -154,12 +165,12 @@ mod tests {
         drop(increment);
 
         let (rewrite, _increment) = Rewrite::prepare(&files, Standing::Listed).unwrap();
-        let failed = rewrite.finish(BaseForm::Commands, |path| put(&path.join("nowhere")));
+        let failed = rewrite.finish(BaseForm::Commands, Replaced::Removed, |path| put(&path.join("nowhere")));
         assert!(failed.is_err());
         let three = "file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.2.incr.aof seq 2 type i\nfile appendonly.aof.3.incr.aof seq 3 type i\n";
         assert_eq!(manifest(&files), three);
         let (rewrite, _increment) = Rewrite::prepare(&files, Standing::Listed).unwrap();
-        rewrite.finish(BaseForm::Commands, put).unwrap();
+        rewrite.finish(BaseForm::Commands, Replaced::Removed, put).unwrap();
         let after = "file appendonly.aof.2.base.aof seq 2 type b\nfile appendonly.aof.4.incr.aof seq 4 type i\n";
         assert_eq!(manifest(&files), after);
         assert_eq!(names(&dir).len(), 4);
@@ -175,7 +186,47 @@ mod tests {
         drop(first);
         let (second, increment) = Rewrite::prepare(&files, Standing::Unlisted).unwrap();
         drop(increment.begin(SyncPolicy::Always).unwrap());
-        second.finish(BaseForm::Snapshot, put).unwrap();
+        second.finish(BaseForm::Snapshot, Replaced::Removed, put).unwrap();
         assert_eq!(names(&dir).len(), 3);
+    }
+
+    #[test]
+    fn what_is_replaced_stays_as_history_until_that_is_removed() {
+        let (dir, files) = log("history");
+        drop(AppendLog::open(&files, SyncPolicy::Always).unwrap());
+        let rewrite = |replaced| {
+            let (rewrite, _increment) = Rewrite::prepare(&files, Standing::Listed).unwrap();
+            rewrite.finish(BaseForm::Snapshot, replaced, put).unwrap();
+        };
+        let named = |lines: &[&str]| {
+            let lines: Vec<String> = lines.iter().map(|line| format!("file appendonly.aof.{line}\n")).collect();
+            assert_eq!(manifest(&files), lines.concat());
+            assert_eq!(names(&dir).len(), lines.len() + 1, "all that is named is there, and the manifest");
+        };
+        rewrite(Replaced::Kept);
+        named(&["1.base.rdb seq 1 type b", "1.incr.aof seq 1 type h", "2.incr.aof seq 2 type i"]);
+        // Another attempt failed before, so that there are two increments to replace.
+        drop(Rewrite::prepare(&files, Standing::Listed).unwrap());
+        rewrite(Replaced::Kept);
+        named(&[
+            "2.base.rdb seq 2 type b",
+            "2.incr.aof seq 2 type h",
+            "3.incr.aof seq 3 type h",
+            "1.base.rdb seq 1 type h",
+            "1.incr.aof seq 1 type h",
+            "4.incr.aof seq 4 type i",
+        ]);
+        let (rewrite_begun, _increment) = Rewrite::prepare(&files, Standing::Listed).unwrap();
+        Manifest::remove_history(&files).unwrap();
+        named(&["2.base.rdb seq 2 type b", "4.incr.aof seq 4 type i", "5.incr.aof seq 5 type i"]);
+        rewrite_begun.finish(BaseForm::Snapshot, Replaced::Kept, put).unwrap();
+        named(&[
+            "3.base.rdb seq 3 type b",
+            "4.incr.aof seq 4 type h",
+            "2.base.rdb seq 2 type h",
+            "5.incr.aof seq 5 type i",
+        ]);
+        rewrite(Replaced::Removed);
+        named(&["4.base.rdb seq 4 type b", "6.incr.aof seq 6 type i"]);
     }
 }

@@ -71,6 +71,8 @@ struct State {
     policy: SyncPolicy,
     /// Database selected by what was appended last.
     db: Option<usize>,
+    /// The time that was noted last, seconds.
+    noted: u64,
     appended: u64,
     written: u64,
     synced: u64,
@@ -175,6 +177,7 @@ impl AppendLog {
             kept: 0,
             policy,
             db: None,
+            noted: 0,
             appended: 0,
             written: 0,
             synced: 0,
@@ -191,13 +194,18 @@ impl AppendLog {
         Ok(AppendLog { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Appends encoded commands as one unit (framed by MULTI and EXEC if there are several) and returns the offset after them.
+    /// Appends encoded commands as one unit (framed by MULTI and EXEC if there are several) and returns the offset after them; before them goes the
+    /// time, if it is to be noted and later than the one that was noted last, in seconds since the Unix epoch.
     /// Copies and returns: it never waits for the disk.
-    pub fn append<'a>(&self, records: impl ExactSizeIterator<Item = (usize, &'a [u8])>) -> u64 {
+    pub fn append<'a>(&self, time: Option<u64>, records: impl ExactSizeIterator<Item = (usize, &'a [u8])>) -> u64 {
         let mut state = self.shared.state.lock();
         let state = &mut *state;
         let was_empty = state.pending.is_empty();
         let before = state.pending.len();
+        if let Some(second) = time.filter(|second| *second > state.noted) {
+            annotate(second, &mut state.pending);
+            state.noted = second;
+        }
         let framed = records.len() > 1;
         for (index, (db, record)) in records.enumerate() {
             if state.db != Some(db) {
@@ -312,6 +320,11 @@ impl Drop for AppendLog {
             thread.join().ok();
         }
     }
+}
+
+/// Writes the annotation that says when what follows it happened, in seconds since the Unix epoch: redis-check-aof can cut a log off there.
+pub fn annotate(second: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("#TS:{second}\r\n").as_bytes());
 }
 
 fn select(out: &mut Vec<u8>, db: usize) {

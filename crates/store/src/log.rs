@@ -15,7 +15,7 @@ use redpoll_commands::sync_wait::{SyncWaits, sync_waits};
 use redpoll_persist::disk::{Disk, Lock};
 use redpoll_persist::{AppendLog, LogFiles, Manifest, Replayed, Rewrite, Standing, SyncPolicy};
 
-use crate::{Error, loading};
+use crate::{Error, loading, snapshots};
 
 /// How the name of the file goes on behind that of the log; it stands in the data directory and says by its lock that somebody uses the log.
 const LOCK_SUFFIX: &str = ".lock";
@@ -42,6 +42,11 @@ impl StoreLog {
     pub(crate) fn recover(engine: &Engine, disk: &Arc<dyn Disk>, dir: &Path) -> Result<StoreLog, Error> {
         let (files, lock) = open_directory(engine, disk, dir)?;
         Manifest::take_over_single_file(&files)?;
+        if !files.is_begun() {
+            snapshots::write_first_base(engine, &files)?;
+        } else if !engine.settings.is_on(Setting::AofDisableAutoGc) {
+            Manifest::remove_history(&files)?;
+        }
         let Replayed { len, .. } = loading::replay_log(engine, &files)?;
         let log = AppendLog::open(&files, policy(engine))?;
         Ok(StoreLog::new(engine, log, (files, lock), Standing::Listed, len))
@@ -185,9 +190,9 @@ impl LogSlot {
 pub(crate) struct SharedLog(pub(crate) Arc<LogSlot>);
 
 impl Log for SharedLog {
-    fn append(&self, journal: &Journal) -> u64 {
+    fn append(&self, journal: &Journal, time: Option<u64>) -> u64 {
         // It was there when the command began; what comes just after it was switched off is not logged.
-        self.0.log.read().as_ref().map_or(0, |log| log.log.append(journal.records()))
+        self.0.log.read().as_ref().map_or(0, |log| log.log.append(time, journal.records()))
     }
 
     fn is_synced(&self, offset: u64) -> bool {

@@ -29,13 +29,14 @@ use redpoll_commands::persistence::{self, Active, Reload, Snapshots, Switch, Wri
 use redpoll_commands::reload;
 use redpoll_commands::settings::Setting;
 use redpoll_keyspace::View;
-use redpoll_persist::Error as FileError;
 use redpoll_persist::disk::Disk;
+use redpoll_persist::{Error as FileError, Manifest};
 
 use crate::loading;
 use crate::log::{LogSlot, log_files};
 use crate::store::Inner;
 use job::{Job, Purpose};
+pub(crate) use rewrite::write_first_base;
 use stop::Stop;
 
 /// Tells the files of several snapshots of one process apart.
@@ -48,7 +49,7 @@ pub(crate) struct Keeper {
     log: Arc<LogSlot>,
     store: OnceLock<Weak<Inner>>,
     running: Mutex<Running>,
-    /// Held while a file takes its place.
+    /// Held while a file takes its place, or the manifest is changed.
     placing: Mutex<()>,
     /// Held while a snapshot is written by SAVE or at the end, and how to stop that.
     saving: Mutex<()>,
@@ -350,6 +351,15 @@ impl Snapshots for SharedKeeper {
             && let Err(error) = log.leave()
         {
             tracing::error!(%error, "the log was switched off before all of it was on the disk");
+        }
+    }
+
+    fn remove_history(&self) {
+        let _placing = self.0.placing.lock();
+        // Without a log the directory may be another's; the next log removes it.
+        let removed = self.0.log.log().map_or(Ok(()), |log| Manifest::remove_history(&log.files));
+        if let Err(error) = removed {
+            tracing::error!(%error, "files of the log that were replaced are not removed");
         }
     }
 }

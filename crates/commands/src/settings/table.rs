@@ -120,10 +120,10 @@ settings! {
     ActiveDefragThresholdLower "active-defrag-threshold-lower" int(0, 1000), "10", NoEffect, "Fragmentation from which defragmentation begins, percent.";
     ActiveDefragThresholdUpper "active-defrag-threshold-upper" int(0, 1000), "100", NoEffect, "Fragmentation at which defragmentation does its utmost, percent.";
     Activerehashing "activerehashing" SettingKind::Bool, "yes", NoEffect, "Whether tables grow in the background; they grow in steps of a command.";
-    AofDisableAutoGc "aof-disable-auto-gc" SettingKind::Bool, "no", NoEffect, "Whether old files of the log are kept.";
+    AofDisableAutoGc "aof-disable-auto-gc" SettingKind::Bool, "no", Always, "Whether files of the log that a rewrite has replaced are kept.";
     AofLoadTruncated "aof-load-truncated" SettingKind::Bool, "yes", Always, "Whether a log with a torn tail is loaded without it; otherwise the store does not open.";
     AofRewriteIncrementalFsync "aof-rewrite-incremental-fsync" SettingKind::Bool, "yes", NoEffect, "Whether a log being rewritten is forced to disk bit by bit.";
-    AofTimestampEnabled "aof-timestamp-enabled" SettingKind::Bool, "no", NoEffect, "Whether the log notes the time of its records.";
+    AofTimestampEnabled "aof-timestamp-enabled" SettingKind::Bool, "no", Always, "Whether the log notes the time of its records, to the second: redis-check-aof can cut it off at one.";
     AofUseRdbPreamble "aof-use-rdb-preamble" SettingKind::Bool, "yes", Always, "Whether the base of the log is a snapshot; otherwise it is a RESTORE for each key.";
     AofRewriteCpulist "aof_rewrite_cpulist" SettingKind::Text, "", NoEffectAtStart, "Processors on which the log is rewritten.";
     AutoAofRewriteMinSize "auto-aof-rewrite-min-size" MEMORY, "64mb", Always, "Bytes from which the log is rewritten by itself.";

@@ -25,7 +25,7 @@ fn log(file: &FailingFile, policy: SyncPolicy) -> AppendLog {
 fn append(log: &AppendLog, text: &str) -> u64 {
     let mut record = Vec::new();
     encode_command(&[b"INCR".as_slice(), text.as_bytes()], &mut record);
-    log.append(std::iter::once((0, record.as_slice())))
+    log.append(None, std::iter::once((0, record.as_slice())))
 }
 
 /// Waits until a condition holds that another thread brings about.
@@ -117,7 +117,7 @@ fn memory_is_bounded_while_the_disk_refuses() {
         let mut appended = 0;
         let mut offset = 0;
         while log.covers(offset) {
-            offset = log.append(std::iter::once((0, record.as_slice())));
+            offset = log.append(None, std::iter::once((0, record.as_slice())));
             appended += record.len();
             // The thread takes over what was appended; it counts all the same.
             until(|| log.shared.state.lock().pending.is_empty() || log.failure().is_some());
@@ -201,4 +201,20 @@ fn who_asks_for_a_sync_is_told_when_it_has_ended() {
         assert_eq!(stored(&format!("asked-{policy:?}"), &file), ["SELECT 0", "INCR x"]);
         assert_eq!(file.0.lock().syncs, 2, "{policy:?}");
     }
+}
+
+#[test]
+fn the_time_is_noted_when_its_second_changes_and_never_within_a_unit() {
+    let file = FailingFile::default();
+    let log = log(&file, SyncPolicy::Always);
+    let record: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+    log.append(None, std::iter::once((0, record)));
+    for (time, records) in [(7, 1), (7, 2), (8, 2), (6, 1)] {
+        log.append(Some(time), std::iter::repeat_n((0, record), records));
+    }
+    log.flush().unwrap();
+    let text = String::from_utf8(file.0.lock().stored.clone()).unwrap();
+    let words: Vec<&str> = text.split("\r\n").filter(|word| !word.starts_with(['*', '$'])).collect();
+    let expected = "SELECT 0 PING #TS:7 PING MULTI PING PING EXEC #TS:8 MULTI PING PING EXEC PING ";
+    assert_eq!(words.join(" "), expected);
 }

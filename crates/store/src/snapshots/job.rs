@@ -51,7 +51,9 @@ impl Job {
         }
         let head = head(engine, &sizes, purpose);
         let output = match purpose {
-            Purpose::Base(BaseForm::Commands) => Output::Commands(CommandFile::create(disk, temporary, &head)?),
+            Purpose::Base(BaseForm::Commands) => {
+                Output::Commands(CommandFile::create(disk, temporary, &head, engine.noted_time())?)
+            }
             _ => Output::Snapshot(SnapshotFile::create(disk, temporary, &head)?),
         };
         let spool = Arc::new(Spool::new(engine, output, Arc::clone(&stop)));

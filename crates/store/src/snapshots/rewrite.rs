@@ -11,7 +11,7 @@ use redpoll_commands::persistence::{self, Writing};
 use redpoll_commands::settings::Setting;
 use redpoll_keyspace::View;
 use redpoll_persist::disk::Lock;
-use redpoll_persist::{BaseForm, Increment, Rewrite};
+use redpoll_persist::{BaseForm, Error as FileError, Increment, LogFiles, Replaced, Rewrite};
 
 use super::Keeper;
 use super::job::{Job, Purpose};
@@ -39,8 +39,8 @@ enum Failure {
     GivenUp,
 }
 
-impl From<redpoll_persist::Error> for Failure {
-    fn from(error: redpoll_persist::Error) -> Failure {
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Failure {
         Failure::Error(error.into())
     }
 }
@@ -66,7 +66,7 @@ pub(super) fn run(keeper: &Keeper, engine: &Engine, stop: &Arc<Stop>) {
 }
 
 fn rewrite(keeper: &Keeper, engine: &Engine, stop: &Arc<Stop>) -> Result<(), Failure> {
-    let form = if engine.settings.is_on(Setting::AofUseRdbPreamble) { BaseForm::Snapshot } else { BaseForm::Commands };
+    let form = form(engine);
     let (rewrite, mut moment) = prepare(keeper, engine)?;
     let begun =
         persistence::with_everything(engine, |view| begin(keeper, engine, view, &rewrite, &mut moment, (form, stop)));
@@ -74,7 +74,9 @@ fn rewrite(keeper: &Keeper, engine: &Engine, stop: &Arc<Stop>) -> Result<(), Fai
     let output = job.write(engine)?;
     let mut failure = None;
     keeper.conclude(engine, stop, Writing::Log, || {
-        let finished = rewrite.finish(form, |place| output.commit(place));
+        let is_kept = engine.settings.is_on(Setting::AofDisableAutoGc);
+        let replaced = if is_kept { Replaced::Kept } else { Replaced::Removed };
+        let finished = rewrite.finish(form, replaced, |place| output.commit(place));
         match (finished, &moment) {
             (Ok(len), Moment::Switch(log, _) | Moment::Begin(log)) => log.rewritten(len, offset),
             (Ok(_), Moment::None { .. }) => {}
@@ -92,7 +94,25 @@ fn rewrite(keeper: &Keeper, engine: &Engine, stop: &Arc<Stop>) -> Result<(), Fai
     Ok(())
 }
 
+/// Returns in which format a base is written.
+fn form(engine: &Engine) -> BaseForm {
+    if engine.settings.is_on(Setting::AofUseRdbPreamble) { BaseForm::Snapshot } else { BaseForm::Commands }
+}
+
+/// Gives a log that is about to begin its base, which holds what there is: nothing but functions, if any.
+pub(crate) fn write_first_base(engine: &Engine, files: &LogFiles) -> Result<(), Error> {
+    let (rewrite, form) = (Rewrite::aside(files)?, form(engine));
+    let written = persistence::with_everything(engine, |view| {
+        let temporary = rewrite.temporary();
+        Job::new(engine, files.disk(), view, temporary, Purpose::Base(form), Arc::default())?.write_now(view)
+    });
+    let output = written.expect("no script runs in a store that is not open yet")?;
+    rewrite.finish(form, Replaced::Kept, |place| output.commit(place))?;
+    Ok(())
+}
+
 fn prepare(keeper: &Keeper, engine: &Engine) -> Result<(Rewrite, Moment), Failure> {
+    let _placing = keeper.placing.lock();
     let is_wanted = engine.settings.is_on(Setting::Appendonly);
     match keeper.log.log() {
         Some(log) => {

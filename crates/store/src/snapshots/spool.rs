@@ -14,7 +14,7 @@ use redpoll_commands::engine::Engine;
 use redpoll_commands::settings::Setting;
 use redpoll_keyspace::{Collector, Part};
 use redpoll_persist::disk::{Disk, WriteFile};
-use redpoll_persist::{Error, Head, SnapshotFile, as_commands};
+use redpoll_persist::{Error, Head, SnapshotFile, annotate, as_commands};
 use redpoll_resp::encode_command;
 
 use super::stop::Stop;
@@ -56,11 +56,19 @@ pub(super) struct CommandFile {
 }
 
 impl CommandFile {
-    /// Begins with the libraries of functions.
-    pub(super) fn create(disk: &Arc<dyn Disk>, path: PathBuf, head: &Head) -> Result<CommandFile, Error> {
+    /// Begins with the time, if it is to be noted, and the libraries of functions.
+    pub(super) fn create(
+        disk: &Arc<dyn Disk>,
+        path: PathBuf,
+        head: &Head,
+        time: Option<u64>,
+    ) -> Result<CommandFile, Error> {
         let file = disk.create(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
         let mut made = CommandFile { out: BufWriter::new(file), disk: Arc::clone(disk), path, db: None };
         let mut bytes = Vec::new();
+        if let Some(second) = time {
+            annotate(second, &mut bytes);
+        }
         for library in &head.libraries {
             encode_command(&[b"FUNCTION".as_slice(), b"LOAD", library], &mut bytes);
         }

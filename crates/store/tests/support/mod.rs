@@ -15,7 +15,14 @@ pub(crate) fn in_memory() -> Store {
 
 /// Opens a store with its log in a directory, DEBUG allowed.
 pub(crate) fn in_directory(dir: &Scratch) -> Store {
-    open(Config::in_directory(dir.path().display().to_string()))
+    in_directory_with(dir, &[])
+}
+
+/// Opens a store with its log in a directory, DEBUG allowed, with some settings.
+pub(crate) fn in_directory_with(dir: &Scratch, settings: &[(&str, &str)]) -> Store {
+    let config = Config::in_directory(dir.path().display().to_string());
+    let put = |config: Config, (name, value): &(&str, &str)| config.set(name, value).expect("the setting exists");
+    open(settings.iter().fold(config, put))
 }
 
 /// Opens a store without a log that keeps snapshots in a directory, DEBUG allowed.
