@@ -34,6 +34,16 @@ pub trait Disk: Debug + Send + Sync {
     /// What the system says.
     fn append(&self, path: &Path) -> Result<Box<dyn WriteFile>>;
 
+    /// Cuts a file back to a length, bytes, and forces that to the disk.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn cut(&self, path: &Path, length: u64) -> Result<()> {
+        let mut file = self.append(path)?;
+        file.truncate(length)?;
+        file.sync()
+    }
+
     /// Gives a file another name in one step, in the place of what has that name.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ pub enum Error {
     },
     /// The log ends within a change, and the settings do not allow to leave that one out.
     #[error(
-        "Unexpected end of file reading the append only file {path}: the last change, at offset {offset}, is not whole. You can: 1) Make a backup of it, then use redis-check-aof --fix on the manifest, which cuts it off there. 2) Alternatively you can set the 'aof-load-truncated' configuration option to yes and restart the server."
+        "Unexpected end of file reading the append only file {path}: the last change, at offset {offset}, is not whole. You can: 1) Make a backup of it, then use redis-check-aof --fix on the manifest, or redpoll check --repair on the data directory, which cuts it off there. 2) Alternatively you can set the 'aof-load-truncated' configuration option to yes and restart the server."
     )]
     Truncated {
         /// The file.
@@ -48,7 +48,7 @@ pub enum Error {
     },
     /// The log holds a command that cannot be applied.
     #[error(
-        "{reason} reading the append only file {path}: damaged at offset {offset}; make a backup of it, then repair it with redis-check-aof --fix, which cuts it off there"
+        "{reason} reading the append only file {path}: damaged at offset {offset}; make a backup of it, then repair it with redis-check-aof --fix or redpoll check --repair, which cuts it off there"
     )]
     Inapplicable {
         /// The file.
@@ -60,7 +60,7 @@ pub enum Error {
     },
     /// The log is damaged before its end.
     #[error(
-        "Bad file format reading the append only file {path}: damaged at offset {offset}: {reason}; make a backup of it, then repair it with redis-check-aof --fix, which cuts it off there"
+        "Bad file format reading the append only file {path}: damaged at offset {offset}: {reason}; make a backup of it, then repair it with redis-check-aof --fix or redpoll check --repair, which cuts it off there"
     )]
     Damaged {
         /// The file.
@@ -72,16 +72,24 @@ pub enum Error {
     },
     /// A snapshot is damaged, or holds what is not known here.
     #[error(
-        "{path}: the snapshot cannot be loaded: offset {offset}: {reason}. Terminating server after rdb file reading failure."
+        "{path}: the snapshot cannot be loaded: offset {offset}: {}{reason}. Terminating server after rdb file reading failure.",
+        of_key(.key)
     )]
     Snapshot {
         /// The file.
         path: PathBuf,
         /// Where what is wrong begins, bytes.
         offset: u64,
-        /// What is wrong.
+        /// The key whose value is wrong, if it is one.
+        key: Option<Vec<u8>>,
+        /// What is wrong, without anything of the data.
         reason: String,
     },
+}
+
+/// Names a key as the beginning of a reason.
+pub(crate) fn of_key(key: &Option<Vec<u8>>) -> String {
+    key.as_ref().map_or_else(String::new, |key| format!("key '{}': ", key.escape_ascii()))
 }
 
 impl Error {

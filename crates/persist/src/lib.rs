@@ -15,10 +15,12 @@
 //! * [`replay`] reads a log back command by command. A tail torn off by a crash is cut away and said so; damage before the end stops
 //!   the start with file and offset. A transaction whose EXEC is missing never happened.
 //! * [`SnapshotWriter`] and [`read_snapshot`] write and read all data as one file in the format of Redis's RDB; [`SnapshotFile`] puts it in its place.
+//! * [`check_log`] looks at files without loading them, and [`cut`] takes a damaged end away.
 //! * [`Rewrite`] makes the log short again: a snapshot as its base, and an increment for what follows.
 //!
 //! All files are reached through a [`disk::Disk`]. What a command means is not known here.
 
+mod check;
 pub mod disk;
 mod error;
 #[cfg(test)]
@@ -30,6 +32,9 @@ mod snapshot;
 mod tail;
 mod writer;
 
+pub use check::{
+    COPY_SUFFIX, Fault, Finding, Kind, Known, Remedy, check_log, check_log_file, check_snapshot, cut, export,
+};
 pub use error::{Error, Place};
 pub use manifest::{BaseForm, LogFiles, Manifest, Replaced};
 pub use replay::{Apply, Reading, Record, Replayed, Torn, replay};

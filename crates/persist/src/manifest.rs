@@ -52,7 +52,8 @@ impl LogFiles {
         self.disk.length(&self.manifest()).is_ok()
     }
 
-    fn manifest(&self) -> PathBuf {
+    /// Returns where the manifest is or would be.
+    pub fn manifest(&self) -> PathBuf {
         self.dir.join(format!("{}.manifest", self.stem))
     }
 
@@ -61,7 +62,8 @@ impl LogFiles {
         self.disk.sync_dir(&self.dir).map_err(Error::io(&self.dir))
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    /// Returns where a file is that the manifest names.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 }

@@ -3,9 +3,9 @@
 use std::io::{Read, SeekFrom};
 use std::path::Path;
 
-use redpoll_resp::{Access, Limits, Parse, RequestParser};
+use redpoll_resp::{Access, Limits, Parse, ProtocolError, RequestParser};
 
-use crate::disk::ReadFile;
+use crate::disk::{Disk, ReadFile};
 use crate::snapshot::{self, Into, Item};
 use crate::{Error, LogFiles, Manifest};
 
@@ -67,23 +67,21 @@ pub fn replay(files: &LogFiles, reading: &Reading<'_>, apply: &mut Apply<'_, Str
     let mut replayed = Replayed::default();
     for (index, name) in names.iter().enumerate() {
         let path = files.path(name);
-        let torn = replay_file(files, &path, reading, apply, &mut replayed.commands)?;
-        if let Some((offset, length)) = torn {
+        let mut reached = Reached::default();
+        read_log_file(&**files.disk(), &path, reading, apply, &mut reached)?;
+        let offset = reached.whole;
+        if offset < reached.len {
             // A crash on the way to another increment leaves that one empty: nothing goes into it before all of this one is on the disk.
-            if !names[index + 1..]
-                .iter()
-                .all(|name| files.disk().length(&files.path(name)).is_ok_and(|length| length == 0))
-            {
-                let reason = "the file ends in the middle of a command but is not the last one".into();
-                return Err(Error::Damaged { path, offset, reason });
+            if !names[index + 1..].iter().all(|name| is_empty(files, &files.path(name))) {
+                return Err(Error::Damaged { path, offset, reason: TORN_IN_THE_MIDDLE.into() });
             }
             if reading.torn == Torn::Refuse {
                 return Err(Error::Truncated { path, offset });
             }
-            let mut file = files.disk().append(&path).map_err(Error::io(&path))?;
-            file.truncate(offset).and_then(|()| file.sync()).map_err(Error::io(&path))?;
-            replayed.truncated = length - offset;
+            files.disk().cut(&path, offset).map_err(Error::io(&path))?;
+            replayed.truncated = reached.len - offset;
         }
+        replayed.commands += reached.commands;
         replayed.len += files.disk().length(&path).map_err(Error::io(&path))?;
         if index == 0 && manifest.base.is_some() {
             replayed.base_len = replayed.len;
@@ -92,26 +90,45 @@ pub fn replay(files: &LogFiles, reading: &Reading<'_>, apply: &mut Apply<'_, Str
     Ok(replayed)
 }
 
-/// A position in a file and the file's length.
-type Tail = (u64, u64);
+/// What is wrong with a torn file that others follow.
+pub(crate) const TORN_IN_THE_MIDDLE: &str = "the file ends in the middle of a command but is not the last one";
 
-/// Replays one file; returns where the complete part ends, if a torn tail follows.
-fn replay_file(
-    files: &LogFiles,
+pub(crate) fn is_empty(files: &LogFiles, path: &Path) -> bool {
+    files.disk().length(path).is_ok_and(|length| length == 0)
+}
+
+/// How far the reading of a file has come, also if it ended early.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reached {
+    /// The snapshot at its beginning.
+    pub(crate) snapshot: Option<snapshot::Read>,
+    /// Commands handed on.
+    pub(crate) commands: u64,
+    /// Where the last whole change ends, bytes; at the end of what was read without an error, a torn tail begins here.
+    pub(crate) whole: u64,
+    /// Bytes of the file.
+    pub(crate) len: u64,
+}
+
+/// Reads one file of a log and hands its records on.
+pub(crate) fn read_log_file(
+    disk: &dyn Disk,
     path: &Path,
     reading: &Reading<'_>,
     apply: &mut Apply<'_, String>,
-    commands: &mut u64,
-) -> Result<Option<Tail>, Error> {
+    reached: &mut Reached,
+) -> Result<(), Error> {
     let missing = |source| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Error::Missing { name, path: path.to_owned(), source }
     };
-    let mut file = files.disk().open(path).map_err(missing)?;
+    let mut file = disk.open(path).map_err(missing)?;
+    reached.len = file.length().map_err(Error::io(path))?;
     let mut limits = reading.limits.clone();
     limits.access = Access::Authenticated;
-    let offset = load_snapshot(&mut *file, path, reading.into, apply)?;
-    let mut reader = Reader { buf: Vec::new(), parsed: 0, offset, parser: RequestParser::new() };
+    reached.snapshot = load_snapshot(&mut *file, path, reading.into, apply)?;
+    reached.whole = reached.snapshot.map_or(0, |read| read.len);
+    let mut reader = Reader { buf: Vec::new(), parsed: 0, offset: reached.whole, parser: RequestParser::new() };
     let mut unit = Unit::default();
     let damaged = |offset, reason: String| Error::Damaged { path: path.to_owned(), offset, reason };
     loop {
@@ -122,36 +139,39 @@ fn replay_file(
         while let Some(args) = reader.next(&limits).map_err(|(offset, reason)| damaged(offset, reason))? {
             let offset = reader.offset;
             unit.add(args, offset, &mut |command| {
-                *commands += 1;
                 let inapplicable = |reason| Error::Inapplicable { path: path.to_owned(), offset, reason };
-                apply(Record::Command(command)).map_err(inapplicable)
+                apply(Record::Command(command)).map_err(inapplicable)?;
+                reached.commands += 1;
+                Ok(())
             })?;
+            reached.whole = unit.open_since.unwrap_or(offset);
         }
         if count == 0 {
-            let length = reader.offset + reader.buf.len() as u64;
-            let end = unit.open_since.unwrap_or(reader.offset);
-            return Ok((end < length).then_some((end, length)));
+            reached.len = reader.offset + reader.buf.len() as u64;
+            reached.whole = unit.open_since.unwrap_or(reader.offset);
+            return Ok(());
         }
         reader.compact();
     }
 }
 
-/// Hands on what the snapshot at the beginning of a file holds, if there is one; returns where it ends and leaves the file there.
+/// Hands on what the snapshot at the beginning of a file holds, if there is one, and leaves the file where it ends.
 fn load_snapshot(
     file: &mut dyn ReadFile,
     path: &Path,
     into: Into<'_>,
     apply: &mut Apply<'_, String>,
-) -> Result<u64, Error> {
+) -> Result<Option<snapshot::Read>, Error> {
     let mut magic = Vec::new();
     Read::take(&mut *file, snapshot::MAGIC.len() as u64).read_to_end(&mut magic).map_err(Error::io(path))?;
     file.rewind().map_err(Error::io(path))?;
     if magic != snapshot::MAGIC {
-        return Ok(0);
+        return Ok(None);
     }
     let len = file.length().map_err(Error::io(path))?;
     let read = snapshot::read_snapshot_from(&mut *file, len, path, into, &mut |item| apply(Record::Stored(item)))?;
-    file.seek(SeekFrom::Start(read.len)).map_err(Error::io(path))
+    file.seek(SeekFrom::Start(read.len)).map_err(Error::io(path))?;
+    Ok(Some(read))
 }
 
 /// Runs a command of a unit.
@@ -182,6 +202,8 @@ impl Reader {
             }
             match self.parser.parse(rest, limits) {
                 Parse::Incomplete => return Ok(None),
+                // Errors say nothing of what the log holds, not even the byte that was found.
+                Parse::Error(ProtocolError::ExpectedDollar(_)) => return Err((self.offset, "expected '$'".into())),
                 Parse::Error(error) => return Err((self.offset, error.to_string())),
                 Parse::Empty { consumed } => self.advance(consumed),
                 Parse::Complete { consumed } => {

@@ -1,11 +1,12 @@
 //! The program: a command line over the crates.
 //!
-//! Errors are one line on standard error and exit code 1; a command line that cannot be understood is exit code 2.
+//! Errors are one line on standard error and exit code 1; a command line that cannot be understood is exit code 2. `check` has exit codes of its own.
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod backend;
+mod check;
 mod flags;
 mod listen;
 mod log;
@@ -31,6 +32,8 @@ struct Cli {
 enum Command {
     /// Serves the store and the services over the network until a signal ends it.
     Serve(Box<serve::Serve>),
+    /// Looks at data files without loading them, and says what is wrong and where.
+    Check(check::Check),
     /// Prints the OpenAPI document of the HTTP API.
     Openapi,
     /// Prints a reference page as Markdown.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
     }
     let done = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
+        Command::Check(check) => return check.run(),
         Command::Openapi => openapi::print(),
         Command::Reference { page } => reference::print(page),
     };

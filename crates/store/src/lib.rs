@@ -20,6 +20,7 @@
 //! One background thread removes expired keys, watches memory, flushes the log and begins the snapshots that are due, for each of which there is a thread while
 //! it is written; they end with the last handle or connection.
 
+pub mod check;
 mod clock;
 mod config;
 mod config_file;

@@ -25,7 +25,7 @@ use redpoll_resp::{Limits, Protocol, Writer};
 use crate::Error;
 
 /// What is read back: everything the parser can hold, whatever the settings say now. They may have said something else when it was written.
-fn readable() -> Limits {
+pub(crate) fn readable() -> Limits {
     Limits { max_bulk_len: usize::MAX, max_request_len: usize::MAX, ..Limits::default() }
 }
 

@@ -10,7 +10,7 @@ use redpoll_commands::cx::Cx;
 use redpoll_commands::engine::{Engine, Log};
 use redpoll_commands::error::Error as CommandError;
 use redpoll_commands::journal::Journal;
-use redpoll_commands::settings::Setting;
+use redpoll_commands::settings::{Setting, Settings};
 use redpoll_commands::sync_wait::{SyncWaits, sync_waits};
 use redpoll_persist::disk::{Disk, Lock};
 use redpoll_persist::{AppendLog, LogFiles, Manifest, Replayed, Rewrite, Standing, SyncPolicy};
@@ -233,8 +233,13 @@ pub(crate) fn open_directory(
 
 /// Returns where the log is or would be.
 pub(crate) fn log_files(engine: &Engine, disk: &Arc<dyn Disk>, dir: &Path) -> LogFiles {
-    let log_dir = dir.join(engine.settings.text(Setting::Appenddirname));
-    LogFiles::on(Arc::clone(disk), log_dir, engine.settings.text(Setting::Appendfilename))
+    files_of(&engine.settings, disk, dir)
+}
+
+/// Returns where the settings say that the log of a data directory is.
+pub(crate) fn files_of(settings: &Settings, disk: &Arc<dyn Disk>, dir: &Path) -> LogFiles {
+    let log_dir = dir.join(settings.text(Setting::Appenddirname));
+    LogFiles::on(Arc::clone(disk), log_dir, settings.text(Setting::Appendfilename))
 }
 
 /// Makes a directory and checks that files can be written in it.
@@ -246,7 +251,7 @@ fn prepare(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
 }
 
 /// Takes the log for this store alone. Another log may stand beside it.
-fn lock(disk: &dyn Disk, dir: &Path, stem: &str) -> Result<Box<dyn Lock>, Error> {
+pub(crate) fn lock(disk: &dyn Disk, dir: &Path, stem: &str) -> Result<Box<dyn Lock>, Error> {
     disk.lock(&dir.join(format!("{stem}{LOCK_SUFFIX}"))).map_err(|error| {
         let is_held = error.kind() == ErrorKind::WouldBlock;
         let reason = if is_held { "another store is using it".to_owned() } else { error.to_string() };

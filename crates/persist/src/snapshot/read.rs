@@ -77,10 +77,12 @@ pub fn read_snapshot_from(
 ) -> Result<Read, Error> {
     let window = Window::new(source, file_len);
     let mut reader = Reader { window, into, begin: 0, version: 0, next: Next::default() };
+    let wrong = |offset, key, reason| Error::Snapshot { path: path.to_owned(), offset, key, reason };
     match reader.run(take) {
         Ok(()) => Ok(Read { version: reader.version, len: reader.window.offset, file_len }),
         Err(Fault::Io(error)) => Err(Error::io(path)(error)),
-        Err(Fault::Wrong(reason)) => Err(Error::Snapshot { path: path.to_owned(), offset: reader.begin, reason }),
+        Err(Fault::Wrong(reason)) => Err(wrong(reader.begin, None, reason)),
+        Err(Fault::Value(key, reason)) => Err(wrong(reader.begin, Some(key), reason)),
     }
 }
 
@@ -161,14 +163,14 @@ impl<R: std::io::Read> Reader<'_, R> {
     fn key(&mut self, kind: u8, take: &mut Take<'_>) -> Result<(), Fault> {
         let key = self.string()?;
         let len = self.window.whole(|bytes| value_extent(kind, bytes)).map_err(|fault| match fault {
-            Fault::Wrong(reason) => Fault::Wrong(format!("key '{}': type {kind}: {reason}", key.escape_ascii())),
+            Fault::Wrong(reason) => Fault::Value(key.clone(), format!("type {kind}: {reason}")),
             fault => fault,
         })?;
         let bytes = &self.window.rest()[..len];
         let value = match read_stored_value(kind, bytes, self.into.limits, self.into.seed) {
             Ok(value) => Some(value),
             Err(_) if is_empty_value(kind, bytes) => None,
-            Err(refused) => return Fault::wrong(damaged(&key, refused)),
+            Err(refused) => return Err(Fault::Value(key, damaged(refused))),
         };
         self.window.advance(len);
         let Next { deadline, idle_seconds, frequency } = std::mem::take(&mut self.next);
@@ -211,12 +213,12 @@ impl<R: std::io::Read> Reader<'_, R> {
     }
 }
 
-fn damaged(key: &[u8], refused: Refused) -> String {
+fn damaged(refused: Refused) -> String {
     let complaint = match refused {
         Refused::Value(complaint) => complaint,
         Refused::Footer => unreachable!("a value of a file has none"),
     };
-    format!("key '{}': its value is damaged: {complaint}", key.escape_ascii())
+    format!("its value is damaged: {complaint}")
 }
 
 /// What is long gone by counting backwards is gone at the beginning of time.

@@ -14,6 +14,7 @@ use redpoll_resp::{Limits as Requests, Parse, RequestParser};
 use super::*;
 use crate::Error;
 use crate::disk::{Disk, SystemDisk};
+use crate::error::of_key;
 
 const STAMPING: Stamping = Stamping::Lru { clock: 100 };
 
@@ -121,7 +122,7 @@ fn read(bytes: &[u8]) -> Result<(Contents, super::Read), Error> {
 
 fn reason(result: Result<(Contents, super::Read), Error>) -> (u64, String) {
     match result {
-        Err(Error::Snapshot { offset, reason, .. }) => (offset, reason),
+        Err(Error::Snapshot { offset, key, reason, .. }) => (offset, of_key(&key) + &reason),
         Err(other) => panic!("{other}"),
         Ok((contents, _)) => panic!("{} items are read", contents.len()),
     }

@@ -14,6 +14,8 @@ pub(super) enum Fault {
     Io(std::io::Error),
     /// What stands in the file is wrong.
     Wrong(String),
+    /// The value of a key is wrong.
+    Value(Vec<u8>, String),
 }
 
 impl Fault {
