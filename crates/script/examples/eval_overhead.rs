@@ -33,6 +33,10 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("cjson", "local t = cjson.decode('{\"a\":1,\"b\":[1,2,3]}') return cjson.encode(t)"),
     ("patterns", "return (('key=value'):gsub('(%w+)=(%w+)', '%2=%1'))"),
     ("loop of 1000", "local s = 0 for i = 1, 1000 do s = s + i end return s"),
+    ("100 calls of 1", "for i = 1, 100 do redis.call('set') end"),
+    ("100 calls of 8", "for i = 1, 100 do redis.call('set', 'a', 'b', 'c', 'd', 'e', 'f', 'g') end"),
+    ("100 globals", "local x = 0 for i = 1, 100 do x = math.max(x, i) end return x"),
+    ("100 locals", "local x, max = 0, math.max for i = 1, 100 do x = max(x, i) end return x"),
     ("100 calls", "for i = 1, 100 do redis.call('set', KEYS[1], i) end"),
     ("100 table.insert", "local t = {} for i = 1, 100 do table.insert(t, i) end return #t"),
 ];

@@ -8,7 +8,8 @@
 //! - There is no loop and no recursion. Functions are local, have a name, and are only ever called: never kept, passed, replaced or called by themselves.
 //!   So is `redis.call`, and what is called of the libraries is one of [`GLOBALS`] and [`LIBRARIES`], which take a time in proportion to their input. That input
 //!   can be made large (`s = s .. s`, again and again), so a run is given a limit of time besides (`reach`).
-//! - KEYS is only looked into, and neither it nor any of those names is given to something else. No local has the name of a global.
+//! - KEYS is only looked into, and neither it nor any of those names is given to something else. No local has the name of a global, and nothing is assigned
+//!   to a global or into a library, so that such scripts can share what they see (`sandbox`).
 //!
 //! All of this can be told from the tokens without a grammar: every rule is about a name and its neighbours. The text has been compiled before, so it is a program.
 
@@ -261,7 +262,7 @@ impl<'t> Script<'t> {
         }
         match (name, self.locals.get(name)) {
             ("KEYS", _) => self.is_look_at_keys(at),
-            ("ARGV", _) => !self.is_called(at),
+            ("ARGV", _) => !self.is_called(at) && (self.opens(at + 1) || self.is_read(at, at + 1)),
             ("redis", _) if self.is(at + 1, ".") && self.is_call_name(at + 2) => {
                 self.is_declared_call(at + 3, registry) || self.is_alias_of_call(at)
             }

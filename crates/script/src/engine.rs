@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use foldhash::fast::RandomState;
 use redpoll_commands::registry::Registry;
 
 use crate::declared::keeps_to_its_keys;
@@ -134,8 +135,9 @@ struct Script {
 /// One Lua state and the scripts loaded into it.
 pub struct Engine {
     config: EngineConfig,
+    purpose: Purpose,
     sandbox: Sandbox,
-    scripts: HashMap<Sha, Script>,
+    scripts: HashMap<Sha, Script, RandomState>,
     /// Names of the scripts of origin Eval, oldest first.
     evaluated: VecDeque<Sha>,
     cache_bytes: usize,
@@ -158,11 +160,21 @@ impl Engine {
     /// # Panics
     /// Panics if a Lua state cannot be created at all, which only happens when the process is out of memory.
     pub fn new(config: EngineConfig) -> Engine {
-        let sandbox = new_sandbox(&config);
+        Engine::with(config, Purpose::Scripts)
+    }
+
+    /// Creates an engine for scripts that are proven to keep to their keys, and no others.
+    pub(crate) fn for_proven(config: EngineConfig) -> Engine {
+        Engine::with(config, Purpose::Proven)
+    }
+
+    fn with(config: EngineConfig, purpose: Purpose) -> Engine {
+        let sandbox = new_sandbox(&config, purpose);
         Engine {
             config,
+            purpose,
             sandbox,
-            scripts: HashMap::new(),
+            scripts: HashMap::default(),
             evaluated: VecDeque::new(),
             cache_bytes: 0,
             reply_buffer: Vec::new(),
@@ -258,7 +270,7 @@ impl Engine {
         self.proven.write().clear();
         self.evaluated.clear();
         self.cache_bytes = 0;
-        self.sandbox = new_sandbox(&self.config);
+        self.sandbox = new_sandbox(&self.config, self.purpose);
     }
 
     /// Runs a script and appends one reply, whatever happens.
@@ -307,12 +319,12 @@ impl Engine {
         for script in self.scripts.values_mut() {
             script.slot = None;
         }
-        self.sandbox = new_sandbox(&self.config);
+        self.sandbox = new_sandbox(&self.config, self.purpose);
     }
 }
 
-fn new_sandbox(config: &EngineConfig) -> Sandbox {
-    Sandbox::new(config, Purpose::Scripts).expect("a fresh state has no memory limit and runs only our own prelude")
+fn new_sandbox(config: &EngineConfig, purpose: Purpose) -> Sandbox {
+    Sandbox::new(config, purpose).expect("a fresh state has no memory limit and runs only our own prelude")
 }
 
 fn recompile(sandbox: &mut Sandbox, script: &mut Script) -> Result<u32, ScriptError> {

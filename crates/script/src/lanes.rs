@@ -12,6 +12,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use foldhash::fast::RandomState;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::engine::{Engine, EngineConfig, Sha};
@@ -23,7 +24,7 @@ const MAX_LANES: usize = 64;
 const KEPT_BYTES: usize = 16 * 1024 * 1024;
 
 /// The texts of the scripts that are proven, by SHA-1.
-pub(crate) type Proven = Arc<RwLock<HashMap<Sha, Arc<[u8]>>>>;
+pub(crate) type Proven = Arc<RwLock<HashMap<Sha, Arc<[u8]>, RandomState>>>;
 
 /// The lanes of a store.
 pub(crate) struct Lanes {
@@ -42,7 +43,7 @@ impl Lanes {
     pub(crate) fn with<R>(&self, run: impl FnOnce(&mut Engine) -> R) -> R {
         let mut lane = self.lane();
         let before = lane.as_ref().map_or(0, Engine::used_memory);
-        let engine = lane.get_or_insert_with(|| Engine::new(self.config.clone()));
+        let engine = lane.get_or_insert_with(|| Engine::for_proven(self.config.clone()));
         let result = run(engine);
         let mut after = engine.used_memory();
         if after > KEPT_BYTES {

@@ -41,6 +41,8 @@ use crate::{api, bit, chunks, cjson, cmsgpack, patterns, random, structs};
 pub(crate) enum Purpose {
     /// EVAL: every script by itself.
     Scripts,
+    /// EVAL of scripts that are proven to keep to their keys (`declared`): they cannot change what others see.
+    Proven,
     /// FUNCTION LOAD and FCALL: libraries that stay.
     Libraries,
 }
@@ -112,6 +114,7 @@ impl Sandbox {
         let native = lua.create_table()?;
         let protected = lua.create_table()?;
         native.raw_set("protected", &protected)?;
+        native.raw_set("proven", purpose == Purpose::Proven)?;
         if purpose == Purpose::Libraries {
             native.raw_set("functions", true)?;
             native.raw_set("loading", api::withhold_from_functions(&lua, &libraries.raw_get("redis")?)?)?;
@@ -144,7 +147,7 @@ impl Sandbox {
         self.lua.gc_stop();
         self.lua.set_memory_limit(self.memory_limit)?;
         let name = match self.purpose {
-            Purpose::Scripts => errors::CHUNK_NAME,
+            Purpose::Scripts | Purpose::Proven => errors::CHUNK_NAME,
             Purpose::Libraries => errors::LIBRARY_CHUNK_NAME,
         };
         let compiled = self.lua.load(text).set_name(name).set_mode(ChunkMode::Text).into_function();

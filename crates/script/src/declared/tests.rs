@@ -23,6 +23,7 @@ fn scripts_as_they_are_written_are_proven() {
         "local s = redis.call('GET', KEYS[1]) return s:sub(1, 2):upper()",
         "local v = redis.pcall('INCR', KEYS[1]) if type(v) == 'table' and v.err then return redis.error_reply('no') end return v",
         "return redis.call('SET', KEYS[1], 'x', unpack(ARGV))",
+        "local args, count = ARGV, #ARGV ARGV[1] = 'x' return redis.call('SET', KEYS[1], ARGV[1])",
     ] {
         assert!(proven(text), "{text}");
     }
@@ -49,6 +50,8 @@ fn other_keys_are_not_proven() {
         "return redis.call('EVAL', ARGV[1], 0)",
         "return redis.call('NOSUCH', KEYS[1])",
         "local key = KEYS[1] key = ARGV[1] return redis.call('GET', key)",
+        "ARGV = {} return redis.call('GET', KEYS[1])",
+        "local a a, ARGV = 1, {} return redis.call('GET', KEYS[1])",
         "local key = KEYS[1] local x x, key = 1, ARGV[1] return redis.call('GET', key)",
         "local key = KEYS[1] key, x = ARGV[1], 1 return redis.call('GET', key)",
         "local key = KEYS[1] local a local b a, key, b = 1, 2, 3 return redis.call('GET', key)",
