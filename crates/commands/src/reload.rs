@@ -79,11 +79,20 @@ impl Stored {
             return Ok(());
         }
         view.select(self.db);
-        if self.existing == Existing::Refuse && view.contains(key.key) {
-            return Err(format!("key '{}' is there already", key.key.escape_ascii()));
-        }
+        self.admit(view, key.key)?;
         view.load(key);
         self.loaded += 1;
+        Ok(())
+    }
+
+    /// Tells whether a key may be put into the view's database.
+    ///
+    /// # Errors
+    /// It is there already.
+    pub fn admit(&self, view: &mut View<'_>, key: &[u8]) -> Result<(), String> {
+        if self.existing == Existing::Refuse && view.contains(key) {
+            return Err(format!("key '{}' is there already", key.escape_ascii()));
+        }
         Ok(())
     }
 }
@@ -105,11 +114,6 @@ pub struct Reloading<'l, 'a, 'g> {
 }
 
 impl Reloading<'_, '_, '_> {
-    /// Returns the engine.
-    pub fn engine(&self) -> &Engine {
-        self.cx.engine
-    }
-
     /// Puts a key of a snapshot in its place.
     ///
     /// # Errors

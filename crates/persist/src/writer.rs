@@ -109,12 +109,17 @@ impl std::fmt::Debug for Switch {
 
 impl State {
     fn covers(&self, offset: u64) -> bool {
-        // An offset of a log before this one means everything.
-        let offset = offset.min(self.appended);
         match self.policy {
-            SyncPolicy::Always => self.synced >= offset,
-            SyncPolicy::EverySecond | SyncPolicy::No => self.written >= offset || self.unsafe_len() <= PENDING_MAX,
+            SyncPolicy::Always => self.synced >= self.here(offset),
+            SyncPolicy::EverySecond | SyncPolicy::No => {
+                self.written >= self.here(offset) || self.unsafe_len() <= PENDING_MAX
+            }
         }
+    }
+
+    /// Returns what an offset means here: one of a log before this one means everything.
+    fn here(&self, offset: u64) -> u64 {
+        offset.min(self.appended)
     }
 
     /// Bytes in memory that are not known to be safe.
@@ -235,8 +240,7 @@ impl AppendLog {
     /// Tells whether everything up to an offset is on the disk, whatever the policy.
     pub fn is_synced(&self, offset: u64) -> bool {
         let state = self.shared.state.lock();
-        // An offset of a log before this one means everything.
-        state.synced >= offset.min(state.appended)
+        state.synced >= state.here(offset)
     }
 
     /// Asks for a sync up to an offset, whatever the policy, and does not wait for it; returns the offset, or that of the end if it comes first.
@@ -244,7 +248,7 @@ impl AppendLog {
     /// The sync that comes next may end before the offset: who is [told](AppendLog::on_sync) asks again.
     pub fn request_sync(&self, offset: u64) -> u64 {
         let mut state = self.shared.state.lock();
-        let offset = offset.min(state.appended);
+        let offset = state.here(offset);
         if state.synced < offset {
             state.sync_wanted = true;
             self.shared.work.notify_one();

@@ -12,7 +12,7 @@ use redpoll_commands::dispatch::{self, Outcome};
 use redpoll_commands::engine::{Engine, Existing};
 use redpoll_commands::error::{Error as CommandError, RELOAD_FAILED};
 use redpoll_commands::persistence::Reload;
-use redpoll_commands::reload::{self, Before, Reloading, Stored};
+use redpoll_commands::reload::{self, Before, Stored};
 use redpoll_commands::settings::Setting;
 use redpoll_keyspace::rdb::StoredKey;
 use redpoll_keyspace::{Effects, Limits as Thresholds, View};
@@ -45,7 +45,9 @@ pub(crate) fn replay_log(engine: &Engine, files: &LogFiles) -> Result<Replayed, 
     let replayed = replay(files, &reading, &mut |record| {
         let args = match record {
             Record::Command(args) => args,
-            Record::Stored(item) => return put(engine, &mut stored, item),
+            Record::Stored(item) => {
+                return put(engine, &mut stored, item, |stored, key| put_first(engine, stored, key));
+            }
         };
         out.clear();
         match dispatch::replay(engine, &mut session, Args(args), &mut out) {
@@ -79,7 +81,9 @@ pub(crate) fn replay_log(engine: &Engine, files: &LogFiles) -> Result<Replayed, 
 pub(crate) fn load_snapshot(engine: &Engine, disk: &dyn Disk, path: &Path) -> Result<(), Error> {
     let mut stored = Stored::new(Existing::Refuse, Some(engine.clock.now()));
     let thresholds = engine.settings.limits();
-    let read = match read(engine, disk, &thresholds, path, &mut |item| put(engine, &mut stored, item)) {
+    let read = match read(engine, disk, &thresholds, path, &mut |item| {
+        put(engine, &mut stored, item, |stored, key| put_first(engine, stored, key))
+    }) {
         Ok(read) => read,
         Err(FileError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => {
@@ -123,13 +127,18 @@ fn warn_of_rest(path: &Path, read: Read) {
     }
 }
 
-/// Puts something of a snapshot into a store that nobody uses yet.
-fn put(engine: &Engine, stored: &mut Stored, item: Item<'_>) -> Result<(), String> {
+/// Puts something of a snapshot into the engine, a key as `put_key` does it.
+fn put(
+    engine: &Engine,
+    stored: &mut Stored,
+    item: Item<'_>,
+    put_key: impl FnOnce(&mut Stored, StoredKey<'_>) -> Result<(), String>,
+) -> Result<(), String> {
     match item {
         Item::Aux(..) => Ok(()),
         Item::Library(text) => stored.library(engine, text),
         Item::Database(number) => stored.database(engine, number),
-        Item::Key(key) => put_key(engine, stored, key),
+        Item::Key(key) => put_key(stored, key),
         Item::Empty(key) => {
             stored.empty_key(key);
             Ok(())
@@ -137,7 +146,8 @@ fn put(engine: &Engine, stored: &mut Stored, item: Item<'_>) -> Result<(), Strin
     }
 }
 
-fn put_key(engine: &Engine, stored: &mut Stored, key: StoredKey<'_>) -> Result<(), String> {
+/// Puts a key into a store that nobody uses yet.
+fn put_first(engine: &Engine, stored: &mut Stored, key: StoredKey<'_>) -> Result<(), String> {
     let mut gate = engine.keyspace.enter();
     let held = gate.lock(std::iter::once(key.key));
     // Time stands still at zero, as for the log, but accesses are stamped with the real time.
@@ -148,15 +158,15 @@ fn put_key(engine: &Engine, stored: &mut Stored, key: StoredKey<'_>) -> Result<(
 
 /// Loads the log in the place of the data set, whose shards the caller holds.
 pub(crate) fn reload_log(cx: &mut Cx<'_, '_>, files: &LogFiles) -> Result<(), CommandError> {
-    let mut stored = Stored::new(Existing::Refuse, None);
+    let (engine, mut stored) = (cx.engine, Stored::new(Existing::Refuse, None));
     reload::reload(cx, Before::Replaced, |loading| {
-        let thresholds = loading.engine().settings.limits();
-        let into = Into { limits: &thresholds, seed: seed(loading.engine()) };
+        let thresholds = engine.settings.limits();
+        let into = Into { limits: &thresholds, seed: seed(engine) };
         // What was just flushed has no torn end.
         let reading = Reading { limits: readable(), into, torn: Torn::Refuse };
         let replayed = replay(files, &reading, &mut |record| match record {
             Record::Command(args) => loading.command(args),
-            Record::Stored(item) => put_again(loading, &mut stored, item),
+            Record::Stored(item) => put(engine, &mut stored, item, |stored, key| loading.key(stored, key)),
         });
         replayed.map(drop).map_err(|error| format!("ERR loading the log failed: {error}").into())
     })
@@ -180,12 +190,14 @@ pub(crate) fn reload_snapshot(
         check(cx, disk, path, existing).map_err(refuse)?;
     }
     let before = if how.noflush { Before::Kept } else { Before::Replaced };
-    let mut stored = Stored::new(existing, Some(now));
+    let (engine, mut stored) = (cx.engine, Stored::new(existing, Some(now)));
     reload::reload(cx, before, |loading| {
-        let thresholds = loading.engine().settings.limits();
-        let into = Into { limits: &thresholds, seed: seed(loading.engine()) };
-        let read =
-            read_snapshot(disk, path, into, &mut |item| put_again(loading, &mut stored, item)).map_err(refuse)?;
+        let thresholds = engine.settings.limits();
+        let into = Into { limits: &thresholds, seed: seed(engine) };
+        let read = read_snapshot(disk, path, into, &mut |item| {
+            put(engine, &mut stored, item, |stored, key| loading.key(stored, key))
+        })
+        .map_err(refuse)?;
         warn_of_rest(path, read);
         Ok(())
     })?;
@@ -208,27 +220,9 @@ fn check(cx: &mut Cx<'_, '_>, disk: &dyn Disk, path: &Path, existing: Existing) 
         Item::Database(number) => stored.database(engine, number),
         Item::Key(key) => {
             cx.db.select(stored.db);
-            match existing {
-                Existing::Refuse if cx.db.contains(key.key) => {
-                    Err(format!("key '{}' is there already", key.key.escape_ascii()))
-                }
-                _ => Ok(()),
-            }
+            stored.admit(cx.db, key.key)
         }
     });
     cx.db.select(db);
     checked.map(drop)
-}
-
-fn put_again(loading: &mut Reloading<'_, '_, '_>, stored: &mut Stored, item: Item<'_>) -> Result<(), String> {
-    match item {
-        Item::Aux(..) => Ok(()),
-        Item::Library(text) => stored.library(loading.engine(), text),
-        Item::Database(number) => stored.database(loading.engine(), number),
-        Item::Key(key) => loading.key(stored, key),
-        Item::Empty(key) => {
-            stored.empty_key(key);
-            Ok(())
-        }
-    }
 }

@@ -90,17 +90,20 @@ impl Keeper {
         self.dir.join(engine.settings.text(Setting::Dbfilename))
     }
 
+    /// Returns a name for a snapshot in the making, which no other one has.
+    fn temporary(&self) -> PathBuf {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        self.dir.join(format!("temp-{}-{number}.rdb", std::process::id()))
+    }
+
     /// Begins a snapshot of this moment. Every shard is held.
     fn begin_save_of(&self, engine: &Engine, view: &mut View<'_>) -> Result<(), CommandError> {
         if !engine.persistence.begin(active(engine, Writing::Snapshot)) {
             return Err(SAVE_IN_PROGRESS);
         }
         let stop = Arc::new(Stop::default());
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.dir.join(format!("temp-{}-{number}.rdb", std::process::id()));
-        let job = self
-            .make_dir()
-            .and_then(|()| Job::new(engine, &self.disk, view, temporary, Purpose::Snapshot, Arc::clone(&stop)));
+        let begin = |()| Job::new(engine, &self.disk, view, self.temporary(), Purpose::Snapshot, Arc::clone(&stop));
+        let job = self.make_dir().and_then(begin);
         let job = match job {
             Ok(job) => job,
             Err(error) => {

@@ -4,7 +4,6 @@
 //! begun, which is when nothing else is being written.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redpoll_commands::engine::Engine;
@@ -15,7 +14,7 @@ use redpoll_persist::disk::ReadFile;
 use super::job::{Job, Purpose};
 use super::spool::Output;
 use super::stop::Stop;
-use super::{Keeper, NUMBER, active, note_end};
+use super::{Keeper, active, note_end};
 use crate::Error;
 
 /// How long a copy waits for what is being written before it looks whether the store is ending.
@@ -41,8 +40,7 @@ impl Keeper {
 
     fn write_copy(&self, engine: &Engine, of: CopyOf, stop: &Arc<Stop>) -> Result<(Box<dyn ReadFile>, u64), Error> {
         self.make_dir()?;
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.dir.join(format!("temp-{}-{number}.rdb", std::process::id()));
+        let temporary = self.temporary();
         let purpose = match of {
             CopyOf::Everything => Purpose::Snapshot,
             CopyOf::Functions => Purpose::Functions,
