@@ -63,6 +63,8 @@ pub struct Finding {
     pub commands: u64,
     /// Bytes behind the end of a snapshot, which are not loaded.
     pub rest: u64,
+    /// It is sealed; lengths and places are those of the content then.
+    pub is_sealed: bool,
     /// What is wrong; none if it is sound.
     pub fault: Option<Fault>,
 }
@@ -87,7 +89,7 @@ pub enum Remedy {
     Cut {
         /// Where the last whole change ends, bytes.
         from: u64,
-        /// Bytes that go.
+        /// Bytes that go; at most that many, if the file is sealed.
         bytes: u64,
         /// Whole commands among them, as far as they can be told.
         commands: u64,
@@ -166,6 +168,7 @@ pub fn check_log_file(
     );
     let mut found = Finding::new(path.to_owned(), kind, reached.len);
     (found.keys, found.commands, found.version) = (keys, reached.commands, reached.snapshot.map(|read| read.version));
+    found.is_sealed = reached.is_sealed;
     let (whole, torn) = (reached.whole, reached.whole < reached.len);
     found.fault = match result {
         Ok(()) if torn => Some(Fault::new(whole, TORN.into(), cut_of(disk, path, whole)?)),
@@ -183,8 +186,9 @@ pub fn check_log_file(
 /// # Errors
 /// [`Error::Io`] if it cannot be read.
 pub fn check_snapshot(disk: &dyn Disk, path: &Path, reading: &Reading<'_>) -> Result<Finding, Error> {
-    let len = disk.length(path).map_err(Error::io(path))?;
-    let mut found = Finding::new(path.to_owned(), Kind::Snapshot, len);
+    let file = disk.open(path).map_err(Error::io(path))?;
+    let mut found = Finding::new(path.to_owned(), Kind::Snapshot, file.length().map_err(Error::io(path))?);
+    found.is_sealed = file.is_sealed();
     let read = read_snapshot(disk, path, reading.into, &mut |item| {
         found.keys += u64::from(matches!(item, Item::Key(_)));
         Ok(())
@@ -226,7 +230,7 @@ fn copy_to(content: &mut impl Read, place: &Path) -> Result<(), Error> {
 
 impl Finding {
     fn new(path: PathBuf, kind: Kind, len: u64) -> Finding {
-        Finding { path, kind, len, version: None, keys: 0, commands: 0, rest: 0, fault: None }
+        Finding { path, kind, len, version: None, keys: 0, commands: 0, rest: 0, is_sealed: false, fault: None }
     }
 }
 
@@ -290,7 +294,11 @@ fn fill(file: &mut dyn ReadFile, buf: &mut Vec<u8>) -> std::io::Result<bool> {
     while buf.len() < COUNTED_MAX + READ_SIZE {
         let before = buf.len();
         buf.resize(before + READ_SIZE, 0);
-        let count = file.read(&mut buf[before..])?;
+        // Behind a part that cannot be opened nothing can be.
+        let count = match file.read(&mut buf[before..]) {
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => 0,
+            read => read?,
+        };
         buf.truncate(before + count);
         if count == 0 {
             return Ok(true);

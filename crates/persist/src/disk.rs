@@ -28,6 +28,22 @@ pub trait Disk: Debug + Send + Sync {
     /// What the system says; [`ErrorKind::WouldBlock`] if somebody is just writing it.
     fn create(&self, path: &Path) -> Result<Box<dyn WriteFile>>;
 
+    /// Makes a file as [`Disk::create`] does whose content tells nothing of the data.
+    ///
+    /// # Errors
+    /// As [`Disk::create`].
+    fn create_public(&self, path: &Path) -> Result<Box<dyn WriteFile>> {
+        self.create(path)
+    }
+
+    /// Tells whether a file has the form in which files are written now: another one is not appended to.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn is_as_written(&self, _path: &Path) -> Result<bool> {
+        Ok(true)
+    }
+
     /// Opens a file to append to it, making it if there is none.
     ///
     /// # Errors
@@ -89,11 +105,21 @@ pub trait Disk: Debug + Send + Sync {
 
 /// A file opened for reading.
 pub trait ReadFile: Debug + Read + Seek + Send {
-    /// Returns its length, bytes.
+    /// Returns its length, bytes; at least that, if it is a sealed log.
     ///
     /// # Errors
     /// What the system says.
     fn length(&self) -> Result<u64>;
+
+    /// Returns how many bytes at the end of what was read to its end are no content, because a crash has torn them.
+    fn torn(&self) -> u64 {
+        0
+    }
+
+    /// Tells whether others see anything else than what is read.
+    fn is_sealed(&self) -> bool {
+        false
+    }
 }
 
 /// A file that is written at its end.
@@ -110,11 +136,14 @@ pub trait WriteFile: Debug + Write + Send {
     /// What the system says. What was written since the last sync may be on the disk or not then, and another sync says nothing about it.
     fn sync(&mut self) -> Result<()>;
 
-    /// Cuts the file back to a length, bytes.
+    /// Cuts the file back to a length, bytes: one at which it was opened or something that was written ended.
     ///
     /// # Errors
     /// What the system says.
     fn truncate(&mut self, length: u64) -> Result<()>;
+
+    /// Says that it will not be cut back any more to less than a length, bytes.
+    fn release(&mut self, _length: u64) {}
 }
 
 /// A lock that is held.
@@ -156,9 +185,11 @@ impl Disk for SystemDisk {
         let above = directory_of(path);
         self.make_dir(above)?;
         match std::fs::create_dir(path) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists || !path.is_dir() => Err(error),
-            _ => self.sync_dir(above),
+            // Somebody else may have made it just now; if it is anything else, this says so.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => std::fs::read_dir(path).map(drop)?,
+            made => made?,
         }
+        self.sync_dir(above)
     }
 
     fn sync_dir(&self, path: &Path) -> Result<()> {

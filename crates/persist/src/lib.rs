@@ -18,7 +18,7 @@
 //! * [`check_log`] looks at files without loading them, and [`cut`] takes a damaged end away.
 //! * [`Rewrite`] makes the log short again: a snapshot as its base, and an increment for what follows.
 //!
-//! All files are reached through a [`disk::Disk`]. What a command means is not known here.
+//! All files are reached through a [`disk::Disk`], on which a [`sealed::SealedDisk`] may be put. What a command means is not known here.
 
 mod check;
 pub mod disk;
@@ -28,6 +28,7 @@ mod failing;
 mod manifest;
 mod replay;
 mod rewrite;
+pub mod sealed;
 mod snapshot;
 mod tail;
 mod writer;
@@ -35,7 +36,7 @@ mod writer;
 pub use check::{
     COPY_SUFFIX, Fault, Finding, Kind, Known, Remedy, check_log, check_log_file, check_snapshot, cut, export,
 };
-pub use error::{Error, Place};
+pub use error::{Error, Form, Place};
 pub use manifest::{BaseForm, LogFiles, Manifest, Replaced};
 pub use replay::{Apply, Reading, Record, Replayed, Torn, replay};
 pub use rewrite::{Increment, Rewrite, Standing};

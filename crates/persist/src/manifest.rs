@@ -190,7 +190,7 @@ impl Manifest {
             text.push_str(&format!("file {} seq {seq} type {kind}\n", written(name)));
         }
         let (path, temporary) = (files.manifest(), files.path(&format!("temp-{}.manifest", files.stem)));
-        let written = files.disk.create(&temporary).and_then(|mut file| {
+        let written = files.disk.create_public(&temporary).and_then(|mut file| {
             file.write_all(text.as_bytes())?;
             file.sync()
         });

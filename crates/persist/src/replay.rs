@@ -7,7 +7,7 @@ use redpoll_resp::{Access, Limits, Parse, ProtocolError, RequestParser};
 
 use crate::disk::{Disk, ReadFile};
 use crate::snapshot::{self, Into, Item};
-use crate::{Error, LogFiles, Manifest};
+use crate::{Error, Form, LogFiles, Manifest};
 
 /// Bytes read from a file at a time.
 const READ_SIZE: usize = 1 << 20;
@@ -73,10 +73,10 @@ pub fn replay(files: &LogFiles, reading: &Reading<'_>, apply: &mut Apply<'_, Str
         if offset < reached.len {
             // A crash on the way to another increment leaves that one empty: nothing goes into it before all of this one is on the disk.
             if !names[index + 1..].iter().all(|name| is_empty(files, &files.path(name))) {
-                return Err(Error::Damaged { path, offset, reason: TORN_IN_THE_MIDDLE.into() });
+                return Err(Error::Damaged { path, offset, form: reached.form(), reason: TORN_IN_THE_MIDDLE.into() });
             }
             if reading.torn == Torn::Refuse {
-                return Err(Error::Truncated { path, offset });
+                return Err(Error::Truncated { path, offset, form: reached.form() });
             }
             files.disk().cut(&path, offset).map_err(Error::io(&path))?;
             replayed.truncated = reached.len - offset;
@@ -106,8 +106,16 @@ pub(crate) struct Reached {
     pub(crate) commands: u64,
     /// Where the last whole change ends, bytes; at the end of what was read without an error, a torn tail begins here.
     pub(crate) whole: u64,
-    /// Bytes of the file.
+    /// Bytes of the file, with those of a torn end.
     pub(crate) len: u64,
+    /// It is sealed.
+    pub(crate) is_sealed: bool,
+}
+
+impl Reached {
+    fn form(&self) -> Form {
+        if self.is_sealed { Form::Sealed } else { Form::Plain }
+    }
 }
 
 /// Reads one file of a log and hands its records on.
@@ -118,19 +126,23 @@ pub(crate) fn read_log_file(
     apply: &mut Apply<'_, String>,
     reached: &mut Reached,
 ) -> Result<(), Error> {
-    let missing = |source| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Error::Missing { name, path: path.to_owned(), source }
+    let missing = |error| match Error::io(path)(error) {
+        Error::Io { path, source } => {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            Error::Missing { name, path, source }
+        }
+        other => other,
     };
     let mut file = disk.open(path).map_err(missing)?;
-    reached.len = file.length().map_err(Error::io(path))?;
+    (reached.len, reached.is_sealed) = (file.length().map_err(Error::io(path))?, file.is_sealed());
+    let form = reached.form();
     let mut limits = reading.limits.clone();
     limits.access = Access::Authenticated;
     reached.snapshot = load_snapshot(&mut *file, path, reading.into, apply)?;
     reached.whole = reached.snapshot.map_or(0, |read| read.len);
     let mut reader = Reader { buf: Vec::new(), parsed: 0, offset: reached.whole, parser: RequestParser::new() };
     let mut unit = Unit::default();
-    let damaged = |offset, reason: String| Error::Damaged { path: path.to_owned(), offset, reason };
+    let damaged = |offset, reason: String| Error::Damaged { path: path.to_owned(), offset, form, reason };
     loop {
         let start = reader.buf.len();
         reader.buf.resize(start + READ_SIZE, 0);
@@ -139,7 +151,7 @@ pub(crate) fn read_log_file(
         while let Some(args) = reader.next(&limits).map_err(|(offset, reason)| damaged(offset, reason))? {
             let offset = reader.offset;
             unit.add(args, offset, &mut |command| {
-                let inapplicable = |reason| Error::Inapplicable { path: path.to_owned(), offset, reason };
+                let inapplicable = |reason| Error::Inapplicable { path: path.to_owned(), offset, form, reason };
                 apply(Record::Command(command)).map_err(inapplicable)?;
                 reached.commands += 1;
                 Ok(())
@@ -147,7 +159,7 @@ pub(crate) fn read_log_file(
             reached.whole = unit.open_since.unwrap_or(offset);
         }
         if count == 0 {
-            reached.len = reader.offset + reader.buf.len() as u64;
+            reached.len = reader.offset + reader.buf.len() as u64 + file.torn();
             reached.whole = unit.open_since.unwrap_or(reader.offset);
             return Ok(());
         }

@@ -133,6 +133,7 @@ impl Tail {
     /// Forgets what is written.
     pub(crate) fn release(&mut self) {
         self.released += self.written as u64;
+        self.file.release(self.start + self.released - self.base);
         if self.written == self.kept.len() {
             self.kept.clear();
         } else {

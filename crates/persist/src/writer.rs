@@ -136,8 +136,16 @@ impl AppendLog {
     pub fn open(files: &LogFiles, policy: SyncPolicy) -> Result<AppendLog, Error> {
         let mut manifest = Manifest::read(files)?;
         let before = manifest.clone();
-        let path = files.path(manifest.open_increment(files));
-        let file = files.disk().append(&path).map_err(Error::io(&path))?;
+        let mut path = files.path(manifest.open_increment(files));
+        let mut file = files.disk().append(&path).map_err(Error::io(&path))?;
+        if !files.disk().is_as_written(&path).map_err(Error::io(&path))? {
+            // Nothing goes into another file before all of this one is on the disk.
+            file.sync().map_err(Error::io(&path))?;
+            manifest.add_increment(files);
+            path = files.path(manifest.open_increment(files));
+            let made = files.disk().append(&path);
+            file = made.and_then(|mut file| file.truncate(0).map(|()| file)).map_err(Error::io(&path))?;
+        }
         if manifest != before {
             manifest.write(files)?;
         }
