@@ -136,6 +136,9 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         if row.setting == Setting::Appendonly && cx.engine.snapshots.get().is_none() {
             return Err(refuse("there is no data directory"));
         }
+        if let (Setting::EncryptionKeyFile, SettingValue::Text(path)) = (row.setting, &value) {
+            persistence::check_keys(cx.engine, path).map_err(|reason| refuse(&reason))?;
+        }
         checked.push((row, value));
     }
     let (doors, others): (Vec<_>, Vec<_>) = checked.into_iter().partition(|(row, _)| DOORS.contains(&row.setting));
@@ -184,6 +187,7 @@ fn take_effect(cx: &mut Cx<'_, '_>, changed: Setting) {
         Setting::Maxmemory | Setting::MaxmemoryPolicy | Setting::NonEvictablePrefixes => evict::limit_changed(cx),
         Setting::TrackingTableMaxKeys => tracking::make_room(engine),
         Setting::Appendonly => persistence::switch_log(engine),
+        Setting::EncryptionKeyFile => persistence::change_keys(engine),
         Setting::AofDisableAutoGc => persistence::remove_history(engine),
         _ => {}
     }

@@ -50,6 +50,10 @@ pub trait Snapshots: Send + Sync {
     fn give_up_save(&self, engine: &Engine);
     /// Writes what is to be written before the program ends; the error has been told in the program's log. Called with no lock held.
     fn save_at_end(&self, engine: &Engine) -> Result<(), Error>;
+    /// Says why data files cannot be sealed with the keys of a file.
+    fn check_keys(&self, engine: &Engine, path: &str) -> Result<(), String>;
+    /// Seals data files with the keys of the file that the settings name from now on. Called with any locks held.
+    fn change_keys(&self, engine: &Engine);
     /// Switches the log off, or on again with a rewrite. Called with any locks held.
     fn switch_log(&self, engine: &Engine, wanted: Switch);
     /// Removes files of the log that were replaced and kept. Called with any locks held.
@@ -265,6 +269,18 @@ pub(crate) fn everything_deleted(cx: &mut Cx<'_, '_>) {
         // This command's own changes are counted when it has ended.
         let changes = cx.db.effects.dirty;
         cx.engine.persistence.note(|known| known.saved_changes += changes);
+    }
+}
+
+/// Says why data files cannot be sealed with the keys of a file.
+pub(crate) fn check_keys(engine: &Engine, path: &str) -> Result<(), String> {
+    engine.snapshots.get().map_or(Ok(()), |snapshots| snapshots.check_keys(engine, path))
+}
+
+/// Seals data files with the keys that the settings name now.
+pub(crate) fn change_keys(engine: &Engine) {
+    if let Some(snapshots) = engine.snapshots.get() {
+        snapshots.change_keys(engine);
     }
 }
 

@@ -18,6 +18,8 @@ use anyhow::{Context, bail};
 use redpoll_store::Config;
 use redpoll_store::check::{Checker, Finding, Kind, Remedy};
 
+use crate::keys;
+
 /// What is looked at unless something else is said.
 const DEFAULT_DIR: &str = "./data";
 
@@ -51,6 +53,9 @@ pub(crate) struct Check {
     /// Name of the snapshot.
     #[arg(long, value_name = "NAME")]
     dbfilename: Option<String>,
+    /// File of the keys that the files are sealed with.
+    #[arg(long, value_name = "FILE")]
+    encryption_key_file: Option<String>,
 }
 
 /// Exit code if it cannot be looked at.
@@ -71,7 +76,7 @@ impl Check {
 
     /// Returns whether everything is sound in the end.
     fn check(&self) -> anyhow::Result<bool> {
-        let checker = Checker::new(self.settings()?);
+        let checker = Checker::new(self.settings()?)?;
         let held = match self.repair || self.export.is_some() {
             true => Some(checker.hold(&self.path)?),
             false => None,
@@ -107,7 +112,7 @@ impl Check {
     }
 
     fn settings(&self) -> anyhow::Result<Config> {
-        let mut config = Config::in_memory();
+        let mut config = keys::given(Config::in_memory())?;
         if let Some(file) = &self.config {
             config = config.read(Some(file), "")?;
         }
@@ -115,6 +120,7 @@ impl Check {
             ("appenddirname", &self.appenddirname),
             ("appendfilename", &self.appendfilename),
             ("dbfilename", &self.dbfilename),
+            ("encryption-key-file", &self.encryption_key_file),
         ];
         for (name, value) in names {
             if let Some(value) = value {
@@ -125,8 +131,11 @@ impl Check {
     }
 
     fn print(&self, out: &mut impl Write, finding: &Finding) -> anyhow::Result<()> {
-        let Finding { path, kind, len, version, keys, commands, rest, fault } = finding;
+        let Finding { path, kind, len, version, keys, commands, rest, is_sealed, fault } = finding;
         write!(out, "{}: {}, {len} bytes", path.display(), name(*kind))?;
+        if *is_sealed {
+            write!(out, ", sealed")?;
+        }
         if let Some(version) = version {
             write!(out, ", snapshot of version {version}, {keys} keys")?;
         }

@@ -8,6 +8,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod backend;
 mod check;
 mod flags;
+mod keys;
 mod listen;
 mod log;
 mod openapi;

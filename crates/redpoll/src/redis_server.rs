@@ -22,6 +22,7 @@ use redpoll_store::commands::config_file::quote;
 use redpoll_store::commands::settings::Setting;
 
 use crate::backend::BackendChoice;
+use crate::keys;
 use crate::log::{self, Style};
 use crate::run::{Plan, Voice};
 
@@ -137,7 +138,8 @@ fn serve(lines: &Lines) -> anyhow::Result<()> {
         further.push_str(if further.is_empty() { "" } else { "\n" });
         further.push_str(&lines.options);
     }
-    let defaults = Config::in_memory().set("dir", ".")?.set("bind", "* -::*")?.set("save", DEFAULT_SAVE)?;
+    let defaults =
+        keys::given(Config::in_memory())?.set("dir", ".")?.set("bind", "* -::*")?.set("save", DEFAULT_SAVE)?;
     let config = defaults.read(lines.file.as_deref(), &further)?;
     let is_background = std::env::var_os(BACKGROUND).is_some();
     if config.settings().is_on(Setting::Daemonize) && !is_background {

@@ -11,6 +11,7 @@ use redpoll_store::Config;
 
 use crate::backend::{BackendChoice, without_secret};
 use crate::flags::SettingFlags;
+use crate::keys;
 use crate::log::{self, Style};
 use crate::run::{Plan, Voice};
 
@@ -88,7 +89,7 @@ impl Serve {
                 bail!("with --backend {} and --no-http there is nothing to serve", without_secret(url));
             }
         }
-        let mut config = Config::in_memory().set("dir", DEFAULT_DIR)?.set("appendonly", "yes")?;
+        let mut config = keys::given(Config::in_memory())?.set("dir", DEFAULT_DIR)?.set("appendonly", "yes")?;
         if let Some(file) = &self.config {
             config = config.read(Some(file), "")?;
         }

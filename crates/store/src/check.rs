@@ -4,6 +4,8 @@
 //! snapshot. What can be told of files by themselves is `persist`'s; here the commands of a log are held against the command table as well, by name and
 //! number of arguments. What only a loaded store can tell stays unsaid: that a key comes twice, or that a command meets a value of another type.
 //!
+//! Sealed files are opened with the keys of the settings, and copied as what they hold.
+//!
 //! Looking changes nothing and goes on beside a store that runs. Cutting and copying take the log's lock first, as a store does.
 
 use std::io::Read;
@@ -21,6 +23,7 @@ use redpoll_persist::{check_log, check_log_file, check_snapshot, cut, export};
 pub use redpoll_persist::{Fault, Finding, Kind, Remedy};
 
 use crate::log::{files_of, lock};
+use crate::seals::Seals;
 use crate::{Config, Error, loading};
 
 /// What a snapshot begins with.
@@ -47,10 +50,15 @@ pub struct Held(#[expect(dead_code, reason = "it is given back when it is droppe
 
 impl Checker {
     /// Makes one for the files of a store with these settings.
-    pub fn new(config: Config) -> Checker {
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if the file of keys is none.
+    pub fn new(mut config: Config) -> Result<Checker, Error> {
+        let key_file = config.settings.text(Setting::EncryptionKeyFile);
+        let seals = Seals::open(&key_file, std::mem::take(&mut config.keys), Arc::new(SystemDisk))?;
         let thresholds = config.settings.limits();
         let registry = Registry::new(redpoll_commands::families());
-        Checker { config, disk: Arc::new(SystemDisk), registry, thresholds }
+        Ok(Checker { config, disk: seals.disk(), registry, thresholds })
     }
 
     /// Looks at a directory or a file.
@@ -184,7 +192,7 @@ impl Checker {
     fn begins_with(&self, path: &Path, magic: &[u8]) -> Result<bool, Error> {
         let mut head = Vec::new();
         let read = self.disk.open(path).and_then(|file| file.take(magic.len() as u64).read_to_end(&mut head));
-        read.map_err(|source| FileError::Io { path: path.to_owned(), source })?;
+        read.map_err(FileError::io(path))?;
         Ok(head == magic)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use redpoll_commands::settings::{self, Setting, Settings};
 
 use redpoll_persist::disk::Disk;
+use redpoll_persist::sealed::KeyRing;
 
 use crate::Error;
 use crate::host::OnShutdown;
@@ -27,6 +28,8 @@ pub struct Config {
     pub(crate) without_effect: Vec<&'static str>,
     /// Where the data directory is, if not on the disk of the operating system.
     pub(crate) disk: Option<Arc<dyn Disk>>,
+    /// Keys of data files that are no settings, so that nobody can ask for them.
+    pub(crate) keys: KeyRing,
 }
 
 impl Config {
@@ -84,6 +87,17 @@ impl Config {
     #[must_use]
     pub fn on_shutdown(self, end: impl Fn() + Send + Sync + 'static) -> Config {
         Config { on_shutdown: Some(OnShutdown(Box::new(end))), ..self }
+    }
+
+    /// Seals data files with keys: 32 bytes in hexadecimal or Base64, one on a line. Those of the setting `encryption-key-file` come before them; the first of all is
+    /// the one that is written with. Unlike settings they are never shown.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if one is no key.
+    pub fn encryption_keys(self, text: &str) -> Result<Config, Error> {
+        let refuse = |reason| Error::Setting { name: "encryption keys".into(), reason };
+        let keys = self.keys.clone().and(KeyRing::parse(text).map_err(refuse)?);
+        Ok(Config { keys, ..self })
     }
 
     /// Puts the data directory on another disk than that of the operating system: for tests, on one that fails.

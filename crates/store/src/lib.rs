@@ -32,6 +32,7 @@ mod housekeeper;
 mod loading;
 mod log;
 mod machine;
+mod seals;
 mod snapshots;
 mod store;
 mod subscription;

@@ -34,6 +34,7 @@ use redpoll_persist::{Error as FileError, Manifest};
 
 use crate::loading;
 use crate::log::{LogSlot, log_files};
+use crate::seals::{DataFiles, Seals};
 use crate::store::Inner;
 use job::{Job, Purpose};
 pub(crate) use rewrite::write_first_base;
@@ -44,6 +45,8 @@ static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// Makes snapshots and rewrites the log of a store.
 pub(crate) struct Keeper {
+    seals: Seals,
+    /// The disk that the seals are on.
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     log: Arc<LogSlot>,
@@ -66,9 +69,11 @@ struct Running {
 
 impl Keeper {
     /// Makes a keeper for a data directory.
-    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, log: Arc<LogSlot>) -> Keeper {
+    pub(crate) fn new(seals: Seals, dir: PathBuf, log: Arc<LogSlot>) -> Keeper {
+        let disk = seals.disk();
         remove_leftovers(&*disk, &dir);
         Keeper {
+            seals,
             disk,
             dir,
             log,
@@ -94,6 +99,15 @@ impl Keeper {
     fn temporary(&self) -> PathBuf {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         self.dir.join(format!("temp-{}-{number}.rdb", std::process::id()))
+    }
+
+    /// Has files rewritten that are not sealed as they would be now.
+    pub(crate) fn renew_seals(&self, engine: &Engine) {
+        self.seals.renew(engine, &self.data_files(engine));
+    }
+
+    fn data_files(&self, engine: &Engine) -> DataFiles {
+        DataFiles { log: log_files(engine, &self.disk, &self.dir), snapshot: self.place(engine) }
     }
 
     /// Begins a snapshot of this moment. Every shard is held.
@@ -330,6 +344,14 @@ impl Snapshots for SharedKeeper {
             tracing::error!("Error trying to save the DB, can't exit.");
         }
         saved
+    }
+
+    fn check_keys(&self, engine: &Engine, path: &str) -> Result<(), String> {
+        self.0.seals.check(engine, path, &self.0.data_files(engine))
+    }
+
+    fn change_keys(&self, engine: &Engine) {
+        self.0.seals.change(engine, &self.0.data_files(engine));
     }
 
     fn switch_log(&self, engine: &Engine, wanted: Switch) {

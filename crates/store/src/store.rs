@@ -11,7 +11,7 @@ use redpoll_commands::persistence::{self, Ending};
 use redpoll_commands::registry::Registry;
 use redpoll_commands::session::CopyOf;
 use redpoll_commands::settings::Setting;
-use redpoll_persist::disk::{Disk, ReadFile, SystemDisk};
+use redpoll_persist::disk::{ReadFile, SystemDisk};
 use redpoll_resp::Value;
 
 use crate::disposer::Disposer;
@@ -19,6 +19,7 @@ use crate::host::StoreHost;
 use crate::housekeeper::Housekeeper;
 use crate::log::{LogSlot, SharedLog, StoreLog};
 use crate::machine::Machine;
+use crate::seals::Seals;
 use crate::snapshots::{Keeper, SharedKeeper};
 use crate::{Config, Connection, Error, Subscription, SystemClock, loading};
 
@@ -77,7 +78,8 @@ impl Store {
         }
         make_users(&engine, &config.users)?;
         let disk = config.disk.unwrap_or_else(|| Arc::new(SystemDisk));
-        let (log, keeper) = recover(&engine, disk)?;
+        let seals = Seals::open(&engine.settings.text(Setting::EncryptionKeyFile), config.keys, disk)?;
+        let (log, keeper) = recover(&engine, seals)?;
         let host = StoreHost { log: Arc::clone(&log), on_shutdown: config.on_shutdown };
         engine.host.set(Box::new(host)).ok().expect("a new engine has no host yet");
         let inner = Arc::new(Inner { engine, log, keeper });
@@ -228,7 +230,7 @@ impl Store {
 }
 
 /// Takes the data directory, if there is one, and loads what is there.
-fn recover(engine: &Engine, disk: Arc<dyn Disk>) -> Result<(Arc<LogSlot>, Option<Arc<Keeper>>), Error> {
+fn recover(engine: &Engine, seals: Seals) -> Result<(Arc<LogSlot>, Option<Arc<Keeper>>), Error> {
     let (log, dir) = (Arc::new(LogSlot::new(engine)), engine.settings.text(Setting::Dir));
     let log_wanted = engine.settings.is_on(Setting::Appendonly);
     if dir.is_empty() {
@@ -236,12 +238,14 @@ fn recover(engine: &Engine, disk: Arc<dyn Disk>) -> Result<(Arc<LogSlot>, Option
         return if log_wanted { refuse("a log needs a directory ('dir')") } else { Ok((log, None)) };
     }
     let dir = PathBuf::from(dir);
-    let keeper = Arc::new(Keeper::new(Arc::clone(&disk), dir.clone(), Arc::clone(&log)));
+    let disk = seals.disk();
+    let keeper = Arc::new(Keeper::new(seals, dir.clone(), Arc::clone(&log)));
     if log_wanted {
         log.replace(Some(Arc::new(StoreLog::recover(engine, &disk, &dir)?)));
     } else {
         loading::load_snapshot(engine, &*disk, &keeper.place(engine))?;
     }
+    keeper.renew_seals(engine);
     engine.log_is_off.store(!log_wanted, Ordering::Relaxed);
     engine.log.set(Box::new(SharedLog(Arc::clone(&log)))).ok().expect("a new engine has no log yet");
     let snapshots = Box::new(SharedKeeper(Arc::clone(&keeper)));

@@ -99,6 +99,7 @@ settings! {
     Dir "dir" SettingKind::Text, "./data", AtStart, "Directory of the data files.";
     Appendfilename "appendfilename" SettingKind::Text, "appendonly.aof", AtStart, "Stem of the log's file names.";
     Appenddirname "appenddirname" SettingKind::Text, "appendonlydir", AtStart, "Directory of the log inside `dir`.";
+    EncryptionKeyFile "encryption-key-file" SettingKind::Text, "", Always, "File of the keys that data files are sealed with, each 32 bytes in hexadecimal or Base64 on a line: the first to write with, all to read with; empty for none. It is read whenever this is set.";
     EnableDebugCommand "enable-debug-command" SettingKind::Choice(&["no", "local", "yes"]), "no", AtStart, "Who may use DEBUG: nobody (no), clients on this machine (local), or everybody (yes).";
     Save "save" SettingKind::Words(Words::Save), "", Always, "When snapshots are made: pairs of seconds and the number of changes from which one is due then; empty for never.";
     Bind "bind" SettingKind::Words(Words::Addresses), "127.0.0.1", Always, "Addresses to listen on. A change opens and closes listeners; connections stay.";

@@ -103,7 +103,11 @@ fn a_damaged_end_is_cut_off_after_it_was_said_what_goes() {
     assert!(ended.code == 2 && ended.stderr.contains("one file of a log"), "{}", ended.stderr);
     assert_eq!(std::fs::read(&path).unwrap(), damaged, "nothing is cut unasked");
     let refused = run(&["serve", "--port", "0", "--no-http", "--dir", scratch.path().to_str().unwrap()]);
-    assert!(refused.stderr.contains("redis-check-aof --fix or redpoll check --repair"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("redis-check-aof --fix on the manifest or redpoll check --repair"),
+        "{}",
+        refused.stderr
+    );
 
     let ended = check(scratch.path(), &["--repair", "--yes"]);
     assert!(ended.code == 0 && ended.stdout.contains("before-repair"), "{}{}", ended.stdout, ended.stderr);
@@ -157,4 +161,37 @@ fn a_copy_is_opened_by_redis_server() {
     std::fs::write(increment(&scratch), "x").unwrap();
     let ended = check(scratch.path(), &["--export", copy.path().join("other").to_str().unwrap()]);
     assert!(ended.code == 2 && ended.stderr.contains("what is not sound is not copied"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_is_sealed_is_looked_at_and_copied_with_the_key_alone() {
+    let scratch = data();
+    let keys = Scratch::new().unwrap();
+    let file = keys.path().join("keys");
+    std::fs::write(&file, "5e".repeat(32)).unwrap();
+    let with_key = ["--encryption-key-file", file.to_str().unwrap()];
+    let (mut served, mut client) = serve(scratch.path(), &[&with_key[..], &["--enable-debug-command", "yes"]].concat());
+    served.wait_for_stderr("is open to others");
+    let is_sealed = || check(scratch.path(), &with_key).stdout.matches(", sealed").count() == 3;
+    while !is_sealed() {
+        client.run("INCR looks");
+    }
+    client.run("SET last x");
+    let digest = client.run("DEBUG DIGEST").print();
+    end(served);
+    let ended = check(scratch.path(), &[]);
+    assert!(ended.code == 2 && ended.stderr.contains("sealed with the key"), "{}", ended.stderr);
+    let ended = check(scratch.path(), &with_key);
+    assert!(ended.code == 0 && ended.stdout.lines().all(|line| line.ends_with(": sound")), "{}", ended.stdout);
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_redpoll"));
+    command.arg("check").arg(scratch.path()).env("REDPOLL_ENCRYPTION_KEY", "5e".repeat(32));
+    assert_eq!(String::from_utf8(command.output().unwrap().stdout).unwrap(), ended.stdout);
+
+    let to = keys.path().join("copy");
+    let ended = check(scratch.path(), &[&with_key[..], &["--export", to.to_str().unwrap()]].concat());
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{}", ended.stdout);
+    let server = RedisServer::start_with(&["--dir", to.to_str().unwrap(), "--appendonly", "yes"]).unwrap();
+    assert_eq!(server.client().unwrap().run("DEBUG DIGEST").print(), digest);
+    assert!(tool("redis-check-rdb", &to.join("dump.rdb")));
 }

@@ -63,13 +63,12 @@ fn push(client: &mut Client, numbers: std::ops::Range<u64>) {
     }
 }
 
-#[test]
-fn killed_while_the_log_is_rewritten_it_loses_nothing() {
-    let scratch = Scratch::new().unwrap();
-    let args = ["--appendonly", "yes", "--appendfsync", "always", "--rdb-key-save-delay", "1000"];
+/// Kills servers in one directory again and again while the log is rewritten.
+fn kill_again_and_again(scratch: &Scratch, more: &[&str]) {
+    let args = [&["--appendonly", "yes", "--appendfsync", "always", "--rdb-key-save-delay", "1000"], more].concat();
     let mut pushed = 0;
     for round in 0..8_u64 {
-        let server = start(&scratch, &args);
+        let server = start(scratch, &args);
         let mut client = server.client();
         assert_eq!(line(&mut client, "LLEN list"), format!("(integer) {pushed}"), "round {round}");
         for number in 0..KEYS {
@@ -83,10 +82,30 @@ fn killed_while_the_log_is_rewritten_it_loses_nothing() {
         // Dropping kills.
         drop((client, server));
     }
-    let server = start(&scratch, &args);
+    let server = start(scratch, &args);
     let mut client = server.client();
     assert_eq!(line(&mut client, "LLEN list"), format!("(integer) {pushed}"));
     assert_eq!(line(&mut client, "LINDEX list -1"), format!("\"{}\"", pushed - 1));
     assert_eq!(line(&mut client, "DBSIZE"), format!("(integer) {}", KEYS + 1));
     assert_eq!(line(&mut client, "GET key:17"), "\"7\"");
+}
+
+#[test]
+fn killed_while_the_log_is_rewritten_it_loses_nothing() {
+    kill_again_and_again(&Scratch::new().unwrap(), &[]);
+}
+
+#[test]
+fn killed_with_a_sealed_log_it_loses_nothing_and_shows_nothing() {
+    let (scratch, keys) = (Scratch::new().unwrap(), Scratch::new().unwrap());
+    let file = keys.path().join("keys");
+    std::fs::write(&file, "5e".repeat(32)).unwrap();
+    kill_again_and_again(&scratch, &["--encryption-key-file", file.to_str().unwrap()]);
+    let log = scratch.path().join("appendonlydir");
+    for entry in
+        std::fs::read_dir(log).unwrap().flatten().filter(|entry| !entry.path().ends_with("appendonly.aof.manifest"))
+    {
+        let bytes = std::fs::read(entry.path()).unwrap();
+        assert!(!bytes.windows(4).any(|part| part == b"key:" || part == b"list"), "{:?}", entry.file_name());
+    }
 }

@@ -23,7 +23,11 @@ pub(crate) struct Ended {
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_redpoll"));
-    command.stdin(Stdio::null()).env_remove("REDPOLL_BACKEND").env_remove("REDPOLL_HTTP_TOKEN");
+    command
+        .stdin(Stdio::null())
+        .env_remove("REDPOLL_BACKEND")
+        .env_remove("REDPOLL_HTTP_TOKEN")
+        .env_remove("REDPOLL_ENCRYPTION_KEY");
     command
 }
 

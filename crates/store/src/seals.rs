@@ -1,0 +1,139 @@
+//! The keys that data files are sealed with: whence they come, and bringing files into the form that is written now.
+//!
+//! Keys come from a file that the settings name, and behind them from whoever opens the store. The file is read at the start and whenever the setting is
+//! set, to whatever it was before or not; that is how keys change: a new one goes to the first line, the setting is set again, and once everything is rewritten
+//! the old line can go. A store goes on with the keys it has if the file is not what it should be, and no file is left behind that only a forgotten key opens.
+//!
+//! What is found in another form (never sealed, or sealed with an older key) is rewritten in the background.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use redpoll_commands::engine::Engine;
+use redpoll_commands::settings::Setting;
+use redpoll_persist::disk::Disk;
+use redpoll_persist::sealed::{KeyRing, SealedDisk};
+use redpoll_persist::{LogFiles, Manifest};
+
+use crate::Error;
+
+/// The setting that names the file.
+const SETTING: &str = "encryption-key-file";
+
+/// Rights of a file's group and of others.
+const OTHERS: u32 = 0o077;
+
+/// Keys and the disk they are on.
+#[derive(Debug)]
+pub(crate) struct Seals {
+    disk: Arc<SealedDisk>,
+    /// Keys that come from elsewhere than from the file.
+    given: KeyRing,
+}
+
+/// What in a data directory may be sealed.
+pub(crate) struct DataFiles {
+    pub(crate) log: LogFiles,
+    pub(crate) snapshot: PathBuf,
+}
+
+impl Seals {
+    /// Puts the keys of a file, if one is named, and those given on a disk.
+    pub(crate) fn open(path: &str, given: KeyRing, disk: Arc<dyn Disk>) -> Result<Seals, Error> {
+        let refuse = |reason| Error::Setting { name: SETTING.into(), reason };
+        let keys = read(path).map_err(refuse)?.and(given.clone());
+        Ok(Seals { disk: Arc::new(SealedDisk::new(disk, keys)), given })
+    }
+
+    /// Returns the disk.
+    pub(crate) fn disk(&self) -> Arc<dyn Disk> {
+        Arc::<SealedDisk>::clone(&self.disk)
+    }
+
+    /// Says why the keys of a file cannot be used from now on.
+    pub(crate) fn check(&self, engine: &Engine, path: &str, files: &DataFiles) -> Result<(), String> {
+        let keys = read(path)?.and(self.given.clone());
+        let has = |id| keys.ids().any(|known| known == id);
+        if keys.is_empty() && !self.disk.keys().is_empty() {
+            return Err("without a key nothing can be sealed; redpoll check --export makes a copy that is not".into());
+        }
+        if engine.persistence.known().active.is_some() && !self.disk.keys().ids().all(has) {
+            return Err("a file is just being written with a key that is not among the new ones".into());
+        }
+        for path in files.there() {
+            let id = self.disk.key_of(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            if let Some(id) = id.filter(|id| !has(*id)) {
+                return Err(format!("{} is sealed with the key {id}, which is not among the new ones", path.display()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Uses the keys of a file from now on, and has rewritten what is not sealed with the first of them.
+    pub(crate) fn change(&self, engine: &Engine, files: &DataFiles) {
+        match read(&engine.settings.text(Setting::EncryptionKeyFile)) {
+            Ok(keys) => {
+                self.disk.set_keys(keys.and(self.given.clone()));
+                self.renew(engine, files);
+            }
+            Err(reason) => tracing::error!(%reason, "the keys of data files stay as they were"),
+        }
+    }
+
+    /// Has files rewritten in the background that are not in the form that is written now.
+    pub(crate) fn renew(&self, engine: &Engine, files: &DataFiles) {
+        let Some(id) = self.disk.keys().ids().next() else { return };
+        let is_older = |path: &PathBuf| matches!(self.disk.is_as_written(path), Ok(false));
+        let persistence = &engine.persistence;
+        if files.of_log().iter().any(is_older) {
+            if engine.settings.is_on(Setting::Appendonly) {
+                tracing::info!("the log is rewritten to be sealed with the key {id}");
+                persistence.rewrite_scheduled.store(true, Ordering::Relaxed);
+            } else {
+                // What it holds may be found nowhere else.
+                tracing::warn!(
+                    "the log that is switched off is not sealed with the key {id}; BGREWRITEAOF makes it anew"
+                );
+            }
+        }
+        if is_older(&files.snapshot) {
+            tracing::info!("a snapshot is made that is sealed with the key {id}");
+            persistence.save_scheduled.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl DataFiles {
+    /// Lists the files of the log.
+    fn of_log(&self) -> Vec<PathBuf> {
+        let Manifest { base, increments, .. } = Manifest::read(&self.log).unwrap_or_default();
+        base.into_iter().chain(increments).map(|(name, _)| self.log.path(&name)).collect()
+    }
+
+    fn there(&self) -> Vec<PathBuf> {
+        let mut paths = self.of_log();
+        paths.push(self.snapshot.clone());
+        paths.retain(|path| self.log.disk().length(path).is_ok());
+        paths
+    }
+}
+
+/// Reads a file of keys; there are none if none is named.
+fn read(path: &str) -> Result<KeyRing, String> {
+    if path.is_empty() {
+        return Ok(KeyRing::default());
+    }
+    let refuse = |error: std::io::Error| format!("{path}: {error}");
+    let text = zeroize::Zeroizing::new(std::fs::read_to_string(path).map_err(refuse)?);
+    let mode = std::fs::metadata(Path::new(path)).map_err(refuse)?.permissions().mode();
+    if mode & OTHERS != 0 {
+        tracing::warn!(
+            "the file of keys {path} is open to others (mode {:o}): chmod 600 keeps it to its owner",
+            mode & 0o777
+        );
+    }
+    let keys = KeyRing::parse(&text).map_err(|reason| format!("{path}: {reason}"))?;
+    if keys.is_empty() { Err(format!("{path}: there is no key in it")) } else { Ok(keys) }
+}
