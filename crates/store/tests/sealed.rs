@@ -39,8 +39,10 @@ fn open(config: Config) -> Store {
     Store::open(config).unwrap_or_else(|error| panic!("the store opens: {error}"))
 }
 
+/// Opens a store whose files are sealed; each change is a part of its own of the log.
 fn sealed(dir: &Scratch, digits: &str) -> Store {
-    open(config(dir, "yes").set("encryption-key-file", &keys(dir, digits)).unwrap())
+    let config = config(dir, "yes").set("appendfsync", "always").unwrap();
+    open(config.set("encryption-key-file", &keys(dir, digits)).unwrap())
 }
 
 /// Returns the files below a directory that hold a text.
