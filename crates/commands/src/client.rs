@@ -11,9 +11,14 @@ use redpoll_resp::Protocol;
 
 use crate::acl::User;
 use crate::blocking::Wait;
+use crate::client_limit::ClientLimit;
 use crate::gauge::{Gauge, GaugeSum};
 use crate::outbox::{Message, Outbox, Put};
 use crate::output_limit::{OutputClass, OutputLimits};
+use crate::session::Session;
+
+/// Bytes that a connection takes in any case.
+const FIXED_BYTES: usize = size_of::<Client>() + size_of::<Session>();
 
 /// How a client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +64,24 @@ pub struct Client {
     pub no_touch: AtomicBool,
     /// Texts the client set.
     pub names: Mutex<Names>,
-    /// Bytes in the query buffer.
+    /// Bytes received that are not used up, without those of arguments.
     pub query_buffer: Gauge,
+    /// Bytes that are free behind them.
+    pub query_free: Gauge,
+    /// Bytes of arguments of a command that is not there as a whole, with what is kept of where they are.
+    pub arguments: Gauge,
+    /// Bytes of commands that wait for EXEC.
+    pub(crate) queue: Gauge,
+    /// Bytes of what it watches.
+    pub(crate) watched: Gauge,
+    /// Bytes of the names it is subscribed to.
+    pub(crate) subscribed: Gauge,
+    /// Bytes of the prefixes it tracks.
+    pub(crate) prefixes: Gauge,
+    /// Bytes that are there for it as long as it is connected.
+    fixed: Gauge,
+    /// What it took when it was told to go because all together take too much.
+    pub(crate) going: AtomicUsize,
     /// Bytes of replies and messages that are being sent; those not yet begun wait in the outbox.
     pub output_buffer: Gauge,
     /// What others sent it.
@@ -186,6 +207,27 @@ impl Client {
         self.broken_redirect.store(false, Ordering::Relaxed);
     }
 
+    /// Changes what the client says about itself.
+    pub(crate) fn name(&self, change: impl FnOnce(&mut Names)) {
+        let mut names = self.names.lock();
+        change(&mut names);
+        let texts = names.name.len() + names.library.len() + names.library_version.len();
+        // A caller within the process keeps its session itself.
+        let fixed = if self.transport == Transport::Embedded { 0 } else { FIXED_BYTES };
+        self.fixed.set(fixed + texts);
+    }
+
+    /// Returns the bytes received that are not used up, with what is kept for them.
+    pub fn input_bytes(&self) -> usize {
+        self.query_buffer.bytes() + self.query_free.bytes() + self.arguments.bytes()
+    }
+
+    /// Returns the bytes that are held for the client.
+    pub fn held_bytes(&self) -> usize {
+        let state = [&self.queue, &self.watched, &self.subscribed, &self.prefixes, &self.fixed];
+        self.input_bytes() + self.unsent_bytes() + state.iter().map(|gauge| gauge.bytes()).sum::<usize>()
+    }
+
     /// Returns the bytes that wait for the client or are being sent.
     pub fn unsent_bytes(&self) -> usize {
         self.output_buffer.bytes() + self.outbox.bytes()
@@ -243,6 +285,8 @@ pub struct Clients {
     /// Bytes that are held for all of them.
     held: GaugeSum,
     by_id: Mutex<BTreeMap<u64, Arc<Client>>>,
+    /// What is remembered of the limit of all together.
+    pub(crate) limit: ClientLimit,
     /// Those for whom more waits than may wait for long.
     lagging: Mutex<Vec<Weak<Client>>>,
 }
@@ -269,6 +313,14 @@ impl Clients {
             no_touch: AtomicBool::new(false),
             names: Mutex::new(names),
             query_buffer: Gauge::new(&self.held),
+            query_free: Gauge::new(&self.held),
+            arguments: Gauge::new(&self.held),
+            queue: Gauge::new(&self.held),
+            watched: Gauge::new(&self.held),
+            subscribed: Gauge::new(&self.held),
+            prefixes: Gauge::new(&self.held),
+            fixed: Gauge::new(&self.held),
+            going: AtomicUsize::new(0),
             output_buffer: Gauge::new(&self.held),
             outbox: Outbox::counted(&self.held),
             subscriptions: Default::default(),
@@ -281,6 +333,7 @@ impl Clients {
             killed: AtomicBool::new(false),
             waker: OnceLock::new(),
         });
+        client.name(|_| {});
         self.by_id.lock().insert(id, Arc::clone(&client));
         client
     }
@@ -307,7 +360,10 @@ impl Clients {
 
     /// Forgets a client.
     pub fn leave(&self, id: u64) {
-        self.by_id.lock().remove(&id);
+        let left = self.by_id.lock().remove(&id);
+        if let Some(client) = left {
+            self.limit.gone(&client);
+        }
     }
 
     /// Finds a client.

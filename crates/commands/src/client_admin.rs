@@ -171,6 +171,7 @@ fn list(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 fn no_evict(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     let on = on_or_off(args, 2)?;
     cx.session.client.no_evict.store(on, Ordering::Relaxed);
+    cx.engine.bound_clients_anew();
     cx.out.ok();
     Ok(())
 }
@@ -221,18 +222,18 @@ fn setinfo(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     }
     let value = printable(args.at(3))
         .ok_or_else(|| Error::from(format!("ERR {option} cannot contain spaces, newlines or special characters.")))?;
-    let mut names = cx.session.client.names.lock();
-    match option.as_str() {
+    cx.session.client.name(|names| match option.as_str() {
         "lib-name" => names.library = value,
         _ => names.library_version = value,
-    }
+    });
     cx.out.ok();
     Ok(())
 }
 
 /// CLIENT SETNAME connection-name
 fn setname(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
-    cx.session.client.names.lock().name = client_name(args.at(2))?;
+    let name = client_name(args.at(2))?;
+    cx.session.client.name(|names| names.name = name);
     cx.out.ok();
     Ok(())
 }
@@ -358,18 +359,41 @@ impl Filter {
 
 /// Writes a client's line of CLIENT LIST. The request that asks for it is what the asking client has in its query buffer.
 fn describe(to: &mut String, cx: &Cx<'_, '_>, request: Args<'_>, client: &Client) {
-    let mut query = client.query_buffer.bytes();
+    let mut input = Input::of(client);
     if client.id == cx.session.client.id {
         let mut bytes = Vec::new();
         encode_command(request.0, &mut bytes);
-        query = bytes.len();
+        let arguments = request.0.iter().map(|arg| arg.len()).sum();
+        input = Input { query: bytes.len(), free: 0, arguments };
     }
-    to.push_str(&describe_line(cx.engine, client, cx.now(), query));
+    to.push_str(&describe_line(cx.engine, client, cx.now(), input));
     to.push('\n');
 }
 
-/// Returns a client's line of CLIENT LIST without its end; `query` is how many bytes of its requests wait.
-pub(crate) fn describe_line(engine: &Engine, client: &Client, now: Millis, query: usize) -> String {
+/// What a client's line says of its requests, bytes.
+pub(crate) struct Input {
+    /// Received and not looked at yet.
+    query: usize,
+    /// Free behind that.
+    free: usize,
+    /// Of arguments.
+    arguments: usize,
+}
+
+impl Input {
+    /// Returns what was received of a client and waits.
+    pub(crate) fn of(client: &Client) -> Input {
+        let (query, free) = (client.query_buffer.bytes(), client.query_free.bytes());
+        Input { query, free, arguments: client.arguments.bytes() }
+    }
+
+    fn total(&self) -> usize {
+        self.query + self.free + self.arguments
+    }
+}
+
+/// Returns a client's line of CLIENT LIST without its end. There is one buffer for replies, and what it holds counts as an entry of the list.
+pub(crate) fn describe_line(engine: &Engine, client: &Client, now: Millis, input: Input) -> String {
     let names = client.names.lock().clone();
     let seconds_since = |then: Millis| now.saturating_sub(then) / 1000;
     let queued = client.queued.load(Ordering::Relaxed);
@@ -378,10 +402,12 @@ pub(crate) fn describe_line(engine: &Engine, client: &Client, now: Millis, query
     let [sub, psub, ssub] = [0, 1, 2].map(|scope: usize| client.subscriptions[scope].load(Ordering::Relaxed));
     let command = engine.registry.all().get(client.last_command.load(Ordering::Relaxed));
     let output = client.unsent_bytes();
-    let waiting = client.outbox.len();
+    let waiting = client.outbox.len() + usize::from(client.output_buffer.bytes() > 0);
+    let Input { query, free, arguments } = input;
+    let held = client.held_bytes() - client.input_bytes() + input.total();
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub={sub} psub={psub} ssub={ssub} multi={queued} \
-         qbuf={query} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll={waiting} omem={output} tot-mem={} events=r cmd={} \
+         qbuf={query} qbuf-free={free} argv-mem={arguments} multi-mem={} rbs=0 rbp=0 obl=0 oll={waiting} omem={output} tot-mem={held} events=r cmd={} \
          user={} redir={} resp={} lib-name={} lib-ver={}",
         client.id,
         client.address,
@@ -391,7 +417,7 @@ pub(crate) fn describe_line(engine: &Engine, client: &Client, now: Millis, query
         seconds_since(client.created),
         seconds_since(client.last_active.load(Ordering::Relaxed)),
         client.db.load(Ordering::Relaxed),
-        query + output,
+        client.queue.bytes() + client.watched.bytes(),
         command.map_or("NULL", |command| command.name.as_str()),
         String::from_utf8_lossy(&names.user.name),
         client.redirect.load(Ordering::Relaxed),

@@ -184,7 +184,12 @@ fn take_effect(cx: &mut Cx<'_, '_>, changed: Setting) {
     let engine = cx.engine;
     match changed {
         Setting::Requirepass => engine.users.require_password(&engine.settings.text(Setting::Requirepass)),
-        Setting::Maxmemory | Setting::MaxmemoryPolicy | Setting::NonEvictablePrefixes => evict::limit_changed(cx),
+        Setting::Maxmemory => {
+            evict::limit_changed(cx);
+            engine.bound_clients_anew();
+        }
+        Setting::MaxmemoryPolicy | Setting::NonEvictablePrefixes => evict::limit_changed(cx),
+        Setting::MaxmemoryClients => engine.bound_clients_anew(),
         Setting::TrackingTableMaxKeys => tracking::make_room(engine),
         Setting::Appendonly => persistence::switch_log(engine),
         Setting::EncryptionKeyFile => persistence::change_keys(engine),

@@ -86,7 +86,7 @@ fn hello(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         ));
     }
     if let Some(name) = name {
-        cx.session.client.names.lock().name = name;
+        cx.session.client.name(|names| names.name = name);
     }
     if let Some(protocol) = protocol {
         speak(cx, protocol);
@@ -132,7 +132,7 @@ fn reset(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
     cx.session.become_user(user);
     cx.session.authenticated = cx.engine.users.default_needs_no_password();
     let client = &cx.session.client;
-    client.names.lock().name.clear();
+    client.name(|names| names.name.clear());
     client.no_evict.store(false, Ordering::Relaxed);
     client.no_touch.store(false, Ordering::Relaxed);
     cx.out.simple("RESET");

@@ -31,6 +31,9 @@ const LANES: usize = 16;
 /// Most channels, patterns and shard channels one client can be subscribed to.
 pub const SUBSCRIPTIONS_MAX: usize = 1 << 20;
 
+/// What a subscription costs beside the bytes of its name: a place with the client, and one here, where the name is kept again.
+const SUBSCRIPTION_BYTES: usize = 6 * size_of::<Box<[u8]>>();
+
 /// What is subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -221,6 +224,7 @@ impl Subscriptions {
         names.insert(name.into());
         // The limits of subscribers hold from the first message on.
         client.subscriptions[scope as usize].store(names.len(), Ordering::Relaxed);
+        client.subscribed.set(client.subscribed.bytes() + SUBSCRIPTION_BYTES + name.len());
         exchange.subscribe(client, scope, name);
         true
     }
@@ -231,6 +235,7 @@ impl Subscriptions {
         if names.remove(name) {
             exchange.unsubscribe(client, scope, name);
             client.subscriptions[scope as usize].store(names.len(), Ordering::Relaxed);
+            client.subscribed.set(client.subscribed.bytes() - SUBSCRIPTION_BYTES - name.len());
         }
     }
 
@@ -247,6 +252,7 @@ impl Subscriptions {
             }
             client.subscriptions[scope as usize].store(0, Ordering::Relaxed);
         }
+        client.subscribed.set(0);
     }
 
     /// Returns the number a confirmation carries: channels and patterns count together, shard channels by themselves.

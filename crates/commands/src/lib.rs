@@ -52,6 +52,7 @@ pub mod turn;
 mod bitfield;
 mod bitmap;
 mod client_admin;
+mod client_limit;
 mod client_tracking;
 mod cluster;
 mod command_admin;

@@ -26,7 +26,7 @@ pub(crate) struct Queued {
 #[derive(Debug, Default)]
 pub(crate) struct Transaction {
     pub(crate) queued: Vec<Queued>,
-    /// Bytes of all queued arguments.
+    /// Bytes of all queued commands.
     pub(crate) bytes: usize,
     /// The flags of all queued commands together.
     pub(crate) flags: Flags,
@@ -39,6 +39,8 @@ pub(crate) struct Transaction {
 pub(crate) struct Watching {
     pub(crate) flag: Arc<WatchFlag>,
     pub(crate) keys: Vec<(usize, Box<[u8]>)>,
+    /// What they cost.
+    pub(crate) bytes: usize,
 }
 
 /// Which replies a client wants, as set by CLIENT REPLY.

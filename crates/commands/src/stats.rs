@@ -58,6 +58,8 @@ pub struct Totals {
     pub connections: AtomicU64,
     /// Connections refused because there were too many.
     pub rejected_connections: AtomicU64,
+    /// Clients disconnected because all together took too much memory.
+    pub evicted_clients: AtomicU64,
     /// Bytes received.
     pub input_bytes: AtomicU64,
     /// Bytes sent.
@@ -198,6 +200,7 @@ impl Stats {
         let totals = &self.totals;
         for counter in [
             &totals.connections,
+            &totals.evicted_clients,
             &totals.rejected_connections,
             &totals.input_bytes,
             &totals.output_bytes,

@@ -37,6 +37,9 @@ pub(crate) const CHANNEL: &[u8] = b"__redis__:invalidate";
 /// Most keys that make room before others get their turn at the table.
 const FORGOTTEN_AT_ONCE: usize = 100;
 
+/// What a prefix costs beside its bytes: a place with the client, and one in the table, where the bytes are kept again.
+const PREFIX_BYTES: usize = 6 * size_of::<Box<[u8]>>();
+
 /// Which keys a client is told about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -139,6 +142,7 @@ impl Tracker {
             table.prefixes.entry(prefix.clone()).or_default().insert(client.id);
         }
         client.note_tracking(options.redirect, options.mode == Mode::Broadcast);
+        client.prefixes.set(options.prefixes.iter().map(|prefix| PREFIX_BYTES + prefix.len()).sum());
         table.clients.insert(client.id, Tracked { client: Arc::clone(client), options });
         self.count.store(table.clients.len(), Ordering::Relaxed);
     }
@@ -159,6 +163,7 @@ impl Tracker {
             *table = Table::default();
         }
         client.note_no_tracking();
+        client.prefixes.set(0);
         self.count.store(table.clients.len(), Ordering::Relaxed);
     }
 

@@ -10,6 +10,7 @@ use redpoll_resp::Writer;
 use smallvec::SmallVec;
 
 use crate::args::Args;
+use crate::client::Client;
 use crate::command::{
     ALLOW_BUSY, Command, EXCLUSIVE, FAST, Family, Flags, LOADING, NO_MULTI, NOSCRIPT, NOT_QUEUED, SKIP_SLOWLOG, STALE,
     TRANSACTION, WHOLE, cmd,
@@ -24,8 +25,11 @@ use crate::key_spec::RO;
 use crate::registry::Resolved;
 use crate::session::{Queued, Session, Transaction, Watching};
 
-/// Most bytes of arguments one transaction may queue.
+/// Most bytes one transaction may queue, arguments with where they are kept.
 const QUEUED_BYTES_MAX: usize = 1 << 30;
+
+/// What a watched key costs beside its bytes: its place in the session, and a place with its shard, where the bytes are kept again.
+const WATCHED_BYTES: usize = 4 * size_of::<(usize, Box<[u8]>)>();
 
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
@@ -42,7 +46,7 @@ pub const FAMILY: Family = Family { group: "transactions", commands: COMMANDS };
 /// Puts a command into the open transaction.
 pub(crate) fn queue(session: &mut Session, resolved: &Resolved, args: Args<'_>, out: &mut Writer) {
     let transaction = session.transaction.as_mut().expect("the caller saw it open");
-    let bytes: usize = args.0.iter().map(|arg| arg.len()).sum();
+    let bytes = size_of::<Queued>() + args.0.iter().map(|arg| size_of::<Box<[u8]>>() + arg.len()).sum::<usize>();
     if resolved.has(NO_MULTI) {
         transaction.aborted = true;
         return out.error("ERR Command not allowed inside a transaction");
@@ -56,6 +60,7 @@ pub(crate) fn queue(session: &mut Session, resolved: &Resolved, args: Args<'_>, 
     let args = args.0.iter().map(|arg| Box::from(*arg)).collect();
     transaction.queued.push(Queued { id: resolved.id, args });
     session.client.queued.store(transaction.queued.len(), Ordering::Relaxed);
+    session.client.queue.set(transaction.bytes);
     out.simple("QUEUED");
 }
 
@@ -149,9 +154,11 @@ fn watch(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         if !watching.keys.iter().any(|(watched_db, watched)| *watched_db == db && **watched == **key) {
             cx.db.watch(key, &watching.flag);
             watching.keys.push((db, Box::from(*key)));
+            watching.bytes += WATCHED_BYTES + key.len();
         }
     }
     cx.session.client.watching.store(watching.keys.len(), Ordering::Relaxed);
+    cx.session.client.watched.set(watching.bytes);
     cx.out.ok();
     Ok(())
 }
@@ -166,34 +173,43 @@ fn unwatch(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
 }
 
 fn watched_unchanged(cx: &mut Cx<'_, '_>) -> bool {
-    let Some(Watching { flag, keys }) = &cx.session.watching else { return true };
+    let Some(Watching { flag, keys, .. }) = &cx.session.watching else { return true };
     !flag.is_raised() && !keys.iter().any(|(db, key)| cx.db.expired_since_watch(*db, key, flag))
 }
 
 /// Ends the transaction and all watches; the watched keys' shards must be locked.
 pub(crate) fn close(cx: &mut Cx<'_, '_>) {
-    cx.session.transaction = None;
-    cx.session.client.queued.store(usize::MAX, Ordering::Relaxed);
+    end_queue(cx.session);
     stop_watching(cx);
 }
 
 fn stop_watching(cx: &mut Cx<'_, '_>) {
-    if let Some(Watching { flag, keys }) = cx.session.watching.take() {
+    if let Some(Watching { flag, keys, .. }) = cx.session.watching.take() {
         keys.iter().for_each(|(db, key)| cx.db.unwatch(*db, key, &flag));
-        cx.session.client.watching.store(0, Ordering::Relaxed);
+        note_unwatched(&cx.session.client);
     }
 }
 
 /// Ends a session's transaction and watches from outside any command: the client has gone or sent RESET.
 pub fn abandon(engine: &Engine, session: &mut Session) {
-    session.transaction = None;
-    session.client.queued.store(usize::MAX, Ordering::Relaxed);
-    let Some(Watching { flag, keys }) = session.watching.take() else { return };
+    end_queue(session);
+    let Some(Watching { flag, keys, .. }) = session.watching.take() else { return };
     let now = engine.clock.now();
     let mut gate = engine.keyspace.enter();
     let held = gate.lock(keys.iter().map(|(_, key)| &**key));
     let effects = redpoll_keyspace::Effects::default();
     let mut view = redpoll_keyspace::View::new(&engine.keyspace, held, 0, now, engine.stamping(now), effects);
     keys.iter().for_each(|(db, key)| view.unwatch(*db, key, &flag));
-    session.client.watching.store(0, Ordering::Relaxed);
+    note_unwatched(&session.client);
+}
+
+fn end_queue(session: &mut Session) {
+    session.transaction = None;
+    session.client.queued.store(usize::MAX, Ordering::Relaxed);
+    session.client.queue.set(0);
+}
+
+fn note_unwatched(client: &Client) {
+    client.watching.store(0, Ordering::Relaxed);
+    client.watched.set(0);
 }

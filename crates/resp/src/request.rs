@@ -256,6 +256,17 @@ impl RequestParser {
         self.needed
     }
 
+    /// Returns how many bytes of a half-received request have been taken apart: whole arguments, and headers.
+    pub fn taken_apart(&self) -> usize {
+        self.position
+    }
+
+    /// Returns the heap bytes kept of arguments, their text not counted unless it was unescaped.
+    pub fn kept_bytes(&self) -> usize {
+        let table = if self.ranges.spilled() { self.ranges.capacity() * size_of::<ArgRange>() } else { 0 };
+        table + self.text.capacity()
+    }
+
     /// Tells whether no request has been begun, so that the connection may be closed without cutting one.
     pub fn is_idle(&self) -> bool {
         self.remaining == 0 && self.scanned == 0

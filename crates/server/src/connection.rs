@@ -297,7 +297,11 @@ impl Connection {
         let mut rest = std::mem::take(&mut self.rest);
         let (progress, used) = self.process(&rest);
         rest.drain(..used);
-        rest.reserve(self.parser.needed().min(rest.capacity().max(READ_SIZE)));
+        let needed = self.parser.needed();
+        if rest.capacity() - rest.len() < needed.min(READ_SIZE) {
+            // Twice as much as there is, but no more than is to come: a long argument takes its length in the end.
+            rest.reserve_exact(needed.min(rest.capacity().max(READ_SIZE)));
+        }
         self.rest = if rest.is_empty() { Vec::new() } else { rest };
         self.check_rest(progress)
     }
@@ -315,7 +319,11 @@ impl Connection {
             self.out.clear();
             return Progress::Close;
         }
-        client.query_buffer.set(self.rest.len());
+        let arguments = self.parser.taken_apart().min(self.rest.len());
+        client.query_buffer.set(self.rest.len() - arguments);
+        client.query_free.set(self.rest.capacity() - self.rest.len());
+        client.arguments.set(arguments + self.parser.kept_bytes());
+        self.store.engine().bound_clients();
         if self.rest.len() > self.store.engine().settings.size(Setting::ClientQueryBufferLimit) {
             tracing::warn!(client = client.id, "closing a client that reached its query buffer limit");
             return Progress::Close;
@@ -425,6 +433,7 @@ impl Connection {
         let protocol = self.out.protocol();
         let mut buf = self.out.take();
         self.session.client.output_buffer.set(buf.len());
+        self.store.engine().bound_clients();
         self.stream.write_all(&buf).await?;
         self.stream.flush().await?;
         self.session.client.output_buffer.set(0);

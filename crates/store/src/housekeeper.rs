@@ -116,6 +116,7 @@ fn go_round(engine: &Engine, mut next_shard: ShardIndex) -> (ShardIndex, Duratio
     engine.clock.synchronise();
     engine.stats.look(engine.clock.ticks());
     engine.clients.cut_off_overdue(&engine.settings.output_limits, engine.clock.now());
+    engine.bound_clients_anew();
     let used = whole(engine, engine.clock.now(), |view| view.totals().1) + engine.overhead_bytes();
     engine.memory_used.store(used as u64, Ordering::Relaxed);
     engine.memory_peak.fetch_max(used as u64, Ordering::Relaxed);

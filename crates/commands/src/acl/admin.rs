@@ -8,7 +8,7 @@ use super::log::Entry;
 use super::rules::{CATEGORIES, is_plain};
 use super::{Basis, DEFAULT_USER, Refusal, Selector, file, presence};
 use crate::args::Args;
-use crate::client_admin::describe_line;
+use crate::client_admin::{Input, describe_line};
 use crate::command::{ADMIN, Command, Family, LOADING, NOSCRIPT, STALE, cmd, container};
 use crate::command_admin::categories;
 use crate::cx::{Cx, Origin};
@@ -326,7 +326,7 @@ fn add(
     user: Vec<u8>,
 ) {
     let now = engine.clock.now();
-    let client = describe_line(engine, &session.client, now, 0);
+    let client = describe_line(engine, &session.client, now, Input::of(&session.client));
     let entry = Entry { id: 0, count: 1, refusal, context, object, user, created: now, updated: now, client };
     engine.users.log.lock().add(entry, engine.settings.size(Setting::AcllogMaxLen));
 }

@@ -35,7 +35,7 @@ pub(super) fn server(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
 pub(super) fn clients(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     let engine = cx.engine;
     let all = engine.clients.all();
-    let input = all.iter().map(|client| client.query_buffer.bytes()).max();
+    let input = all.iter().map(|client| client.input_bytes()).max();
     let output = all.iter().map(|client| client.unsent_bytes()).max();
     lines.add("connected_clients", engine.clients.connected());
     lines.add("cluster_connections", 0);
@@ -69,6 +69,7 @@ pub(super) fn stats(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.add("expired_time_cap_reached_count", totals.expire_cycles_cut.load(Ordering::Relaxed));
     lines.add("expire_cycle_cpu_milliseconds", totals.expire_nanos.load(Ordering::Relaxed) / 1_000_000);
     lines.add("evicted_keys", counters.evicted);
+    lines.add("evicted_clients", totals.evicted_clients.load(Ordering::Relaxed));
     lines.add("keyspace_hits", counters.hits);
     lines.add("keyspace_misses", counters.misses);
     let (exchange, tracked) = (&cx.engine.exchange, cx.engine.tracker.size());
@@ -89,7 +90,6 @@ pub(super) fn stats(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
         "sync_full",
         "sync_partial_ok",
         "sync_partial_err",
-        "evicted_clients",
         "latest_fork_usec",
         "migrate_cached_sockets",
         "slave_expires_tracked_keys",

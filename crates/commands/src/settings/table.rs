@@ -174,7 +174,7 @@ settings! {
     Loglevel "loglevel" SettingKind::Choice(&["debug", "verbose", "notice", "warning"]), "notice", Always, "How much the program's log says; a change holds from the next start.";
     Masterauth "masterauth" SettingKind::Text, "", NoEffect, "Password for a master; there are no replicas.";
     Masteruser "masteruser" SettingKind::Text, "", NoEffect, "User for a master; there are no replicas.";
-    MaxmemoryClients "maxmemory-clients" SettingKind::MemoryOrPercent, "0", NoEffect, "Bytes all clients together may take; each has limits of its own.";
+    MaxmemoryClients "maxmemory-clients" SettingKind::MemoryOrPercent, "0", Always, "Bytes all clients together may take but those with CLIENT NO-EVICT on, or percent of `maxmemory`; the largest are disconnected when it is more. 0 for no limit.";
     MinReplicasMaxLag "min-replicas-max-lag" INT, "10", Always, "Seconds by which a replica may be late and still count for `min-replicas-to-write`; 0 asks for none.";
     MinReplicasToWrite "min-replicas-to-write" INT, "0", Always, "Replicas without which writes are refused; there are none, so above 0 nothing can be written.";
     NoAppendfsyncOnRewrite "no-appendfsync-on-rewrite" SettingKind::Bool, "no", NoEffect, "Whether the log is not forced to disk while it is rewritten.";
