@@ -191,7 +191,7 @@ fn take_effect(cx: &mut Cx<'_, '_>, changed: Setting) {
         Setting::MaxmemoryPolicy | Setting::NonEvictablePrefixes => evict::limit_changed(cx),
         Setting::MaxmemoryClients => engine.bound_clients_anew(),
         Setting::TrackingTableMaxKeys => tracking::make_room(engine),
-        Setting::Appendonly => persistence::switch_log(engine),
+        Setting::Appendonly => persistence::switch_log(cx),
         Setting::EncryptionKeyFile => persistence::change_keys(engine),
         Setting::AofDisableAutoGc => persistence::remove_history(engine),
         _ => {}

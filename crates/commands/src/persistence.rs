@@ -284,10 +284,14 @@ pub(crate) fn change_keys(engine: &Engine) {
     }
 }
 
-/// Has a log or none, as the settings say now.
-pub(crate) fn switch_log(engine: &Engine) {
+/// Has a log or none, as the settings say now; one that begins in a transaction does so when that has ended.
+pub(crate) fn switch_log(cx: &Cx<'_, '_>) {
+    let engine = cx.engine;
     let wanted = if engine.settings.is_on(Setting::Appendonly) { Switch::On } else { Switch::Off };
-    if let Some(snapshots) = engine.snapshots.get() {
+    if wanted == Switch::On && cx.origin == Origin::Transaction && engine.log().is_none() {
+        engine.persistence.rewrite_scheduled.store(true, Ordering::Relaxed);
+        tracing::info!("AOF background was scheduled");
+    } else if let Some(snapshots) = engine.snapshots.get() {
         snapshots.switch_log(engine, wanted);
     }
 }

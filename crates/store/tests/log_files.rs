@@ -124,3 +124,25 @@ fn times_are_noted_before_changes_and_never_within_a_transaction() {
     let again = support::in_directory(&dir);
     assert_eq!(again.call(&["EXISTS", "before", "a", "b", "c", "d"]), redpoll_store::Value::Int(5));
 }
+
+#[test]
+fn a_log_that_a_transaction_switches_on_begins_behind_it() {
+    let dir = Scratch::new().unwrap();
+    let store = support::with_snapshots(&dir);
+    let mut connection = store.connect();
+    let lines = ["MULTI", "SET a 1", "CONFIG SET appendonly yes", "SET b 2", "EXEC"];
+    lines.iter().for_each(|line| support::succeed(&mut connection, line));
+    let began = std::time::Instant::now();
+    while support::info(&store, "aof_rewrites") != "1" {
+        assert!(began.elapsed().as_secs() < 60, "the log does not begin");
+        std::thread::yield_now();
+    }
+    support::succeed(&mut connection, "SET c 3");
+    let switched =
+        ["MULTI", "CONFIG SET appendonly no", "CONFIG SET appendonly yes", "CONFIG SET appendonly no", "EXEC"];
+    switched.iter().for_each(|line| support::succeed(&mut connection, line));
+    assert_eq!(support::info(&store, "aof_rewrite_scheduled"), "0", "nothing begins that is not wanted any more");
+    drop((connection, store));
+    let again = support::in_directory(&dir);
+    assert_eq!(again.call(&["MGET", "a", "b", "c"]), again.call(&["EVAL", "return {'1', '2', '3'}", "0"]));
+}
