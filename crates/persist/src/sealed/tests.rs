@@ -363,3 +363,18 @@ fn whatever_the_disk_refuses_what_is_synced_is_what_was_written() {
     }
     assert!(failed > 100, "{failed}");
 }
+
+#[test]
+fn nothing_goes_behind_a_part_that_was_refused_half_way() {
+    let (file, keys) = (FailingFile::default(), ring(&["ab"]));
+    file.0.lock().faults = vec![failing::Fault::Write(1)];
+    let mut growing = Growing::begin(Box::new(file.clone()), keys.writing().unwrap());
+    assert_eq!(growing.write(b"one").unwrap(), 3);
+    for _ in 0..2 {
+        assert!(growing.write(b"two").is_err());
+    }
+    assert!(growing.truncate(2).is_err(), "that is within a part");
+    growing.truncate(3).unwrap();
+    assert_eq!(growing.write(b"two").unwrap(), 3);
+    assert_eq!((opened(&file.0.lock().seen, &keys), growing.length().unwrap()), (b"onetwo".to_vec(), 6));
+}
