@@ -194,6 +194,11 @@ fn take_effect(cx: &mut Cx<'_, '_>, changed: Setting) {
         Setting::Appendonly => persistence::switch_log(cx),
         Setting::EncryptionKeyFile => persistence::change_keys(engine),
         Setting::AofDisableAutoGc => persistence::remove_history(engine),
+        Setting::Appendfsync => {
+            if let Some(log) = engine.log() {
+                log.change_policy(engine);
+            }
+        }
         _ => {}
     }
 }

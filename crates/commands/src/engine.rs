@@ -193,6 +193,8 @@ pub trait Log: Send + Sync {
     fn is_synced(&self, offset: u64) -> bool;
     /// Asks for that, without waiting; returns the offset, or the log's length if that is less.
     fn request_sync(&self, offset: u64) -> u64;
+    /// Takes over a changed `appendfsync`: what is appended from now on waits as it says.
+    fn change_policy(&self, engine: &Engine);
     /// Empties the data set and loads the log again (DEBUG LOADAOF), by [`crate::reload::reload`]. Called with every shard held.
     fn reload(&self, cx: &mut Cx<'_, '_>) -> Result<(), Error>;
 }

@@ -23,8 +23,7 @@
 mod check;
 pub mod disk;
 mod error;
-#[cfg(test)]
-mod failing;
+pub mod faulty;
 mod manifest;
 mod replay;
 mod rewrite;

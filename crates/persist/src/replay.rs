@@ -1,4 +1,8 @@
 //! Reading a log back: a base, which is a snapshot or commands or a snapshot with commands behind it, and the increments.
+//!
+//! After a crash the end of the last file may be missing, in the middle of a command; or be zeros, where a file system has stored the length and not the
+//! content any more. Both are a torn tail. Lines of a command must end where they say: what a crash has left of several blocks is not taken for a value.
+//! A log has no checksum, so damage within a value is not seen.
 
 use std::io::{Read, SeekFrom};
 use std::path::Path;
@@ -140,14 +144,12 @@ pub(crate) fn read_log_file(
     limits.access = Access::Authenticated;
     reached.snapshot = load_snapshot(&mut *file, path, reading.into, apply)?;
     reached.whole = reached.snapshot.map_or(0, |read| read.len);
-    let mut reader = Reader { buf: Vec::new(), parsed: 0, offset: reached.whole, parser: RequestParser::new() };
+    let parser = RequestParser::new();
+    let mut reader = Reader { buf: Vec::new(), parsed: 0, offset: reached.whole, zeros: 0, parser };
     let mut unit = Unit::default();
     let damaged = |offset, reason: String| Error::Damaged { path: path.to_owned(), offset, form, reason };
     loop {
-        let start = reader.buf.len();
-        reader.buf.resize(start + READ_SIZE, 0);
-        let count = file.read(&mut reader.buf[start..]).map_err(Error::io(path))?;
-        reader.buf.truncate(start + count);
+        let count = reader.fill(&mut *file).map_err(Error::io(path))?;
         while let Some(args) = reader.next(&limits).map_err(|(offset, reason)| damaged(offset, reason))? {
             let offset = reader.offset;
             unit.add(args, offset, &mut |command| {
@@ -159,7 +161,7 @@ pub(crate) fn read_log_file(
             reached.whole = unit.open_since.unwrap_or(offset);
         }
         if count == 0 {
-            reached.len = reader.offset + reader.buf.len() as u64 + file.torn();
+            reached.len = reader.offset + reader.buf.len() as u64 + reader.zeros + file.torn();
             reached.whole = unit.open_since.unwrap_or(reader.offset);
             return Ok(());
         }
@@ -195,10 +197,31 @@ struct Reader {
     parsed: usize,
     /// Offset in the file of the first unparsed byte.
     offset: u64,
+    /// Zeros that follow, held back until something else does: a command ends with a line, and zeros at the end are none of its.
+    zeros: u64,
     parser: RequestParser,
 }
 
 impl Reader {
+    /// Reads more of a file; returns how much.
+    fn fill(&mut self, file: &mut dyn ReadFile) -> std::io::Result<usize> {
+        let kept = self.buf.len();
+        self.buf.resize(kept + READ_SIZE, 0);
+        let count = file.read(&mut self.buf[kept..])?;
+        self.buf.truncate(kept + count);
+        let Some(last) = self.buf[kept..].iter().rposition(|byte| *byte != 0) else {
+            self.buf.truncate(kept);
+            self.zeros += count as u64;
+            return Ok(count);
+        };
+        self.buf.truncate(kept + last + 1);
+        let before = std::mem::replace(&mut self.zeros, (count - last - 1) as u64);
+        if before > 0 {
+            self.buf.splice(kept..kept, std::iter::repeat_n(0, before as usize));
+        }
+        Ok(count)
+    }
+
     /// Returns the next complete command.
     fn next(&mut self, limits: &Limits) -> Result<Option<Vec<Vec<u8>>>, (u64, String)> {
         loop {
@@ -219,9 +242,14 @@ impl Reader {
                 Parse::Error(error) => return Err((self.offset, error.to_string())),
                 Parse::Empty { consumed } => self.advance(consumed),
                 Parse::Complete { consumed } => {
-                    let args = self.parser.args(rest).iter().map(|arg| arg.to_vec()).collect();
+                    let args = self.parser.args(rest);
+                    if !args.iter().all(|arg| has_its_lines(rest, arg)) {
+                        return Err((self.offset, "a line of a command does not end where it should".into()));
+                    }
+                    let owned = args.iter().map(|arg| arg.to_vec()).collect();
+                    drop(args);
                     self.advance(consumed);
-                    return Ok(Some(args));
+                    return Ok(Some(owned));
                 }
             }
         }
@@ -236,6 +264,12 @@ impl Reader {
         self.buf.drain(..self.parsed);
         self.parsed = 0;
     }
+}
+
+/// Tells whether the ends of lines stand around an argument, which the parser passes over.
+fn has_its_lines(text: &[u8], arg: &[u8]) -> bool {
+    let begin = arg.as_ptr() as usize - text.as_ptr() as usize;
+    text[..begin].ends_with(b"\r\n") && text[begin + arg.len()..].starts_with(b"\r\n")
 }
 
 /// Commands between MULTI and EXEC, which count only together.
@@ -325,6 +359,28 @@ mod tests {
                 Replayed { commands: 1, truncated: cut as u64, len: SET.len() as u64, ..Replayed::default() };
             assert_eq!(replayed.unwrap(), expected);
             assert_eq!((seen.len(), length), (1, SET.len() as u64));
+        }
+    }
+
+    #[test]
+    fn zeros_in_the_place_of_the_end_are_a_torn_tail() {
+        for (cut, zeros) in (0..=SET.len()).flat_map(|cut| [1, 2, 9, 5000].map(|zeros| (cut, zeros))) {
+            let content = [SET, &SET[..cut], &vec![0; zeros]].concat();
+            let (_dir, replayed, seen, length) = with_log(&format!("zeros{cut}-{zeros}"), &content);
+            let whole = 1 + cut / SET.len();
+            assert_eq!(replayed.unwrap().truncated, (content.len() - whole * SET.len()) as u64, "{cut} {zeros}");
+            assert_eq!((seen.len(), length), (whole, (whole * SET.len()) as u64));
+        }
+    }
+
+    #[test]
+    fn what_does_not_end_its_lines_is_damage() {
+        for line_end in SET.iter().enumerate().filter(|(_, byte)| **byte == b'\r').map(|(at, _)| at) {
+            let mut content = [SET, SET, SET].concat();
+            content[SET.len() + line_end] = 0;
+            let (_dir, replayed, seen, _) = with_log(&format!("lines{line_end}"), &content);
+            assert!(matches!(replayed, Err(Error::Damaged { offset, .. }) if offset == SET.len() as u64), "{line_end}");
+            assert_eq!(seen.len(), 1);
         }
     }
 

@@ -60,8 +60,9 @@ impl Rewrite {
         manifest.add_increment(files);
         let added = manifest.increments.last().expect("one was just added").clone();
         let path = files.path(&added.0);
-        let made = files.disk().append(&path);
-        let file = made.and_then(|mut file| file.truncate(0).map(|()| file)).map_err(Error::io(&path))?;
+        // An attempt that was given up may have left something in it, which must not come back when the manifest names it.
+        let empty = |mut file: Box<dyn WriteFile>| file.truncate(0).and_then(|()| file.sync()).map(|()| file);
+        let file = files.disk().append(&path).and_then(empty).map_err(Error::io(&path))?;
         files.sync()?;
         if standing == Standing::Listed {
             manifest.write(files)?;

@@ -129,7 +129,7 @@ impl State {
 }
 
 impl AppendLog {
-    /// Opens the last increment for appending and starts the thread.
+    /// Opens the last increment for appending and starts the thread. What the log holds is on the disk then.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Manifest`].
@@ -137,15 +137,20 @@ impl AppendLog {
         let mut manifest = Manifest::read(files)?;
         let before = manifest.clone();
         let mut path = files.path(manifest.open_increment(files));
-        let mut file = files.disk().append(&path).map_err(Error::io(&path))?;
+        // A program that was killed may have left what is written but not on the disk: what is appended now must not be safer than what it follows.
+        for (name, _) in before.increments.iter().rev().skip(1) {
+            let path = files.path(name);
+            files.disk().append(&path).and_then(|mut file| file.sync()).map_err(Error::io(&path))?;
+        }
+        let synced = |mut file: Box<dyn WriteFile>| file.sync().map(|()| file);
+        let mut file = files.disk().append(&path).and_then(synced).map_err(Error::io(&path))?;
         if !files.disk().is_as_written(&path).map_err(Error::io(&path))? {
-            // Nothing goes into another file before all of this one is on the disk.
-            file.sync().map_err(Error::io(&path))?;
             manifest.add_increment(files);
             path = files.path(manifest.open_increment(files));
-            let made = files.disk().append(&path);
-            file = made.and_then(|mut file| file.truncate(0).map(|()| file)).map_err(Error::io(&path))?;
+            let empty = |mut file: Box<dyn WriteFile>| file.truncate(0).and_then(|()| file.sync()).map(|()| file);
+            file = files.disk().append(&path).and_then(empty).map_err(Error::io(&path))?;
         }
+        files.sync()?;
         if manifest != before {
             manifest.write(files)?;
         }

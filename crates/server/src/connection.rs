@@ -105,7 +105,8 @@ impl Connection {
             sent = matches!(progress, Progress::Apart) || self.send_or_die().await;
             sent
         } {
-            if matches!(progress, Progress::Close) || self.session.client.is_killed() {
+            // Sending closes too, if the log refused what was to be answered.
+            if matches!(progress, Progress::Close) || self.session.closing || self.session.client.is_killed() {
                 break;
             }
             let woken = Arc::clone(&self.woken);

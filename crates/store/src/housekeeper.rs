@@ -93,7 +93,7 @@ fn keep_house(inner: &Weak<Inner>, called: &Receiver<Call>, is_called: &AtomicBo
         pause = PERIOD;
         if !engine.debug.background_paused.load(Ordering::Relaxed) {
             (next_shard, pause) = go_round(engine, next_shard);
-            note_failure(engine, inner.log.log().and_then(|log| log.check(engine)));
+            note_failure(engine, inner.log.log().and_then(|log| log.failure()));
             if let Some(keeper) = &inner.keeper {
                 SharedKeeper(Arc::clone(keeper)).look(engine);
             }

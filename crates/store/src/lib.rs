@@ -42,7 +42,7 @@ pub use config::Config;
 pub use connection::Connection;
 pub use error::Error;
 pub use redpoll_commands as commands;
-pub use redpoll_persist::disk;
+pub use redpoll_persist::{Error as LogError, disk, faulty};
 pub use redpoll_resp::Value;
 pub use store::Store;
 pub use subscription::{Message, Subscription};

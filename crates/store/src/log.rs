@@ -141,9 +141,13 @@ impl StoreLog {
         Ok(())
     }
 
-    /// Takes over a changed setting and returns what the disk said, if it refuses.
-    pub(crate) fn check(&self, engine: &Engine) -> Option<String> {
+    /// Forces what is appended to the disk as the settings say now.
+    pub(crate) fn take_policy(&self, engine: &Engine) {
         self.log.set_policy(policy(engine));
+    }
+
+    /// Returns what the disk said, if it refuses.
+    pub(crate) fn failure(&self) -> Option<String> {
         self.log.failure()
     }
 }
@@ -202,6 +206,12 @@ impl Log for SharedLog {
 
     fn request_sync(&self, offset: u64) -> u64 {
         self.0.log.read().as_ref().map_or(offset, |log| log.log.request_sync(offset))
+    }
+
+    fn change_policy(&self, engine: &Engine) {
+        if let Some(log) = &*self.0.log.read() {
+            log.take_policy(engine);
+        }
     }
 
     fn reload(&self, cx: &mut Cx<'_, '_>) -> Result<(), CommandError> {

@@ -7,7 +7,7 @@ use redpoll_resp::Limits;
 
 use super::*;
 use crate::disk::SystemDisk;
-use crate::failing::{self, FailingFile};
+use crate::faulty::{Fault, FaultyDisk};
 use crate::snapshot::{Head as SnapshotHead, Into, SnapshotFile, read_snapshot};
 use crate::tail::Tail;
 use crate::{AppendLog, LogFiles, Manifest, Reading, Record, SyncPolicy, Torn, replay};
@@ -322,10 +322,11 @@ fn opened(bytes: &[u8], keys: &KeyRing) -> Vec<u8> {
 }
 
 /// Carries batches to a disk with faults, syncing after every second one; returns how many attempts failed.
-fn carry(faults: &[failing::Fault]) -> usize {
-    let (file, keys) = (FailingFile::default(), ring(&["ab"]));
-    file.0.lock().faults = faults.to_vec();
-    let growing = Growing::begin(Box::new(file.clone()), keys.writing().unwrap());
+fn carry(faults: &[Fault]) -> usize {
+    let (disk, keys, path) = (FaultyDisk::new(1), ring(&["ab"]), Path::new("/log"));
+    disk.make_dir(Path::new("/")).unwrap();
+    disk.plan(faults.to_vec());
+    let growing = Growing::begin(disk.append(path).unwrap(), keys.writing().unwrap());
     let mut tail = Tail::new(Box::new(growing), 0);
     let (mut taken, mut failed) = (Vec::new(), 0);
     for index in 0..5 {
@@ -336,11 +337,10 @@ fn carry(faults: &[failing::Fault]) -> usize {
             assert!(attempt < 10, "{faults:?}: no end of failures");
             let sync = index % 2 == 0 || tail.must_sync();
             let result = tail.write().and_then(|()| if sync { tail.sync() } else { Ok(()) });
-            let disk = file.0.lock();
             match result {
                 Ok(()) => {
-                    assert_eq!(opened(&disk.seen, &keys), taken, "{faults:?}");
-                    assert!(!sync || disk.stored == disk.seen, "{faults:?}");
+                    assert_eq!(opened(&disk.seen(path), &keys), taken, "{faults:?}");
+                    assert!(!sync || disk.stored(path) == disk.seen(path), "{faults:?}");
                     break;
                 }
                 Err(_) => failed += 1,
@@ -352,7 +352,6 @@ fn carry(faults: &[failing::Fault]) -> usize {
 
 #[test]
 fn whatever_the_disk_refuses_what_is_synced_is_what_was_written() {
-    use failing::Fault;
     assert_eq!(carry(&[]), 0);
     let calls = |call| [Fault::ShortWrite(call), Fault::Write(call), Fault::Sync(call), Fault::Truncate(call)];
     let faults: Vec<Fault> = (0..6).flat_map(calls).collect();
@@ -366,9 +365,10 @@ fn whatever_the_disk_refuses_what_is_synced_is_what_was_written() {
 
 #[test]
 fn nothing_goes_behind_a_part_that_was_refused_half_way() {
-    let (file, keys) = (FailingFile::default(), ring(&["ab"]));
-    file.0.lock().faults = vec![failing::Fault::Write(1)];
-    let mut growing = Growing::begin(Box::new(file.clone()), keys.writing().unwrap());
+    let (disk, keys, path) = (FaultyDisk::new(1), ring(&["ab"]), Path::new("/log"));
+    disk.make_dir(Path::new("/")).unwrap();
+    disk.plan(vec![Fault::Write(1)]);
+    let mut growing = Growing::begin(disk.append(path).unwrap(), keys.writing().unwrap());
     assert_eq!(growing.write(b"one").unwrap(), 3);
     for _ in 0..2 {
         assert!(growing.write(b"two").is_err());
@@ -376,5 +376,5 @@ fn nothing_goes_behind_a_part_that_was_refused_half_way() {
     assert!(growing.truncate(2).is_err(), "that is within a part");
     growing.truncate(3).unwrap();
     assert_eq!(growing.write(b"two").unwrap(), 3);
-    assert_eq!((opened(&file.0.lock().seen, &keys), growing.length().unwrap()), (b"onetwo".to_vec(), 6));
+    assert_eq!((opened(&disk.seen(path), &keys), growing.length().unwrap()), (b"onetwo".to_vec(), 6));
 }

@@ -2,24 +2,64 @@
 
 use redpoll_resp::{Limits, encode_command};
 
+use std::path::Path;
+
 use super::*;
-use crate::failing::{FailingFile, Fault};
+use crate::disk::Disk;
+use crate::faulty::{Call, Fault, FaultyDisk};
 use crate::snapshot::Into;
 use crate::{Reading, Record, replay};
 
 /// Time after which a log that has not recovered never will.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Dir(PathBuf);
+/// The file that a disk is for.
+const FILE: &str = "/log/appendonly.aof.1.incr.aof";
 
-impl Drop for Dir {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
-    }
+/// A disk with a log of one increment.
+fn disk() -> FaultyDisk {
+    let disk = FaultyDisk::new(1);
+    disk.make_dir(Path::new("/log")).unwrap();
+    let files = files(&disk);
+    let mut manifest = Manifest::default();
+    manifest.open_increment(&files);
+    file(&disk);
+    manifest.write(&files).unwrap();
+    disk
 }
 
-fn log(file: &FailingFile, policy: SyncPolicy) -> AppendLog {
-    AppendLog::start(Tail::new(Box::new(file.clone()), 0), "model".into(), policy, Duration::from_millis(1)).unwrap()
+fn files(disk: &FaultyDisk) -> LogFiles {
+    LogFiles::on(Arc::new(disk.clone()), "/log", "appendonly.aof")
+}
+
+fn file(disk: &FaultyDisk) -> Box<dyn WriteFile> {
+    disk.append(Path::new(FILE)).unwrap()
+}
+
+/// Plans faults, counted from now on.
+fn plan(disk: &FaultyDisk, faults: impl IntoIterator<Item = Fault>) {
+    let [writes, syncs, truncates] = [Call::Write, Call::Sync, Call::Truncate].map(|call| disk.calls(call));
+    let planned = faults.into_iter().map(|fault| match fault {
+        Fault::ShortWrite(index) => Fault::ShortWrite(writes + index),
+        Fault::Write(index) => Fault::Write(writes + index),
+        Fault::Sync(index) => Fault::Sync(syncs + index),
+        Fault::Truncate(index) => Fault::Truncate(truncates + index),
+        other => other,
+    });
+    disk.plan(planned.collect());
+}
+
+/// How often the log was synced; the manifest was once.
+fn syncs(disk: &FaultyDisk) -> usize {
+    disk.calls(Call::Sync) - 1
+}
+
+fn stored_len(disk: &FaultyDisk) -> u64 {
+    disk.stored(Path::new(FILE)).len() as u64
+}
+
+fn log(disk: &FaultyDisk, policy: SyncPolicy) -> AppendLog {
+    AppendLog::start(Tail::new(file(disk), 0), "model".into(), policy, Duration::from_millis(1)).unwrap()
 }
 
 fn append(log: &AppendLog, text: &str) -> u64 {
@@ -39,15 +79,13 @@ fn until(condition: impl Fn() -> bool) {
 }
 
 /// Replays what is on the disk after the power went.
-fn stored(name: &str, file: &FailingFile) -> Vec<String> {
-    let dir = std::env::temp_dir().join(format!("redpoll-writer-{}-{name}", std::process::id()));
-    std::fs::create_dir_all(&dir).expect("the temporary directory is writable");
-    let dir = Dir(dir);
-    let files = LogFiles::new(&dir.0, "appendonly.aof");
-    let mut manifest = Manifest::default();
-    let path = files.path(manifest.open_increment(&files));
-    manifest.write(&files).unwrap();
-    std::fs::write(path, &file.0.lock().stored).unwrap();
+fn stored(disk: &FaultyDisk) -> Vec<String> {
+    let left = FaultyDisk::new(1);
+    left.make_dir(Path::new("/log")).unwrap();
+    for path in disk.files() {
+        left.append(&path).unwrap().write_all(&disk.stored(&path)).unwrap();
+    }
+    let files = files(&left);
     let mut seen = Vec::new();
     let limits = redpoll_keyspace::Limits::default();
     let reading =
@@ -65,17 +103,17 @@ fn stored(name: &str, file: &FailingFile) -> Vec<String> {
 fn what_always_acknowledges_is_stored_once_and_in_order() {
     const CHANGES: usize = 6;
     let kinds = [Fault::ShortWrite, Fault::Write, Fault::Sync];
-    for (kind, fault) in kinds.into_iter().enumerate() {
+    for fault in kinds {
         for call in 0..CHANGES {
-            let file = FailingFile::default();
-            file.0.lock().faults = vec![fault(call), fault(call + 1), Fault::Truncate(0)];
-            let log = log(&file, SyncPolicy::Always);
+            let disk = disk();
+            plan(&disk, [fault(call), fault(call + 1), Fault::Truncate(0)]);
+            let log = log(&disk, SyncPolicy::Always);
             let mut expected = vec!["SELECT 0".to_owned()];
             for change in 0..CHANGES {
                 expected.push(format!("INCR {change}"));
                 let offset = append(&log, &change.to_string());
                 until(|| log.wait(offset).is_ok());
-                assert_eq!(stored(&format!("{kind}-{call}"), &file), expected, "{:?}", fault(call));
+                assert_eq!(stored(&disk), expected, "{:?}", fault(call));
             }
         }
     }
@@ -83,36 +121,36 @@ fn what_always_acknowledges_is_stored_once_and_in_order() {
 
 #[test]
 fn who_waits_is_told_and_the_log_recovers() {
-    let file = FailingFile::default();
-    file.0.lock().refusing = true;
-    let log = log(&file, SyncPolicy::Always);
+    let disk = disk();
+    let log = log(&disk, SyncPolicy::Always);
+    disk.refuse();
     let offset = append(&log, "x");
     assert_eq!(log.wait(offset), Err("the disk refuses".to_owned()));
     assert!(log.flush().is_err() && log.failure().is_some() && !log.covers(offset));
-    file.0.lock().refusing = false;
+    disk.relent();
     until(|| log.failure().is_none());
     assert_eq!((log.wait(offset), log.offsets()), (Ok(()), (offset, offset)));
-    assert_eq!(stored("told", &file), ["SELECT 0", "INCR x"]);
+    assert_eq!(stored(&disk), ["SELECT 0", "INCR x"]);
 }
 
 #[test]
 fn only_a_sync_makes_good_a_sync_that_failed() {
-    let file = FailingFile::default();
-    file.0.lock().faults = (0..5).map(Fault::Sync).collect();
-    let log = log(&file, SyncPolicy::No);
+    let disk = disk();
+    plan(&disk, (0..5).map(Fault::Sync));
+    let log = log(&disk, SyncPolicy::No);
     append(&log, "x");
     assert!(log.flush().is_err());
     // Nobody asks for a sync now, and writing succeeds.
     until(|| log.failure().is_none());
-    assert_eq!(file.0.lock().syncs, 6);
+    assert_eq!(syncs(&disk), 6);
 }
 
 #[test]
 fn memory_is_bounded_while_the_disk_refuses() {
     for policy in [SyncPolicy::EverySecond, SyncPolicy::No] {
-        let file = FailingFile::default();
-        file.0.lock().refusing = true;
-        let log = log(&file, policy);
+        let disk = disk();
+        let log = log(&disk, policy);
+        disk.refuse();
         let record = vec![b'x'; 1 << 20];
         let mut appended = 0;
         let mut offset = 0;
@@ -125,10 +163,10 @@ fn memory_is_bounded_while_the_disk_refuses() {
         }
         assert!(log.wait(offset).is_err(), "{policy:?}: nobody is held back for ever");
         assert!(log.covers(0), "{policy:?}: who has changed nothing need not wait");
-        file.0.lock().refusing = false;
+        disk.relent();
         until(|| log.wait(offset).is_ok());
         log.flush().unwrap();
-        assert_eq!(file.0.lock().stored.len() as u64, offset);
+        assert_eq!(stored_len(&disk), offset);
         assert_eq!(log.shared.state.lock().unsafe_len(), 0);
     }
 }
@@ -137,55 +175,55 @@ fn memory_is_bounded_while_the_disk_refuses() {
 fn nothing_goes_into_the_next_file_before_the_one_before_is_stored() {
     for fault in [Fault::ShortWrite(0), Fault::Write(0), Fault::Sync(0)] {
         for policy in [SyncPolicy::Always, SyncPolicy::EverySecond, SyncPolicy::No] {
-            let (first, second) = (FailingFile::default(), FailingFile::default());
-            first.0.lock().faults = vec![fault, Fault::Truncate(0)];
+            let (first, second) = (disk(), disk());
+            plan(&first, [fault, Fault::Truncate(0)]);
             let log = log(&first, policy);
             let before = append(&log, "before");
-            assert_eq!(log.switch_to(Box::new(second.clone()), "second".into()), Some(before));
+            assert_eq!(log.switch_to(file(&second), "second".into()), Some(before));
             let after = append(&log, "after");
             until(|| {
-                let stored = first.0.lock().stored.len() as u64;
-                assert!(second.0.lock().seen.is_empty() || stored == before, "{fault:?} {policy:?}");
+                let stored = stored_len(&first);
+                assert!(second.seen(Path::new(FILE)).is_empty() || stored == before, "{fault:?} {policy:?}");
                 log.flush().is_ok()
             });
             assert_eq!(log.offsets(), (after, after));
-            assert_eq!(stored("first", &first), ["SELECT 0", "INCR before"]);
-            assert_eq!(stored("second", &second), ["SELECT 0", "INCR after"]);
+            assert_eq!(stored(&first), ["SELECT 0", "INCR before"]);
+            assert_eq!(stored(&second), ["SELECT 0", "INCR after"]);
             // A failure in the second file cuts that one back.
-            second.0.lock().faults = (0..20).map(Fault::Sync).collect();
+            plan(&second, (0..20).map(Fault::Sync));
             let last = append(&log, "last");
             until(|| {
-                second.0.lock().faults.clear();
+                plan(&second, []);
                 log.flush().is_ok()
             });
             assert_eq!(log.offsets(), (last, last));
-            assert_eq!(stored("second", &second), ["SELECT 0", "INCR after", "INCR last"]);
+            assert_eq!(stored(&second), ["SELECT 0", "INCR after", "INCR last"]);
         }
     }
 }
 
 #[test]
 fn a_file_that_is_not_left_yet_is_not_left_again() {
-    let (first, second) = (FailingFile::default(), FailingFile::default());
-    first.0.lock().refusing = true;
+    let (first, second) = (disk(), disk());
     let log = log(&first, SyncPolicy::Always);
+    first.refuse();
     let before = append(&log, "before");
-    assert_eq!(log.switch_to(Box::new(second.clone()), "second".into()), Some(before));
-    assert_eq!(log.switch_to(Box::new(FailingFile::default()), "third".into()), None);
+    assert_eq!(log.switch_to(file(&second), "second".into()), Some(before));
+    assert_eq!(log.switch_to(file(&disk()), "third".into()), None);
     append(&log, "after");
-    first.0.lock().refusing = false;
+    first.relent();
     until(|| log.flush().is_ok());
     drop(log);
-    assert_eq!(stored("left", &first), ["SELECT 0", "INCR before"]);
-    assert_eq!(stored("gone on", &second), ["SELECT 0", "INCR after"]);
+    assert_eq!(stored(&first), ["SELECT 0", "INCR before"]);
+    assert_eq!(stored(&second), ["SELECT 0", "INCR after"]);
 }
 
 #[test]
 fn who_asks_for_a_sync_is_told_when_it_has_ended() {
     for policy in [SyncPolicy::EverySecond, SyncPolicy::No] {
-        let file = FailingFile::default();
-        file.0.lock().refusing = true;
-        let log = log(&file, policy);
+        let disk = disk();
+        let log = log(&disk, policy);
+        disk.refuse();
         let (told, heard) = std::sync::mpsc::channel();
         log.on_sync(move || told.send(()).expect("the test listens to the end"));
         assert!(log.is_synced(0) && log.request_sync(0) == 0, "{policy:?}: there is nothing to sync");
@@ -195,28 +233,28 @@ fn who_asks_for_a_sync_is_told_when_it_has_ended() {
         // It fails for as long as the disk refuses, however long it takes until this thread looks.
         heard.recv_timeout(PATIENCE).unwrap();
         assert!(!log.is_synced(offset), "{policy:?}");
-        file.0.lock().refusing = false;
+        disk.relent();
         // Told at least once more, when it is there: who was told of the failure just before hears of that first.
         while !log.is_synced(offset) {
             log.request_sync(offset);
             heard.recv_timeout(PATIENCE).unwrap();
         }
         assert!(log.is_synced(u64::MAX), "{policy:?}");
-        assert_eq!(stored(&format!("asked-{policy:?}"), &file), ["SELECT 0", "INCR x"]);
+        assert_eq!(stored(&disk), ["SELECT 0", "INCR x"]);
     }
 }
 
 #[test]
 fn the_time_is_noted_when_its_second_changes_and_never_within_a_unit() {
-    let file = FailingFile::default();
-    let log = log(&file, SyncPolicy::Always);
+    let disk = disk();
+    let log = log(&disk, SyncPolicy::Always);
     let record: &[u8] = b"*1\r\n$4\r\nPING\r\n";
     log.append(None, std::iter::once((0, record)));
     for (time, records) in [(7, 1), (7, 2), (8, 2), (6, 1)] {
         log.append(Some(time), std::iter::repeat_n((0, record), records));
     }
     log.flush().unwrap();
-    let text = String::from_utf8(file.0.lock().stored.clone()).unwrap();
+    let text = String::from_utf8(disk.stored(Path::new(FILE))).unwrap();
     let words: Vec<&str> = text.split("\r\n").filter(|word| !word.starts_with(['*', '$'])).collect();
     let expected = "SELECT 0 PING #TS:7 PING MULTI PING PING EXEC #TS:8 MULTI PING PING EXEC PING ";
     assert_eq!(words.join(" "), expected);

@@ -30,7 +30,12 @@ impl Running {
         let config = settings
             .iter()
             .fold(Config::in_memory(), |config, (name, value)| config.set(name, value).expect("the setting exists"));
-        let store = Store::open(config).expect("a store without a log opens");
+        Running::start_store(workers, config)
+    }
+
+    /// Starts a server with so many workers on a store of this configuration.
+    pub(crate) fn start_store(workers: usize, config: Config) -> Running {
+        let store = Store::open(config).expect("the store opens");
         let config = ServerConfig { port: 0, workers, ..ServerConfig::default() };
         let server = Server::start(store.clone(), &config).expect("a free port can be listened on");
         Running { store, server }

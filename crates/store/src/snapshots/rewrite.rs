@@ -150,6 +150,8 @@ fn begin(
             log.log.switch(increment).ok_or(Failure::Later)?
         }
         Moment::Begin(log) => {
+            // The settings may have changed since it was made.
+            log.take_policy(engine);
             keeper.log.replace(Some(Arc::clone(log)));
             engine.log_is_off.store(false, Ordering::Relaxed);
             0

@@ -94,6 +94,7 @@ impl CommandFile {
         let placed = self.out.flush().and_then(|()| {
             self.out.get_mut().sync()?;
             self.disk.rename(&self.path, place)?;
+            self.disk.sync_dir(place.parent().unwrap_or(Path::new(".")))?;
             self.out.get_ref().length()
         });
         placed.map_err(|source| Error::Io { path: place.to_owned(), source })
