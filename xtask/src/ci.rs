@@ -7,7 +7,7 @@
 use crate::install::REDIS_SERVER;
 use crate::oracle::{self, Server};
 use crate::workspace::{cargo, execute};
-use crate::{clients, codegen, differential, tcl, tidy};
+use crate::{clients, codegen, crash, differential, tcl, tidy};
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -47,6 +47,7 @@ const STEPS: &[Step] = &[
     Step { name: "wire",         run: || transcripts(Server::Redpoll) },
     Step { name: "clients",      run: || clients::smoke().map(|passed| Count { passed, failed: 0 }) },
     Step { name: "tcl",          run: || tcl::smoke().map(|passed| Count { passed, failed: 0 }) },
+    Step { name: "crash",        run: || crash::smoke().map(|()| ONE) },
     Step { name: "differential", run: || differential::smoke().map(|()| ONE) },
 ];
 

@@ -7,11 +7,13 @@ mod bench;
 mod ci;
 mod clients;
 mod codegen;
+mod crash;
 mod demo;
 mod differential;
 mod fuzz;
 mod install;
 mod oracle;
+mod simulate;
 mod tcl;
 mod tidy;
 mod workspace;
@@ -38,6 +40,10 @@ enum Command {
     Oracle(oracle::Args),
     /// Sends the same random commands to our server and to redis-server.
     Differential(differential::Args),
+    /// Runs a store on a disk in memory that fails and loses its power, by schedules that belong to seeds.
+    Simulate(simulate::Args),
+    /// Kills our server again and again while it is written to, and compares what comes back with what it had acknowledged.
+    Crash(crash::Args),
     /// Runs real clients and frameworks against our own server and redis-server.
     Clients(clients::Args),
     /// Runs Redis's own test suite against our own server.
@@ -57,6 +63,8 @@ fn main() -> anyhow::Result<()> {
         Command::Codegen(args) => codegen::run(&args),
         Command::Oracle(args) => oracle::run(&args),
         Command::Differential(args) => differential::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Crash(args) => crash::run(&args),
         Command::Clients(args) => clients::run(&args),
         Command::Tcl(args) => tcl::run(&args),
         Command::Bench(args) => bench::run(&args),

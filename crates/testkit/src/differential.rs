@@ -44,6 +44,25 @@ const BATCH: usize = 200;
 /// One command: its name and arguments.
 pub type Command = Vec<Vec<u8>>;
 
+/// The commands that a comparison would send, for tests that compare something else. They belong to their seed.
+#[derive(Debug)]
+pub struct Commands(Generator);
+
+impl Commands {
+    /// Draws from all families.
+    pub fn new(seed: u64) -> Self {
+        Self(Generator::new(Random::new(seed), &Family::ALL, &[], Additions::Any))
+    }
+}
+
+impl Iterator for Commands {
+    type Item = Command;
+
+    fn next(&mut self) -> Option<Command> {
+        Some(self.0.next())
+    }
+}
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Plan {

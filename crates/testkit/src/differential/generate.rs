@@ -62,6 +62,7 @@ const COUNTS: &[&str] = &["0", "1", "2", "3", "10", "-1", "-3", "1000", "x", "92
 const LENGTHS: &[usize] = &[1, 5, 16, 17, 44, 45, 63, 64, 65, 127, 300];
 
 /// A stream of commands. It belongs to its seed; replies do not influence it.
+#[derive(Debug)]
 pub(super) struct Generator {
     random: Random,
     families: Vec<(Family, Vec<Parsed>)>,
@@ -82,6 +83,7 @@ pub(super) enum Additions {
     Few,
 }
 
+#[derive(Debug)]
 struct Parsed {
     row: &'static Row,
     nodes: Vec<Node>,
