@@ -3,6 +3,8 @@
 //! Short strings and integers stand inside the key's own record ([`crate::Entry`]); everything else is an [`Object`] in it: a tag and one pointer,
 //! 16 bytes. Each kind has its own file (`list.rs`, `set.rs`, …) that hides the encodings behind operations.
 
+use redpoll_structures::heap::block_size;
+
 use crate::{EventClass, Hash, List, Millis, Set, SortedSet, Stream};
 
 /// The type of a key's value, as TYPE names it.
@@ -85,7 +87,7 @@ impl Object {
     /// Returns the bytes the value holds on the heap, apart from the record it stands in.
     pub fn heap_size(&self) -> usize {
         match self {
-            Object::Bytes(bytes) => size_of::<Vec<u8>>() + bytes.capacity(),
+            Object::Bytes(bytes) => block_size(size_of::<Vec<u8>>()) + block_size(bytes.capacity()),
             Object::List(list) => list.heap_size(),
             Object::Set(set) => set.heap_size(),
             Object::Hash(hash) => hash.heap_size(),

@@ -16,55 +16,21 @@
 //! Chunks are listpacks so that RDB files can hold them as they are ([`ChunkedList::chunks`]). It is not a rope: there
 //! is no index over the chunks, the walk over their lengths is linear.
 
+mod limit;
+
+pub use limit::ChunkLimit;
+
+use crate::heap::block_size;
+use crate::packed::block::PREFIX;
 use crate::packed::{self, Item, Packed};
 use std::collections::VecDeque;
 use std::fmt;
 use std::iter::FusedIterator;
 
-/// The most bytes a chunk of more than one element may have, whatever the limit: few enough that its listpack always
-/// knows how many there are.
-const MAX_CHUNK_BYTES: usize = 128 << 10;
-/// The most bytes a chunk of more than one element may have when the limit is a number of elements.
-const ENTRIES_CHUNK_BYTES: usize = 8 << 10;
+/// The most room that a new chunk is given in advance.
+const ROOM_MAX: usize = 4 << 10;
 /// The deque gives memory back when fewer than a quarter of at least this many places are taken.
 const SHRINK_FROM_CHUNKS: usize = 64;
-
-/// When a chunk takes no more elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChunkLimit {
-    /// Its listpack would have more than this many bytes.
-    Bytes(usize),
-    /// It would have more than this many elements, or more than 8 KB.
-    Entries(usize),
-}
-
-impl ChunkLimit {
-    /// Reads the setting `list-max-listpack-size`: -1 to -5 stand for 4, 8, 16, 32 and 64 KB, and what is below counts
-    /// as -5; other numbers are numbers of elements, 0 counting as 1.
-    pub fn from_setting(setting: i64) -> ChunkLimit {
-        match setting {
-            0.. => ChunkLimit::Entries(usize::try_from(setting.max(1)).unwrap_or(usize::MAX)),
-            -4..0 => ChunkLimit::Bytes(4096 << (-1 - setting)),
-            _ => ChunkLimit::Bytes(64 << 10),
-        }
-    }
-
-    /// Reports whether a chunk may have so many listpack bytes and elements.
-    #[inline]
-    pub fn admits(self, bytes: usize, entries: usize) -> bool {
-        match self {
-            ChunkLimit::Bytes(limit) => bytes <= limit.min(MAX_CHUNK_BYTES),
-            ChunkLimit::Entries(limit) => entries <= limit && bytes <= ENTRIES_CHUNK_BYTES,
-        }
-    }
-}
-
-impl Default for ChunkLimit {
-    /// 8 KB.
-    fn default() -> ChunkLimit {
-        ChunkLimit::Bytes(8 << 10)
-    }
-}
 
 /// One packed sequence, with its length where a walk over the chunks finds it without following the pointer.
 #[derive(Clone)]
@@ -146,7 +112,7 @@ impl ChunkedList {
 
     /// Returns the bytes taken on the heap, spare room included: O(1).
     pub fn heap_size(&self) -> usize {
-        self.packed_heap + self.chunks.capacity() * size_of::<Chunk>()
+        self.packed_heap + block_size(self.chunks.capacity() * size_of::<Chunk>())
     }
 
     /// Returns the element with this index.
@@ -176,7 +142,7 @@ impl ChunkedList {
             Some(last) if self.admits(last, value) => self.edit(last, |packed| packed.push_back(value)),
             Some(last) => {
                 self.edit(last, close);
-                self.insert_chunk(last + 1, single(value));
+                self.insert_chunk(last + 1, self.beside(last, value));
             }
             None => self.insert_chunk(0, single(value)),
         }
@@ -190,7 +156,7 @@ impl ChunkedList {
             self.edit(0, |packed| packed.push_front(value));
         } else {
             self.edit(0, close);
-            self.insert_chunk(0, single(value));
+            self.insert_chunk(0, self.beside(0, value));
         }
     }
 
@@ -334,7 +300,8 @@ impl ChunkedList {
     #[inline]
     fn admits(&self, chunk: usize, value: &[u8]) -> bool {
         let Chunk { packed, len } = &self.chunks[chunk];
-        let (bytes, entries) = (packed.byte_len(), *len as usize + 1);
+        // The whole block keeps to the limit, which is a size that allocators have; the next is larger by a quarter.
+        let (bytes, entries) = (packed.byte_len() + PREFIX, *len as usize + 1);
         // Mostly there is plenty of room, and telling an integer from a text can wait.
         self.limit.admits(bytes + value.len() + Packed::MAX_OVERHEAD, entries)
             || self.limit.admits(bytes + Packed::encoded_len(value), entries)
@@ -351,6 +318,13 @@ impl ChunkedList {
         self.packed_heap += packed.heap_size();
         self.len += *len as usize;
         result
+    }
+
+    /// Makes a chunk of one element, which is going to grow as the one beside it has: it is given half as much room.
+    fn beside(&self, chunk: usize, value: &[u8]) -> Packed {
+        let mut packed = Packed::with_capacity((self.chunks[chunk].packed.byte_len() / 2).min(ROOM_MAX));
+        packed.push_back(value);
+        packed
     }
 
     fn insert_chunk(&mut self, chunk: usize, packed: Packed) {

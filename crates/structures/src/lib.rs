@@ -15,6 +15,7 @@
 //! | [`decimal`] | numbers as text, exactly as clients expect them |
 //! | [`crc`] | CRC-16 for hash slots, CRC-64 for dumps |
 //! | [`lzf`] | the compression of strings in dumps |
+//! | [`heap`] | what a block takes from an allocator |
 //!
 //! This is the only crate that may contain `unsafe`; every block says why it is sound.
 
@@ -24,6 +25,7 @@ pub mod crc;
 pub mod decimal;
 pub mod geohash;
 pub mod glob;
+pub mod heap;
 pub mod hyper_log_log;
 pub mod int_set;
 pub mod lzf;

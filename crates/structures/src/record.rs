@@ -342,7 +342,7 @@ impl<O> Record<O> {
     /// Returns the size of the block in bytes, without what an object owns elsewhere.
     #[inline]
     pub fn heap_size(&self) -> usize {
-        self.shape().size()
+        crate::heap::block_size(self.shape().size())
     }
 
     fn set_scalar(&mut self, kind: Kind, payload: &[u8]) {

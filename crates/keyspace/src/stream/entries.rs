@@ -12,8 +12,12 @@ use super::node::{Head, Node, Raw};
 use super::{StreamEntry, StreamId};
 use crate::{Direction, Limits};
 
-/// What a node takes beside its block: its share of the tree that orders the nodes, bytes.
+/// What a node takes beside its block: its share of the tree that orders the nodes, bytes; and the least that this tree takes.
 const PLACE_BYTES: usize = 48;
+const TREE_BYTES: usize = 320;
+
+/// A node behind another is given half of what that took, up to this: it will need it, and need not grow so often.
+const ROOM_MAX: usize = 4096;
 
 /// Nodes in order.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +34,7 @@ impl Entries {
     }
 
     pub(super) fn heap_size(&self) -> usize {
-        self.block_bytes + self.nodes.len() * PLACE_BYTES
+        self.block_bytes + if self.nodes.is_empty() { 0 } else { TREE_BYTES.max(self.nodes.len() * PLACE_BYTES) }
     }
 
     /// Returns the bases of the nodes in order.
@@ -57,6 +61,7 @@ impl Entries {
     /// Adds an entry behind all others.
     pub(super) fn push(&mut self, id: StreamId, fields: &[&[u8]], limits: &Limits) {
         self.len += 1;
+        let mut room = 0;
         if let Some(mut last) = self.nodes.last_entry() {
             let base = *last.key();
             let node = last.get_mut();
@@ -68,8 +73,9 @@ impl Entries {
             }
             node.seal();
             self.block_bytes = self.block_bytes + node.heap_size() - before;
+            room = (node.block().byte_len() / 2).min(ROOM_MAX);
         }
-        let mut node = Node::new(fields);
+        let mut node = Node::new(fields, room);
         node.push(id, id, fields);
         self.block_bytes += node.heap_size();
         self.nodes.insert(id, node);

@@ -63,8 +63,8 @@ pub(super) struct Head<'a> {
 
 impl Node {
     /// Makes a node for an entry of these names and values, which is yet to be pushed.
-    pub(super) fn new(fields: &[&[u8]]) -> Node {
-        let mut node = Packed::new();
+    pub(super) fn new(fields: &[&[u8]], room: usize) -> Node {
+        let mut node = Packed::with_capacity(room);
         node.push_back_int(0);
         node.push_back_int(0);
         node.push_back_int((fields.len() / 2) as i64);

@@ -17,11 +17,13 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
+use crate::heap::block_size;
+
 /// The most bytes one image may have. Growing past it panics: owners ask before they insert.
 pub const MAX_BYTES: usize = 1 << 30;
 
 /// Bytes in front of the image: the capacity.
-const PREFIX: usize = 4;
+pub(crate) const PREFIX: usize = 4;
 const ALIGN: usize = 4;
 /// Blocks smaller than this keep their spare room when elements leave.
 const SHRINK_FROM_BYTES: usize = 256;
@@ -206,11 +208,12 @@ impl<S: Shape> Block<S> {
         let used = self.bytes().len();
         assert!(used <= capacity);
         let old = self.capacity();
-        if old == 0 {
-            let start = allocate(capacity);
+        if capacity <= old || old == 0 {
+            // Allocators hand out the same block again where a smaller one is asked for, with up to half of it unused.
+            let fresh = Block { start: allocate(capacity), shape: PhantomData };
             // SAFETY: both have `used` bytes after the prefix, and a fresh allocation overlaps nothing.
-            unsafe { ptr::copy_nonoverlapping(self.image(), start.as_ptr().add(PREFIX), used) };
-            self.start = start;
+            unsafe { ptr::copy_nonoverlapping(self.image(), fresh.start.as_ptr().add(PREFIX), used) };
+            *self = fresh;
             return;
         }
         // SAFETY: the block was allocated with exactly this layout, and the new size is not 0 and below isize::MAX.
@@ -275,9 +278,9 @@ fn with_prefix(start: *mut u8, capacity: usize) -> NonNull<u8> {
     start
 }
 
-/// Rounds a capacity so that the whole block is a multiple of 8 bytes, as allocators do anyway.
+/// Rounds a capacity up to all that the allocator gives.
 fn round(capacity: usize) -> usize {
-    (PREFIX + capacity).next_multiple_of(8) - PREFIX
+    block_size(PREFIX + capacity) - PREFIX
 }
 
 /// Adds spare room for elements to come: an eighth to small images, a quarter to larger ones.

@@ -12,6 +12,8 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+use crate::heap::block_size;
+
 const LEN_OFFSET: usize = size_of::<f64>();
 const MEMBER_OFFSET: usize = LEN_OFFSET + size_of::<u32>();
 
@@ -105,9 +107,9 @@ fn layout(member_len: usize) -> Layout {
     Layout::from_size_align(MEMBER_OFFSET + member_len, align_of::<f64>()).expect("4 GiB and a header fit an isize")
 }
 
-/// Returns the size of the block of a member of this length, rounded as allocators round.
+/// Returns the size of the block of a member of this length.
 fn heap_size(member_len: usize) -> usize {
-    (MEMBER_OFFSET + member_len).next_multiple_of(align_of::<f64>())
+    block_size(MEMBER_OFFSET + member_len)
 }
 
 #[cfg(test)]

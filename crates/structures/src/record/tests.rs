@@ -6,6 +6,7 @@ use std::rc::Rc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::heap::block_size;
 
 /// What a record should hold.
 #[derive(Clone, Debug)]
@@ -140,7 +141,7 @@ fn assert_same(record: &Record<Wide>, model: &Model) {
     };
     assert_eq!(value, model.value);
     let deadline_len = if model.deadline.is_some() { 8 } else { 0 };
-    assert_eq!(record.heap_size(), 12 + deadline_len + model.key.len() + payload_len);
+    assert_eq!(record.heap_size(), block_size(12 + deadline_len + model.key.len() + payload_len));
     assert_eq!(record.object().is_some(), matches!(model.value, Value::Object(_)));
 }
 
@@ -167,13 +168,13 @@ proptest! {
 fn sizes_are_what_was_promised() {
     let key = [b'k'; 16];
     let mut record = Record::<Infallible>::new_bytes(&key, &[b'v'; 64]);
-    assert_eq!(record.heap_size(), 92);
+    assert_eq!(record.heap_size(), block_size(92));
     record.set_deadline(Some(1));
-    assert_eq!(record.heap_size(), 100);
+    assert_eq!(record.heap_size(), block_size(100));
     record.set_int(5);
-    assert_eq!(record.heap_size(), 44);
-    assert_eq!(Record::<Infallible>::new_bytes(b"member", b"").heap_size(), 18);
-    assert_eq!(Record::<Box<u8>>::new_object(b"key", Box::new(1)).heap_size(), 12 + 4 + 8 + 3);
+    assert_eq!(record.heap_size(), block_size(44));
+    assert_eq!(Record::<Infallible>::new_bytes(b"member", b"").heap_size(), block_size(18));
+    assert_eq!(Record::<Box<u8>>::new_object(b"key", Box::new(1)).heap_size(), block_size(12 + 4 + 8 + 3));
     assert_eq!(size_of::<Option<Record<String>>>(), 8);
 }
 

@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 
 use super::bucket::{self, Bucket, BucketPtr, LINE};
 use super::{BUCKET_LOAD, MAX_BUCKETS};
+use crate::heap::block_size;
 
 /// Arrays from this size are allocated so that the standard allocator gets them zeroed from the system, bytes.
 const LAZY_ZERO_MIN: usize = 64 << 10;
@@ -76,7 +77,7 @@ impl<T> Generation<T> {
     }
 
     pub(super) fn heap_size(&self) -> usize {
-        if self.is_none() { 0 } else { Self::layout(self.buckets()).size() }
+        if self.is_none() { 0 } else { block_size(Self::layout(self.buckets()).size()) }
     }
 
     /// The index must not be above the mask.

@@ -126,11 +126,11 @@ impl Twin {
             Step::Sweep(divisor) => self.sweep(divisor),
             Step::Reserve(additional) => {
                 self.table.reserve(additional, |entry| hash(entry.0));
-                let bytes = self.table.heap_size();
+                let (bytes, overflow) = (self.table.heap_size(), self.table.overflow);
                 for key in 100_000..100_000 + additional as u64 {
                     self.insert(key);
                 }
-                assert!(self.table.overflow > 0 || self.table.heap_size() == bytes);
+                assert!(overflow > 0 || self.table.overflow > 0 || self.table.heap_size() == bytes);
                 (100_000..100_000 + additional as u64).for_each(|key| self.remove(key));
             }
             Step::Clone => self.table = self.table.clone(),
@@ -254,7 +254,7 @@ fn memory_per_entry_is_bounded() {
         insert(&mut table, key);
         if table.len() >= 500 {
             // While it grows there are two generations, the new one not yet touched.
-            let bound = if table.moved == IDLE { 18.0 } else { 30.0 };
+            let bound = if table.moved == IDLE { 21.0 } else { 36.0 };
             let per_entry = table.heap_size() as f64 / table.len() as f64;
             assert!(per_entry <= bound, "{per_entry} bytes an entry of {}", table.len());
         }
@@ -263,7 +263,7 @@ fn memory_per_entry_is_bounded() {
     for key in 1000 / SCALE..100_000 / SCALE {
         remove(&mut table, key);
         let per_entry = table.heap_size() as f64 / table.len() as f64;
-        assert!(table.moved != IDLE || per_entry <= 36.0, "{per_entry} bytes an entry of {}", table.len());
+        assert!(table.moved != IDLE || per_entry <= 45.0, "{per_entry} bytes an entry of {}", table.len());
     }
 }
 
