@@ -7,6 +7,7 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+mod durable;
 mod embedded;
 mod handed;
 mod memory;
@@ -14,13 +15,15 @@ mod pair;
 mod process;
 mod served;
 
+use anyhow::Context;
 use clap::{Parser, ValueEnum};
+use redpoll_testkit::Client;
 
 #[derive(Parser)]
 #[command(about = "Workloads measured beside redis-server")]
 struct Cli {
     /// Which measurements to take.
-    #[arg(value_enum, default_values_t = [Part::Served, Part::Embedded, Part::Memory])]
+    #[arg(value_enum, default_values_t = [Part::Served, Part::Embedded, Part::Memory, Part::Durable])]
     parts: Vec<Part>,
     /// Commands per workload at pipeline 64; shallower ones take a part of it.
     #[arg(long, default_value_t = 2_000_000)]
@@ -39,8 +42,10 @@ enum Part {
     Served,
     /// Time per call of the embedded store, and how two threads scale.
     Embedded,
-    /// Bytes per key over key and value, beside redis-server.
+    /// Bytes by kind of value, beside redis-server.
     Memory,
+    /// What the log, snapshots and loading cost, beside redis-server.
+    Durable,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -53,10 +58,19 @@ fn main() -> anyhow::Result<()> {
                 handed::run(&pair, cli.commands, &cli.only)?;
             }
             Part::Embedded => embedded::run(cli.repeat)?,
-            Part::Memory => memory::run()?,
+            Part::Memory => memory::run(&cli.only)?,
+            Part::Durable => durable::run(cli.commands, cli.repeat, &cli.only)?,
         }
     }
     Ok(())
+}
+
+/// Returns a number that INFO tells.
+fn info_number(client: &mut Client, section: &str, field: &str) -> anyhow::Result<u64> {
+    let reply = client.run(&format!("INFO {section}"));
+    let info = String::from_utf8_lossy(reply.as_bytes().context("INFO is text")?).into_owned();
+    let found = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    found.with_context(|| format!("INFO tells no {field}"))?.trim().parse().context("it is a number")
 }
 
 /// Returns the middle of some measurements.

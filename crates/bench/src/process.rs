@@ -29,3 +29,18 @@ pub(crate) fn resident_bytes(process: u32) -> Result<u64> {
     let kilobytes = line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok());
     Ok(kilobytes.context("VmRSS is not a number")? * 1024)
 }
+
+/// Returns the memory of a process and its children in bytes, of which what they share counts once.
+pub(crate) fn shared_out_bytes(process: u32) -> Result<u64> {
+    let children = format!("/proc/{process}/task/{process}/children");
+    let children = std::fs::read_to_string(children).context("the server has gone")?;
+    let all = std::iter::once(process.to_string()).chain(children.split_whitespace().map(str::to_owned));
+    // A child may have ended since it was listed.
+    Ok(all.filter_map(|process| proportional_bytes(&process)).sum())
+}
+
+fn proportional_bytes(process: &str) -> Option<u64> {
+    let rollup = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+}
