@@ -126,11 +126,13 @@ impl Twin {
             Step::Sweep(divisor) => self.sweep(divisor),
             Step::Reserve(additional) => {
                 self.table.reserve(additional, |entry| hash(entry.0));
-                let (bytes, overflow) = (self.table.heap_size(), self.table.overflow);
+                let bytes = self.table.heap_size();
                 for key in 100_000..100_000 + additional as u64 {
                     self.insert(key);
                 }
-                assert!(overflow > 0 || self.table.overflow > 0 || self.table.heap_size() == bytes);
+                // A hash that puts all into few buckets makes any table grow; so can chance where there are few buckets, and elsewhere it makes some overflow.
+                let is_good = additional >= 64 && std::ptr::fn_addr_eq(self.hash, good as fn(u64) -> u64);
+                assert!(!is_good || self.table.overflow > 0 || self.table.heap_size() <= bytes);
                 (100_000..100_000 + additional as u64).for_each(|key| self.remove(key));
             }
             Step::Clone => self.table = self.table.clone(),
