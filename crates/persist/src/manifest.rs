@@ -207,10 +207,13 @@ impl Manifest {
         &self.increments[self.increments.len() - 1].0
     }
 
-    /// Adds an increment behind those there are.
+    /// Adds an increment behind those there are and those that are kept as history. A file that lies there is not taken: what it holds belongs to another log.
     pub(crate) fn add_increment(&mut self, files: &LogFiles) {
-        let seq = self.increments.iter().map(|(_, seq)| *seq).max().unwrap_or(0) + 1;
-        self.increments.push((format!("{}.{seq}.incr.aof", files.stem), seq));
+        let first = self.increments.iter().map(|(_, seq)| *seq).max().unwrap_or(0) + 1;
+        let mut named = (first..).map(|seq| (format!("{}.{seq}.incr.aof", files.stem), seq));
+        let is_free = |name: &str| !self.names(name) && files.disk.length(&files.path(name)).is_err();
+        let added = named.find(|(name, _)| is_free(name)).expect("numbers do not run out");
+        self.increments.push(added);
     }
 
     /// Puts a new base in the place of the one there is. A file that bears its name is never written over: it may be all that a lost manifest named.
@@ -231,7 +234,8 @@ impl Manifest {
     /// Takes over as history what another manifest names and this one does not, and its history.
     pub(crate) fn keep(&mut self, before: Manifest) {
         let replaced = before.increments.into_iter().chain(before.base).filter(|(name, _)| !self.names(name));
-        self.history = replaced.chain(before.history).collect();
+        let kept = before.history.into_iter().filter(|(name, _)| !self.names(name));
+        self.history = replaced.chain(kept).collect();
     }
 
     /// Removes the files that were replaced and kept. The manifest is written first, so that it never names what is not there.
@@ -247,8 +251,8 @@ impl Manifest {
             return Ok(());
         }
         manifest.write(files)?;
-        for (name, _) in history {
-            files.disk.remove(&files.path(&name)).ok();
+        for (name, _) in history.iter().filter(|(name, _)| !manifest.names(name)) {
+            files.disk.remove(&files.path(name)).ok();
         }
         Ok(())
     }

@@ -230,4 +230,22 @@ mod tests {
         rewrite(Replaced::Removed);
         named(&["4.base.rdb seq 4 type b", "6.incr.aof seq 6 type i"]);
     }
+
+    #[test]
+    fn a_log_goes_on_in_no_file_that_is_there_already() {
+        let (dir, files) = log("numbers");
+        std::fs::write(dir.0.join("appendonly.aof.1.incr.aof"), b"of a log that lost its manifest").unwrap();
+        drop(AppendLog::open(&files, SyncPolicy::Always).unwrap());
+        assert_eq!(manifest(&files), "file appendonly.aof.2.incr.aof seq 2 type i\n");
+        // The log is switched off, rewritten aside, and switched on again, while what is replaced is kept.
+        Rewrite::aside(&files).unwrap().finish(BaseForm::Snapshot, Replaced::Kept, put).unwrap();
+        let (rewrite, _increment) = Rewrite::prepare(&files, Standing::Unlisted).unwrap();
+        rewrite.finish(BaseForm::Snapshot, Replaced::Kept, put).unwrap();
+        let after = "file appendonly.aof.2.base.rdb seq 2 type b\nfile appendonly.aof.1.base.rdb seq 1 type h\n\
+                     file appendonly.aof.2.incr.aof seq 2 type h\nfile appendonly.aof.3.incr.aof seq 3 type i\n";
+        assert_eq!(manifest(&files), after);
+        Manifest::remove_history(&files).unwrap();
+        assert!(names(&dir).contains("appendonly.aof.3.incr.aof") && names(&dir).contains("appendonly.aof.1.incr.aof"));
+        assert!(!names(&dir).contains("appendonly.aof.2.incr.aof"));
+    }
 }

@@ -58,11 +58,15 @@ pub(super) fn run(keeper: &Keeper, engine: &Engine, stop: &Arc<Stop>) {
         Err(Failure::Error(error)) => error.to_string(),
     };
     tracing::error!(reason = outcome, "Background AOF rewrite terminated with error");
+    try_first_base_again(keeper, engine);
+    keeper.conclude(engine, stop, Writing::Log, || Err::<(), ()>(()));
+}
+
+/// Has the log rewritten soon if it has no base yet: without its first one it is worth nothing.
+fn try_first_base_again(keeper: &Keeper, engine: &Engine) {
     if keeper.log.log().is_none_or(|log| log.is_unlisted()) && engine.settings.is_on(Setting::Appendonly) {
-        // Without its first base the log is worth nothing.
         engine.persistence.rewrite_scheduled.store(true, Ordering::Relaxed);
     }
-    keeper.conclude(engine, stop, Writing::Log, || Err::<(), ()>(()));
 }
 
 fn rewrite(keeper: &Keeper, engine: &Engine, stop: &Arc<Stop>) -> Result<(), Failure> {
@@ -90,6 +94,7 @@ fn rewrite(keeper: &Keeper, engine: &Engine, stop: &Arc<Stop>) -> Result<(), Fai
     });
     if let Some(error) = failure {
         tracing::error!(%error, "Background AOF rewrite finished with an error");
+        try_first_base_again(keeper, engine);
     }
     Ok(())
 }
