@@ -9,7 +9,8 @@
 //!   So is `redis.call`, and what is called of the libraries is one of [`GLOBALS`] and [`LIBRARIES`], which take a time in proportion to their input. That input
 //!   can be made large (`s = s .. s`, again and again), so a run is given a limit of time besides (`reach`).
 //! - KEYS is only looked into, and neither it nor any of those names is given to something else. No local has the name of a global, and nothing is assigned
-//!   to a global or into a library, so that such scripts can share what they see (`sandbox`).
+//!   to a global that there is or into a library, so that such scripts can share what they see (`sandbox`). A local's name outside its scope is a global that
+//!   there is not, which is refused when it is read or assigned to.
 //!
 //! All of this can be told from the tokens without a grammar: every rule is about a name and its neighbours. The text has been compiled before, so it is a program.
 

@@ -349,12 +349,15 @@ local function enter(slot, call, keys, argv)
   begin(call)
   G.KEYS, G.ARGV = keys, argv
   local ok, value = raw_xpcall(scripts[slot], handler)
-  G.KEYS, G.ARGV = nil, nil
+  G.KEYS, G.ARGV = false, false
   return finish(ok, value)
 end
 
 if not native.functions then
   add_loaders(environment)
+  -- These two change with each run. A name that is new is refused, also where it is no proxy that does it.
+  G.KEYS, G.ARGV = false, false
+  strict.__newindex = readonly
   local function adopt(script, slot)
     scripts[slot] = setfenv(script, environment)
   end

@@ -155,3 +155,28 @@ fn who_makes_its_work_endless_is_ended() {
     assert!(matches!(&reply, Value::Error(text) if text.contains("stopped") || text.contains("memory")), "{reply:?}");
     assert_eq!(run(&mut connection, "EXISTS a"), Value::Int(0));
 }
+
+#[test]
+fn nothing_that_a_script_leaves_behind_is_seen_by_the_next() {
+    let store = support::in_memory();
+    let mut connection = store.connect();
+    for text in [
+        "x = ARGV[1] local x return 1",
+        "do local x end x = {} return redis.call('GET', KEYS[1])",
+        "local function f(x) return x end x = ARGV[1] return 1",
+        "f = ('').gsub local f return 1",
+        "key = 'other' local key return 1",
+    ] {
+        for _ in 0..2 {
+            let reply = connection.call(&["EVAL", text, "1", "key", "argument"]);
+            assert!(matches!(&reply, Value::Error(_)), "{text}: {reply:?}");
+        }
+    }
+    for text in ["local x = x return x", "do local function f() end end return f(ARGV[1])"] {
+        for _ in 0..2 {
+            let reply = connection.call(&["EVAL", text, "1", "key", "argument"]);
+            let Value::Error(error) = &reply else { panic!("{text}: {reply:?}") };
+            assert!(error.contains("nonexistent global variable"), "{text}: {reply:?}");
+        }
+    }
+}
