@@ -22,7 +22,7 @@ use redpoll_persist::{check_log, check_log_file, check_snapshot, cut, export};
 
 pub use redpoll_persist::{Fault, Finding, Kind, Remedy};
 
-use crate::log::{files_of, lock};
+use crate::log::{files_of, is_locked_by, lock};
 use crate::seals::Seals;
 use crate::{Config, Error, loading};
 
@@ -90,12 +90,22 @@ impl Checker {
     /// [`Error::Directory`] if a store uses it.
     pub fn hold(&self, path: &Path) -> Result<Held, Error> {
         let stem = self.config.settings.text(Setting::Appendfilename);
-        let locks = self.subjects(path)?.into_iter().filter_map(|subject| match subject {
-            Subject::Log(files) => Some(lock(&*self.disk, folder(files.dir()), files.stem())),
-            Subject::LogFile(path) => Some(lock(&*self.disk, folder(&path), &stem)),
-            Subject::Snapshot(_) => None,
-        });
-        locks.collect::<Result<_, _>>().map(Held)
+        let mut locks = Vec::new();
+        for subject in self.subjects(path)? {
+            match subject {
+                Subject::Log(files) => locks.push(lock(&*self.disk, folder(files.dir()), files.stem())?),
+                Subject::LogFile(path) => {
+                    let dir = folder(&path);
+                    locks.push(lock(&*self.disk, dir, &stem)?);
+                    // It may be a part of the log of the directory above.
+                    if is_locked_by(folder(dir), &stem) {
+                        locks.push(lock(&*self.disk, folder(dir), &stem)?);
+                    }
+                }
+                Subject::Snapshot(_) => {}
+            }
+        }
+        Ok(Held(locks))
     }
 
     /// Cuts a damaged end away as its finding says, after a copy of the file was put beside it, and returns the copy's path. `_held` says that no store is at work.
@@ -152,8 +162,9 @@ impl Checker {
     /// Finds out what is meant.
     fn subjects(&self, path: &Path) -> Result<Vec<Subject>, Error> {
         let refuse = |reason: String| Error::Directory { path: path.to_owned(), reason };
-        let metadata = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
-        if !metadata.is_dir() {
+        // Where it really is: what lies beside it and above it counts, too.
+        let path = &std::fs::canonicalize(path).map_err(|error| refuse(error.to_string()))?;
+        if !path.is_dir() {
             return Ok(vec![self.subject_of_file(path)?]);
         }
         let settings = &self.config.settings;

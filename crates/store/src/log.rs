@@ -260,6 +260,11 @@ fn prepare(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
     disk.create(&probe).and_then(|_| disk.remove(&probe)).map_err(refuse)
 }
 
+/// Tells whether a directory is one in which a log was locked at some time.
+pub(crate) fn is_locked_by(dir: &Path, stem: &str) -> bool {
+    dir.join(format!("{stem}{LOCK_SUFFIX}")).is_file()
+}
+
 /// Takes the log for this store alone. Another log may stand beside it.
 pub(crate) fn lock(disk: &dyn Disk, dir: &Path, stem: &str) -> Result<Box<dyn Lock>, Error> {
     disk.lock(&dir.join(format!("{stem}{LOCK_SUFFIX}"))).map_err(|error| {
