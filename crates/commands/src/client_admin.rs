@@ -404,7 +404,8 @@ pub(crate) fn describe_line(engine: &Engine, client: &Client, now: Millis, input
     let output = client.unsent_bytes();
     let waiting = client.outbox.len() + usize::from(client.output_buffer.bytes() > 0);
     let Input { query, free, arguments } = input;
-    let held = client.held_bytes() - client.input_bytes() + input.total();
+    // Another thread may change them between two looks.
+    let held = client.held_bytes().saturating_sub(client.input_bytes()) + input.total();
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub={sub} psub={psub} ssub={ssub} multi={queued} \
          qbuf={query} qbuf-free={free} argv-mem={arguments} multi-mem={} rbs=0 rbp=0 obl=0 oll={waiting} omem={output} tot-mem={held} events=r cmd={} \
