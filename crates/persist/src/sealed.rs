@@ -7,8 +7,9 @@
 //!
 //! What it guards against: who has the disk, a copy of it or what was thrown away learns lengths, times of writing and how many files there are, and nothing of
 //! keys or values. Who changes a file is found out: no bit can be flipped, no chunk moved, repeated, left out or brought from another file, and a snapshot
-//! cannot be cut. What it does not guard against: a log that somebody cuts at the end of a chunk is that of an earlier time, and old files put
-//! back together with their manifest are an earlier state; nothing within a directory can tell. Who can read the memory of the program, its environment or the file of
+//! cannot be cut. What it does not guard against: a log that somebody cuts at the end of a chunk is that of an earlier time, an emptied file is read as one that
+//! nothing was written to, one that is not sealed is read, and old files put back together with their manifest are an earlier state; nothing within a
+//! directory can tell. Who can read the memory of the program, its environment or the file of
 //! the keys has the data. What goes over the wire (DUMP, MIGRATE, copies for clients) is not sealed.
 //!
 //! Losing the key is losing the data.

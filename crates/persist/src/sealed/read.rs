@@ -11,6 +11,12 @@ use super::cipher::{CHUNK_MORE, Cipher, HEAD_LEN, Kind, LENGTH_LEN, Place};
 use super::write::{Mark, whole_content};
 use crate::disk::ReadFile;
 
+/// So many zeros at the end of a chunk, where its tag stands, say that it may not have been stored.
+const ZEROS_LEN: usize = 16;
+
+/// Zeros looked at at a time.
+const ZEROS_AT_ONCE: usize = 4096;
+
 /// Bytes read of the file at a time.
 const READ_LEN: usize = 256 << 10;
 
@@ -94,7 +100,11 @@ impl Opened {
         let [length, complement] =
             [0, 4].map(|at| u32::from_le_bytes(*lengths[at..].first_chunk().expect("four bytes")));
         if length != !complement || length as usize > kind.chunk_max() {
-            return Err(self.fault("its length is damaged"));
+            return if lengths == [0; LENGTH_LEN] && self.ends_in_zeros()? {
+                Ok(self.end(left))
+            } else {
+                Err(self.fault("its length is damaged"))
+            };
         }
         let sealed = length as usize + CHUNK_MORE - LENGTH_LEN;
         if left - (LENGTH_LEN as u64) < sealed as u64 {
@@ -104,8 +114,13 @@ impl Opened {
         self.chunk.resize(sealed, 0);
         self.file.read_exact(&mut self.chunk)?;
         let place = if is_last { Place::Last } else { Place::Within };
+        let may_be_lost = self.chunk.ends_with(&[0; ZEROS_LEN]);
         if self.cipher.open(self.next.chunks, place, &mut self.chunk).is_none() {
-            return Err(self.fault("it is not what was sealed there"));
+            return if may_be_lost && self.ends_in_zeros()? {
+                Ok(self.end(left))
+            } else {
+                Err(self.fault("it is not what was sealed there"))
+            };
         }
         self.next.content += u64::from(length);
         self.next.file += (LENGTH_LEN + sealed) as u64;
@@ -119,6 +134,18 @@ impl Opened {
         match self.cipher.head.kind {
             Kind::Growing => Ok(self.end(left)),
             Kind::Whole => Err(self.fault("the file ends before it")),
+        }
+    }
+
+    /// Tells whether nothing but zeros follows in a log: a crash may leave those where a file system has stored the length only.
+    fn ends_in_zeros(&mut self) -> Result<bool> {
+        let mut part = [0; ZEROS_AT_ONCE];
+        loop {
+            match self.file.read(&mut part)? {
+                0 => return Ok(self.cipher.head.kind == Kind::Growing),
+                len if part[..len].iter().any(|byte| *byte != 0) => return Ok(false),
+                _ => {}
+            }
         }
     }
 

@@ -252,6 +252,30 @@ fn an_end_torn_at_any_byte_is_cut_off_before_the_log_goes_on() {
 }
 
 #[test]
+fn zeros_in_the_place_of_an_end_are_a_torn_end() {
+    let (dir, disk) = (dir("zeros"), disk(&["11"]));
+    let path = dir.0.join("log");
+    grow(&disk, &path, &[&content(500), &content(600)]);
+    let sealed = std::fs::read(&path).unwrap();
+    let [.., last, _] = chunks(&sealed)[..] else { panic!("there are two chunks") };
+    for more in [1, 7, 8, 9, 100, 10_000] {
+        std::fs::write(&path, [&sealed[..], &vec![0; more]].concat()).unwrap();
+        assert!(read(&disk, &path).unwrap() == ([content(500), content(600)].concat(), more as u64), "{more}");
+    }
+    for (from, more) in [(last, 0), (last + 8, 0), (last + 100, 5000), (sealed.len() - 16, 0)] {
+        let zeroed = [&sealed[..from], &vec![0; sealed.len() - from + more]].concat();
+        std::fs::write(&path, &zeroed).unwrap();
+        assert!(read(&disk, &path).unwrap() == (content(500), (zeroed.len() - last) as u64), "{from}");
+    }
+    for from in [sealed.len() - 15, sealed.len() - 1] {
+        std::fs::write(&path, [&sealed[..from], &vec![0; sealed.len() - from]].concat()).unwrap();
+        assert!(read(&disk, &path).is_err(), "{from}: less than what tells that it was not stored");
+    }
+    std::fs::write(&path, [&sealed[..last], &[0; 100], &sealed[last..]].concat()).unwrap();
+    assert!(read(&disk, &path).is_err(), "something follows");
+}
+
+#[test]
 fn a_cut_within_a_chunk_leaves_what_stands_before_it() {
     let (dir, disk) = (dir("cut"), disk(&["ab"]));
     let path = dir.0.join("log");
