@@ -75,7 +75,12 @@ impl Seals {
     pub(crate) fn change(&self, engine: &Engine, files: &DataFiles) {
         match read(&engine.settings.text(Setting::EncryptionKeyFile)) {
             Ok(keys) => {
+                let before = self.disk.keys().ids().next();
                 self.disk.set_keys(keys.and(self.given.clone()));
+                if self.disk.keys().ids().next() != before && engine.settings.is_on(Setting::Appendonly) {
+                    // Also if what is appended to is empty: it was opened as files were written before.
+                    engine.persistence.rewrite_scheduled.store(true, Ordering::Relaxed);
+                }
                 self.renew(engine, files);
             }
             Err(reason) => tracing::error!(%reason, "the keys of data files stay as they were"),
