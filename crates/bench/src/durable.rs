@@ -4,7 +4,6 @@
 //! shares with its parent count once and those it has copied count twice.
 
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,10 +12,8 @@ use redpoll_testkit::{Client, Launch, Program, RedisServer, Scratch};
 
 use crate::pair::VALUE;
 use crate::process::{cpu_nanos, shared_out_bytes};
+use crate::served::{send, words};
 use crate::{info_number, median};
-
-/// Clients that wait for the disk.
-const CLIENTS: u64 = 50;
 
 /// Keys of the snapshot.
 const KEYS: u64 = 2_000_000;
@@ -109,14 +106,9 @@ fn row(
     Ok(())
 }
 
-/// Has redis-benchmark write random keys.
+/// Has random keys written.
 fn set_from_many(address: SocketAddr, pipeline: u64, count: u64) -> Result<()> {
-    let mut load = Command::new("redis-benchmark");
-    load.args(["-h", "127.0.0.1", "-p", &address.port().to_string(), "-c", &CLIENTS.to_string()]);
-    load.args(["-P", &pipeline.to_string(), "-n", &count.to_string(), "-r", "1000000", "-q"]);
-    load.args(["SET", "key:__rand_int__", VALUE]).stdout(Stdio::null()).stderr(Stdio::null());
-    ensure!(load.status().context("redis-benchmark is not installed")?.success(), "redis-benchmark failed");
-    Ok(())
+    send(address.port(), pipeline, count, &words(&["SET", "key:__rand_int__", VALUE]))
 }
 
 /// Fills a server with the keys of the snapshot.

@@ -60,7 +60,7 @@ const WORKLOADS: &[Workload] = &[
     Workload { subscribers: SUBSCRIBERS, ..workload("PUBLISH", LARGER, |_| words(&["PUBLISH", "channel", VALUE])) },
 ];
 
-fn words(words: &[&str]) -> Vec<String> {
+pub(crate) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 
@@ -103,6 +103,16 @@ fn load(workload: &Workload, port: u16, pipeline: u64, count: u64) -> Result<()>
     let address = ([127, 0, 0, 1], port).into();
     let command = (workload.prepare)(&mut Client::connect(address)?);
     let subscribers = (0..workload.subscribers).map(|_| listen(port)).collect::<Result<Vec<_>>>()?;
+    send(port, pipeline, count, &command)?;
+    for (stream, reader) in subscribers {
+        stream.shutdown(std::net::Shutdown::Both)?;
+        ensure!(reader.join().is_ok_and(|read| read > count), "a subscriber was cut off");
+    }
+    Ok(())
+}
+
+/// Has redis-benchmark send a command so many times from many clients, with random keys.
+pub(crate) fn send(port: u16, pipeline: u64, count: u64, command: &[String]) -> Result<()> {
     let status = Command::new("redis-benchmark")
         .args(["-p", &port.to_string(), "-c", CLIENTS, "-n", &count.to_string()])
         .args(["-P", &pipeline.to_string(), "-r", KEYS, "-q"])
@@ -112,10 +122,6 @@ fn load(workload: &Workload, port: u16, pipeline: u64, count: u64) -> Result<()>
         .status()
         .context("redis-benchmark is missing; install redis-tools")?;
     ensure!(status.success(), "redis-benchmark failed");
-    for (stream, reader) in subscribers {
-        stream.shutdown(std::net::Shutdown::Both)?;
-        ensure!(reader.join().is_ok_and(|read| read > count), "a subscriber was cut off");
-    }
     Ok(())
 }
 

@@ -186,7 +186,7 @@ pub struct Function {
 
 /// Takes the records of changes, in the order the changes were made.
 pub trait Log: Send + Sync {
-    /// Appends the records as one unit and returns the log's length after them; before them it notes the time, if there is one and it is another than it
+    /// Appends the records as one unit and returns the log's length after them; before them it notes the time, if there is one and it is later than that it
     /// noted last, in seconds since the Unix epoch. Called while the shards are locked: it must not wait for a disk.
     fn append(&self, journal: &Journal, time: Option<u64>) -> u64;
     /// Tells whether everything up to an offset would survive a crash of the machine.

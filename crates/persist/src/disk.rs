@@ -250,6 +250,6 @@ impl Drop for SystemLock {
 }
 
 /// Returns the directory that a path is in.
-pub(crate) fn directory_of(path: &Path) -> &Path {
+pub fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."))
 }

@@ -199,21 +199,15 @@ impl Manifest {
         files.sync()
     }
 
-    /// Returns the name of the increment to append to, adding the first one if there is none.
-    pub fn open_increment(&mut self, files: &LogFiles) -> &str {
-        if self.increments.is_empty() {
-            self.add_increment(files);
-        }
-        &self.increments[self.increments.len() - 1].0
-    }
-
-    /// Adds an increment behind those there are and those that are kept as history. A file that lies there is not taken: what it holds belongs to another log.
-    pub(crate) fn add_increment(&mut self, files: &LogFiles) {
+    /// Adds an increment behind those there are and those that are kept as history, and returns its name. A file that lies there is not taken: what it holds
+    /// belongs to another log.
+    pub(crate) fn add_increment(&mut self, files: &LogFiles) -> &str {
         let first = self.increments.iter().map(|(_, seq)| *seq).max().unwrap_or(0) + 1;
         let mut named = (first..).map(|seq| (format!("{}.{seq}.incr.aof", files.stem), seq));
         let is_free = |name: &str| !self.names(name) && files.disk.length(&files.path(name)).is_err();
         let added = named.find(|(name, _)| is_free(name)).expect("numbers do not run out");
         self.increments.push(added);
+        &self.increments[self.increments.len() - 1].0
     }
 
     /// Puts a new base in the place of the one there is. A file that bears its name is never written over: it may be all that a lost manifest named.
@@ -313,6 +307,8 @@ pub enum BaseForm {
 mod tests {
     use std::fs;
 
+    use redpoll_testkit::Scratch;
+
     use super::*;
 
     fn check(text: &str, expected: Result<&str, &str>) {
@@ -349,7 +345,8 @@ mod tests {
 
     #[test]
     fn a_log_of_one_file_becomes_the_base_and_nothing_else_is_moved() {
-        let dir = std::env::temp_dir().join(format!("redpoll-manifest-{}", std::process::id()));
+        let scratch = Scratch::new().unwrap();
+        let dir = scratch.path();
         let files = LogFiles::new(dir.join("log"), "one.aof");
         fs::create_dir_all(files.dir()).unwrap();
         let (single, place) = (dir.join("one.aof"), files.path("one.aof"));
@@ -365,6 +362,5 @@ mod tests {
         fs::write(&single, "another").unwrap();
         Manifest::take_over_single_file(&files).unwrap();
         assert_eq!((fs::read_to_string(&place).unwrap(), single.exists()), ("old".to_owned(), true));
-        fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -305,24 +305,15 @@ impl Unit {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use redpoll_testkit::Scratch;
 
     use super::*;
 
-    struct Dir(PathBuf);
-
-    impl Drop for Dir {
-        fn drop(&mut self) {
-            std::fs::remove_dir_all(&self.0).ok();
-        }
-    }
-
-    fn with_log(name: &str, content: &[u8]) -> (Dir, Result<Replayed, Error>, Vec<String>, u64) {
-        let dir = std::env::temp_dir().join(format!("redpoll-replay-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&dir).expect("the temporary directory is writable");
-        let files = LogFiles::new(&dir, "appendonly.aof");
+    fn with_log(content: &[u8]) -> (Scratch, Result<Replayed, Error>, Vec<String>, u64) {
+        let dir = Scratch::new().unwrap();
+        let files = LogFiles::new(dir.path(), "appendonly.aof");
         let mut manifest = Manifest::default();
-        let file = files.path(manifest.open_increment(&files));
+        let file = files.path(manifest.add_increment(&files));
         manifest.write(&files).unwrap();
         std::fs::write(&file, content).unwrap();
         let mut seen = Vec::new();
@@ -335,7 +326,7 @@ mod tests {
             Ok(())
         });
         let length = std::fs::metadata(&file).unwrap().len();
-        (Dir(dir), replayed, seen, length)
+        (dir, replayed, seen, length)
     }
 
     const SET: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";
@@ -345,7 +336,7 @@ mod tests {
     #[test]
     fn whole_logs_are_replayed_with_annotations_and_transactions() {
         let content = [b"#TS:1700000000\r\n", SET, MULTI, SET, SET, EXEC].concat();
-        let (_dir, replayed, seen, _) = with_log("whole", &content);
+        let (_dir, replayed, seen, _) = with_log(&content);
         assert_eq!(replayed.unwrap(), Replayed { commands: 3, len: content.len() as u64, ..Replayed::default() });
         assert_eq!(seen, ["SET k v"; 3]);
     }
@@ -354,7 +345,7 @@ mod tests {
     fn a_torn_tail_is_cut_off_at_every_byte() {
         for cut in 1..SET.len() {
             let content = [SET, &SET[..cut]].concat();
-            let (_dir, replayed, seen, length) = with_log(&format!("torn{cut}"), &content);
+            let (_dir, replayed, seen, length) = with_log(&content);
             let expected =
                 Replayed { commands: 1, truncated: cut as u64, len: SET.len() as u64, ..Replayed::default() };
             assert_eq!(replayed.unwrap(), expected);
@@ -366,7 +357,7 @@ mod tests {
     fn zeros_in_the_place_of_the_end_are_a_torn_tail() {
         for (cut, zeros) in (0..=SET.len()).flat_map(|cut| [1, 2, 9, 5000].map(|zeros| (cut, zeros))) {
             let content = [SET, &SET[..cut], &vec![0; zeros]].concat();
-            let (_dir, replayed, seen, length) = with_log(&format!("zeros{cut}-{zeros}"), &content);
+            let (_dir, replayed, seen, length) = with_log(&content);
             let whole = 1 + cut / SET.len();
             assert_eq!(replayed.unwrap().truncated, (content.len() - whole * SET.len()) as u64, "{cut} {zeros}");
             assert_eq!((seen.len(), length), (whole, (whole * SET.len()) as u64));
@@ -378,7 +369,7 @@ mod tests {
         for line_end in SET.iter().enumerate().filter(|(_, byte)| **byte == b'\r').map(|(at, _)| at) {
             let mut content = [SET, SET, SET].concat();
             content[SET.len() + line_end] = 0;
-            let (_dir, replayed, seen, _) = with_log(&format!("lines{line_end}"), &content);
+            let (_dir, replayed, seen, _) = with_log(&content);
             assert!(matches!(replayed, Err(Error::Damaged { offset, .. }) if offset == SET.len() as u64), "{line_end}");
             assert_eq!(seen.len(), 1);
         }
@@ -387,10 +378,8 @@ mod tests {
     #[test]
     fn a_torn_tail_is_cut_off_if_nothing_follows_it() {
         for (next, expected) in [(&b""[..], true), (SET, false)] {
-            let dir = std::env::temp_dir().join(format!("redpoll-replay-{}-next{}", std::process::id(), next.len()));
-            std::fs::create_dir_all(&dir).expect("the temporary directory is writable");
-            let dir = Dir(dir);
-            let files = LogFiles::new(&dir.0, "appendonly.aof");
+            let dir = Scratch::new().unwrap();
+            let files = LogFiles::new(dir.path(), "appendonly.aof");
             let mut manifest = Manifest::default();
             manifest.add_increment(&files);
             manifest.add_increment(&files);
@@ -411,7 +400,7 @@ mod tests {
     #[test]
     fn a_transaction_without_exec_never_happened() {
         let content = [SET, MULTI, SET].concat();
-        let (_dir, replayed, seen, length) = with_log("open", &content);
+        let (_dir, replayed, seen, length) = with_log(&content);
         assert_eq!(replayed.unwrap().truncated, (MULTI.len() + SET.len()) as u64);
         assert_eq!((seen.len(), length), (1, SET.len() as u64));
     }
@@ -420,7 +409,7 @@ mod tests {
     fn damage_before_the_end_names_the_offset() {
         let mut content = [SET, SET, SET].concat();
         content[SET.len()] = b'x';
-        let (_dir, replayed, _, _) = with_log("damaged", &content);
+        let (_dir, replayed, _, _) = with_log(&content);
         let Err(Error::Damaged { offset, .. }) = replayed else { panic!("{replayed:?}") };
         assert_eq!(offset, SET.len() as u64);
     }

@@ -33,6 +33,21 @@ pub struct Increment {
 }
 
 impl Increment {
+    /// Opens one that is there. A program that was killed may have left in it what is not on the disk yet: that is forced there now.
+    pub(crate) fn open(files: &LogFiles, name: &str) -> Result<Increment, Error> {
+        let path = files.path(name);
+        let synced = |mut file: Box<dyn WriteFile>| file.sync().map(|()| file);
+        let file = files.disk().append(&path).and_then(synced).map_err(Error::io(&path))?;
+        Ok(Increment { file, path })
+    }
+
+    /// Makes an empty one behind those that a manifest names, and names it there. It is on the disk before the manifest is.
+    pub(crate) fn add(manifest: &mut Manifest, files: &LogFiles) -> Result<Increment, Error> {
+        let increment = Increment::open(files, manifest.add_increment(files))?;
+        files.sync()?;
+        Ok(increment)
+    }
+
     /// Begins a log with it.
     ///
     /// # Errors
@@ -57,18 +72,13 @@ impl Rewrite {
     /// [`Error::Io`], [`Error::Manifest`]; everything is as before then.
     pub fn prepare(files: &LogFiles, standing: Standing) -> Result<(Rewrite, Increment), Error> {
         let mut manifest = Manifest::read(files)?;
-        manifest.add_increment(files);
-        let added = manifest.increments.last().expect("one was just added").clone();
-        let path = files.path(&added.0);
-        // An attempt that was given up may have left something in it, which must not come back when the manifest names it.
-        let empty = |mut file: Box<dyn WriteFile>| file.truncate(0).and_then(|()| file.sync()).map(|()| file);
-        let file = files.disk().append(&path).and_then(empty).map_err(Error::io(&path))?;
-        files.sync()?;
+        let increment = Increment::add(&mut manifest, files)?;
         if standing == Standing::Listed {
             manifest.write(files)?;
         }
+        let added = manifest.increments.pop().expect("one was just added");
         let after = Manifest { base: manifest.base, increments: vec![added], history: Vec::new() };
-        Ok((Rewrite { files: files.clone(), manifest: after }, Increment { file, path }))
+        Ok((Rewrite { files: files.clone(), manifest: after }, increment))
     }
 
     /// Makes a log of nothing but a base, where none is appended to.
@@ -114,25 +124,18 @@ impl Rewrite {
 mod tests {
     use std::collections::BTreeSet;
 
+    use redpoll_testkit::Scratch;
+
     use super::*;
 
-    struct Dir(PathBuf);
-
-    impl Drop for Dir {
-        fn drop(&mut self) {
-            std::fs::remove_dir_all(&self.0).ok();
-        }
+    fn log() -> (Scratch, LogFiles) {
+        let dir = Scratch::new().unwrap();
+        let files = LogFiles::new(dir.path(), "appendonly.aof");
+        (dir, files)
     }
 
-    fn log(name: &str) -> (Dir, LogFiles) {
-        let dir = std::env::temp_dir().join(format!("redpoll-rewrite-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&dir).expect("the temporary directory is writable");
-        let files = LogFiles::new(&dir, "appendonly.aof");
-        (Dir(dir), files)
-    }
-
-    fn names(dir: &Dir) -> BTreeSet<String> {
-        std::fs::read_dir(&dir.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    fn names(dir: &Scratch) -> BTreeSet<String> {
+        std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
     fn manifest(files: &LogFiles) -> String {
@@ -145,11 +148,11 @@ mod tests {
 
     #[test]
     fn the_manifest_names_what_holds_everything_at_any_time() {
-        let (dir, files) = log("steps");
+        let (dir, files) = log();
         drop(AppendLog::open(&files, SyncPolicy::Always).unwrap());
-        std::fs::write(dir.0.join("appendonly.aof.9.incr.aof"), b"left behind").unwrap();
-        std::fs::write(dir.0.join("appendonly.aof.notes"), b"of somebody else").unwrap();
-        std::fs::write(dir.0.join("temp-rewriteaof-bg-1.aof"), b"left behind").unwrap();
+        std::fs::write(dir.path().join("appendonly.aof.9.incr.aof"), b"left behind").unwrap();
+        std::fs::write(dir.path().join("appendonly.aof.notes"), b"of somebody else").unwrap();
+        std::fs::write(dir.path().join("temp-rewriteaof-bg-1.aof"), b"left behind").unwrap();
         let (rewrite, increment) = Rewrite::prepare(&files, Standing::Listed).unwrap();
         let both = "file appendonly.aof.1.incr.aof seq 1 type i\nfile appendonly.aof.2.incr.aof seq 2 type i\n";
         assert_eq!(manifest(&files), both);
@@ -179,7 +182,7 @@ mod tests {
 
     #[test]
     fn an_older_log_stays_until_the_new_one_has_a_base() {
-        let (dir, files) = log("unlisted");
+        let (dir, files) = log();
         drop(AppendLog::open(&files, SyncPolicy::Always).unwrap());
         let before = manifest(&files);
         let (first, _increment) = Rewrite::prepare(&files, Standing::Unlisted).unwrap();
@@ -193,7 +196,7 @@ mod tests {
 
     #[test]
     fn what_is_replaced_stays_as_history_until_that_is_removed() {
-        let (dir, files) = log("history");
+        let (dir, files) = log();
         drop(AppendLog::open(&files, SyncPolicy::Always).unwrap());
         let rewrite = |replaced| {
             let (rewrite, _increment) = Rewrite::prepare(&files, Standing::Listed).unwrap();
@@ -233,8 +236,8 @@ mod tests {
 
     #[test]
     fn a_log_goes_on_in_no_file_that_is_there_already() {
-        let (dir, files) = log("numbers");
-        std::fs::write(dir.0.join("appendonly.aof.1.incr.aof"), b"of a log that lost its manifest").unwrap();
+        let (dir, files) = log();
+        std::fs::write(dir.path().join("appendonly.aof.1.incr.aof"), b"of a log that lost its manifest").unwrap();
         drop(AppendLog::open(&files, SyncPolicy::Always).unwrap());
         assert_eq!(manifest(&files), "file appendonly.aof.2.incr.aof seq 2 type i\n");
         // The log is switched off, rewritten aside, and switched on again, while what is replaced is kept.

@@ -265,7 +265,7 @@ fn form(file: &mut dyn ReadFile) -> Result<Form> {
 fn last_chunk_end(file: Box<dyn ReadFile>) -> Result<Option<Mark>> {
     let len = file.length()?;
     let mut file = BufReader::new(file);
-    let mut end = Mark { content: 0, file: HEAD_LEN as u64, chunks: 0 };
+    let mut end = Mark::FIRST;
     file.seek(SeekFrom::Start(end.file))?;
     while len - end.file >= CHUNK_MORE as u64 {
         let mut length = [0; LENGTH_LEN];

@@ -135,26 +135,20 @@ impl AppendLog {
     /// [`Error::Io`], [`Error::Manifest`].
     pub fn open(files: &LogFiles, policy: SyncPolicy) -> Result<AppendLog, Error> {
         let mut manifest = Manifest::read(files)?;
-        let before = manifest.clone();
-        let mut path = files.path(manifest.open_increment(files));
-        // A program that was killed may have left what is written but not on the disk: what is appended now must not be safer than what it follows.
-        for (name, _) in before.increments.iter().rev().skip(1) {
-            let path = files.path(name);
-            files.disk().append(&path).and_then(|mut file| file.sync()).map_err(Error::io(&path))?;
+        let mut last = None;
+        for (name, _) in &manifest.increments {
+            // All of them are forced to the disk: what is appended now must not be safer than what it follows.
+            last = Some(Increment::open(files, name)?);
         }
-        let synced = |mut file: Box<dyn WriteFile>| file.sync().map(|()| file);
-        let mut file = files.disk().append(&path).and_then(synced).map_err(Error::io(&path))?;
-        if !files.disk().is_as_written(&path).map_err(Error::io(&path))? {
-            manifest.add_increment(files);
-            path = files.path(manifest.open_increment(files));
-            let empty = |mut file: Box<dyn WriteFile>| file.truncate(0).and_then(|()| file.sync()).map(|()| file);
-            file = files.disk().append(&path).and_then(empty).map_err(Error::io(&path))?;
+        if let Some(increment) = last
+            && files.disk().is_as_written(&increment.path).map_err(Error::io(&increment.path))?
+        {
+            files.sync()?;
+            return increment.begin(policy);
         }
-        files.sync()?;
-        if manifest != before {
-            manifest.write(files)?;
-        }
-        AppendLog::begin(file, path, policy)
+        let increment = Increment::add(&mut manifest, files)?;
+        manifest.write(files)?;
+        increment.begin(policy)
     }
 
     /// Begins to append to a file.

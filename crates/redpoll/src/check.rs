@@ -11,7 +11,7 @@
 //! sound, 1 if something is wrong, 2 if it cannot be looked at or what was asked for cannot be done.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -77,26 +77,20 @@ impl Check {
     /// Returns whether everything is sound in the end.
     fn check(&self) -> anyhow::Result<bool> {
         let checker = Checker::new(self.settings()?)?;
-        let held = match self.repair || self.export.is_some() {
-            true => Some(checker.hold(&self.path)?),
-            false => None,
-        };
-        let findings = checker.look(&self.path)?;
+        let is_changing = self.repair || self.export.is_some();
+        let held = is_changing.then(|| checker.hold(&self.path)).transpose()?;
         let mut out = std::io::stdout().lock();
-        for finding in &findings {
-            self.print(&mut out, finding)?;
-        }
-        let is_sound = findings.iter().all(|finding| finding.fault.is_none());
+        let findings = self.look(&checker, &mut out)?;
         match (&held, &self.export) {
             (Some(held), Some(to)) => {
-                if !is_sound {
+                if !is_sound(&findings) {
                     bail!("what is not sound is not copied; repair it first");
                 }
                 for copy in checker.export(&self.path, to, held)? {
                     writeln!(out, "{}: copied", copy.display())?;
                 }
             }
-            (Some(held), None) if !is_sound => {
+            (Some(held), None) if !is_sound(&findings) => {
                 for finding in findings.iter().filter(|finding| finding.fault.is_some()) {
                     if !self.may_cut(finding)? {
                         return Ok(false);
@@ -104,11 +98,18 @@ impl Check {
                     let copy = checker.repair(finding, held)?;
                     writeln!(out, "{}: cut; as it was: {}", finding.path.display(), copy.display())?;
                 }
-                return self.look_again(&checker, &mut out);
+                return Ok(is_sound(&self.look(&checker, &mut out)?));
             }
             _ => {}
         }
-        Ok(is_sound)
+        Ok(is_sound(&findings))
+    }
+
+    /// Looks at everything and says what was found.
+    fn look(&self, checker: &Checker, out: &mut impl Write) -> anyhow::Result<Vec<Finding>> {
+        let findings = checker.look(&self.path)?;
+        findings.iter().try_for_each(|finding| self.print(out, finding))?;
+        Ok(findings)
     }
 
     fn settings(&self) -> anyhow::Result<Config> {
@@ -180,14 +181,10 @@ impl Check {
         std::io::stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
         Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
     }
+}
 
-    fn look_again(&self, checker: &Checker, out: &mut impl Write) -> anyhow::Result<bool> {
-        let findings = checker.look(Path::new(&self.path))?;
-        for finding in &findings {
-            self.print(out, finding)?;
-        }
-        Ok(findings.iter().all(|finding| finding.fault.is_none()))
-    }
+fn is_sound(findings: &[Finding]) -> bool {
+    findings.iter().all(|finding| finding.fault.is_none())
 }
 
 fn name(kind: Kind) -> &'static str {

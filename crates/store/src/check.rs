@@ -16,13 +16,13 @@ use redpoll_commands::args::Args;
 use redpoll_commands::registry::Registry;
 use redpoll_commands::settings::Setting;
 use redpoll_keyspace::Limits as Thresholds;
-use redpoll_persist::disk::{Disk, Lock, SystemDisk};
+use redpoll_persist::disk::{Disk, Lock, SystemDisk, directory_of};
 use redpoll_persist::{Error as FileError, Into, LogFiles, Manifest, Reading, Torn};
 use redpoll_persist::{check_log, check_log_file, check_snapshot, cut, export};
 
 pub use redpoll_persist::{Fault, Finding, Kind, Remedy};
 
-use crate::log::{files_of, is_locked_by, lock};
+use crate::log::{is_locked_by, lock, log_files};
 use crate::seals::Seals;
 use crate::{Config, Error, loading};
 
@@ -93,13 +93,13 @@ impl Checker {
         let mut locks = Vec::new();
         for subject in self.subjects(path)? {
             match subject {
-                Subject::Log(files) => locks.push(lock(&*self.disk, folder(files.dir()), files.stem())?),
+                Subject::Log(files) => locks.push(lock(&*self.disk, directory_of(files.dir()), files.stem())?),
                 Subject::LogFile(path) => {
-                    let dir = folder(&path);
+                    let dir = directory_of(&path);
                     locks.push(lock(&*self.disk, dir, &stem)?);
                     // It may be a part of the log of the directory above.
-                    if is_locked_by(folder(dir), &stem) {
-                        locks.push(lock(&*self.disk, folder(dir), &stem)?);
+                    if is_locked_by(directory_of(dir), &stem) {
+                        locks.push(lock(&*self.disk, directory_of(dir), &stem)?);
                     }
                 }
                 Subject::Snapshot(_) => {}
@@ -172,7 +172,7 @@ impl Checker {
         let mut subjects = Vec::new();
         let single = path.join(&stem);
         // The log of a data directory, or the directory is that of a log, or it is as servers before Redis 7 left it.
-        let logs = [files_of(settings, &self.disk, path), LogFiles::on(Arc::clone(&self.disk), path, stem)];
+        let logs = [log_files(settings, &self.disk, path), LogFiles::on(Arc::clone(&self.disk), path, stem)];
         match logs.into_iter().find(LogFiles::is_begun) {
             Some(files) => subjects.push(Subject::Log(files)),
             None if single.is_file() => subjects.push(Subject::LogFile(single)),
@@ -190,7 +190,7 @@ impl Checker {
     fn subject_of_file(&self, path: &Path) -> Result<Subject, Error> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if let Some(stem) = name.strip_suffix(".manifest") {
-            return Ok(Subject::Log(LogFiles::on(Arc::clone(&self.disk), folder(path), stem)));
+            return Ok(Subject::Log(LogFiles::on(Arc::clone(&self.disk), directory_of(path), stem)));
         }
         let path = path.to_owned();
         // The base of a log may go on with commands behind its snapshot.
@@ -220,9 +220,4 @@ impl Checker {
             |manifest: Manifest| manifest.base.into_iter().chain(manifest.increments).any(|(named, _)| *name == *named);
         manifests.filter_map(|files| Manifest::read(&files).ok()).any(names)
     }
-}
-
-/// Returns the directory that something is in.
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."))
 }

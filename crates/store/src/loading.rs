@@ -192,9 +192,7 @@ pub(crate) fn reload_snapshot(
     let before = if how.noflush { Before::Kept } else { Before::Replaced };
     let (engine, mut stored) = (cx.engine, Stored::new(existing, Some(now)));
     reload::reload(cx, before, |loading| {
-        let thresholds = engine.settings.limits();
-        let into = Into { limits: &thresholds, seed: seed(engine) };
-        let read = read_snapshot(disk, path, into, &mut |item| {
+        let read = read(engine, disk, &engine.settings.limits(), path, &mut |item| {
             put(engine, &mut stored, item, |stored, key| loading.key(stored, key))
         })
         .map_err(refuse)?;

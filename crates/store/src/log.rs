@@ -235,19 +235,14 @@ pub(crate) fn open_directory(
     dir: &Path,
 ) -> Result<(LogFiles, Box<dyn Lock>), Error> {
     prepare(&**disk, dir)?;
-    let files = log_files(engine, disk, dir);
+    let files = log_files(&engine.settings, disk, dir);
     prepare(&**disk, files.dir())?;
     let lock = lock(&**disk, dir, files.stem())?;
     Ok((files, lock))
 }
 
-/// Returns where the log is or would be.
-pub(crate) fn log_files(engine: &Engine, disk: &Arc<dyn Disk>, dir: &Path) -> LogFiles {
-    files_of(&engine.settings, disk, dir)
-}
-
-/// Returns where the settings say that the log of a data directory is.
-pub(crate) fn files_of(settings: &Settings, disk: &Arc<dyn Disk>, dir: &Path) -> LogFiles {
+/// Returns where the settings say that the log of a data directory is or would be.
+pub(crate) fn log_files(settings: &Settings, disk: &Arc<dyn Disk>, dir: &Path) -> LogFiles {
     let log_dir = dir.join(settings.text(Setting::Appenddirname));
     LogFiles::on(Arc::clone(disk), log_dir, settings.text(Setting::Appendfilename))
 }

@@ -107,7 +107,7 @@ impl Keeper {
     }
 
     fn data_files(&self, engine: &Engine) -> DataFiles {
-        DataFiles { log: log_files(engine, &self.disk, &self.dir), snapshot: self.place(engine) }
+        DataFiles { log: log_files(&engine.settings, &self.disk, &self.dir), snapshot: self.place(engine) }
     }
 
     /// Begins a snapshot of this moment. Every shard is held.
@@ -243,8 +243,7 @@ impl Keeper {
     }
 
     fn make_dir(&self) -> Result<(), FileError> {
-        let refuse = |source| FileError::Io { path: self.dir.clone(), source };
-        self.disk.make_dir(&self.dir).map_err(refuse)
+        self.disk.make_dir(&self.dir).map_err(FileError::io(&self.dir))
     }
 }
 
@@ -323,7 +322,7 @@ impl Snapshots for SharedKeeper {
     }
 
     fn reload_log(&self, cx: &mut Cx<'_, '_>) -> Result<(), CommandError> {
-        let files = log_files(cx.engine, &self.0.disk, &self.0.dir);
+        let files = log_files(&cx.engine.settings, &self.0.disk, &self.0.dir);
         if !files.is_begun() {
             return Err(NOTHING_TO_LOAD);
         }

@@ -1,6 +1,7 @@
 //! What is wrong is found at its place, and cut away without taking anything else along.
 
 use redpoll_resp::Limits;
+use redpoll_testkit::Scratch;
 
 use super::*;
 use crate::disk::SystemDisk;
@@ -12,23 +13,13 @@ const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 const FOREIGN: &[u8] = b"*2\r\n$7\r\nFOREIGN\r\n$1\r\nx\r\n";
 
-struct Dir(PathBuf);
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
-    }
-}
-
 /// A log of increments with these contents.
-fn log(name: &str, increments: &[&[u8]]) -> (Dir, LogFiles) {
-    let dir = std::env::temp_dir().join(format!("redpoll-check-{}-{name}", std::process::id()));
-    std::fs::create_dir_all(&dir).expect("the temporary directory is writable");
-    let (dir, files) = (Dir(dir.clone()), LogFiles::new(dir, "appendonly.aof"));
+fn log(increments: &[&[u8]]) -> (Scratch, LogFiles) {
+    let dir = Scratch::new().unwrap();
+    let files = LogFiles::new(dir.path(), "appendonly.aof");
     let mut manifest = Manifest::default();
     for content in increments {
-        manifest.add_increment(&files);
-        std::fs::write(files.path(&manifest.increments.last().unwrap().0), content).unwrap();
+        std::fs::write(files.path(manifest.add_increment(&files)), content).unwrap();
     }
     manifest.write(&files).unwrap();
     (dir, files)
@@ -43,7 +34,7 @@ fn look(files: &LogFiles) -> Vec<Finding> {
 
 /// Looks at a log of one increment and says what is wrong: where, what, and what a cut takes away.
 fn check(name: &str, content: &[u8], expected: Option<(u64, &str, [u64; 3])>) {
-    let (_dir, files) = log(name, &[content]);
+    let (_dir, files) = log(&[content]);
     let before = std::fs::read(files.path("appendonly.aof.1.incr.aof")).unwrap();
     let found = look(&files).pop().unwrap();
     let fault = found.fault.as_ref().map(|fault| {
@@ -100,7 +91,7 @@ fn commands_are_counted_across_what_is_read_at_a_time() {
 #[test]
 fn only_the_last_file_that_holds_anything_is_cut() {
     let reasons = |increments: &[&[u8]]| {
-        let (_dir, files) = log(&format!("followed{}", increments.concat().len()), increments);
+        let (_dir, files) = log(increments);
         let told = |found: Finding| found.fault.map(|fault| (fault.reason, matches!(fault.remedy, Remedy::Cut { .. })));
         look(&files).into_iter().map(told).collect::<Vec<_>>()
     };
@@ -112,7 +103,7 @@ fn only_the_last_file_that_holds_anything_is_cut() {
 
 #[test]
 fn a_missing_file_and_a_manifest_that_is_none_are_faults() {
-    let (_dir, files) = log("missing", &[SET]);
+    let (_dir, files) = log(&[SET]);
     std::fs::remove_file(files.path("appendonly.aof.1.incr.aof")).unwrap();
     let fault = look(&files).pop().unwrap().fault.unwrap();
     assert_eq!((fault.reason.as_str(), matches!(fault.remedy, Remedy::None(_))), ("the file is not there", true));
@@ -123,7 +114,7 @@ fn a_missing_file_and_a_manifest_that_is_none_are_faults() {
 
 #[test]
 fn a_damaged_value_is_told_without_its_key() {
-    let (_dir, files) = log("value", &[b"REDIS0010\x02\x06secret\x02\x01a\x01a\xff"]);
+    let (_dir, files) = log(&[b"REDIS0010\x02\x06secret\x02\x01a\x01a\xff"]);
     let fault = look(&files).pop().unwrap().fault.unwrap();
     assert_eq!((fault.key.as_deref(), fault.reason.contains("secret")), (Some(&b"secret"[..]), false), "{fault:?}");
     assert!(matches!(fault.remedy, Remedy::None(_)));

@@ -49,12 +49,11 @@ impl Opened {
     pub(super) fn new(file: Box<dyn ReadFile>, cipher: Cipher) -> Result<Opened> {
         let len = file.length()?;
         let file = BufReader::with_capacity(READ_LEN, file);
-        let next = Mark { content: 0, file: HEAD_LEN as u64, chunks: 0 };
         let mut opened = Opened {
             file,
             cipher,
             len,
-            next,
+            next: Mark::FIRST,
             chunk: Vec::new(),
             content: 0,
             at: 0,
@@ -67,8 +66,8 @@ impl Opened {
     }
 
     fn rewind_to_head(&mut self) -> Result<()> {
-        self.file.seek(SeekFrom::Start(HEAD_LEN as u64))?;
-        self.next = Mark { content: 0, file: HEAD_LEN as u64, chunks: 0 };
+        self.next = Mark::FIRST;
+        self.file.seek(SeekFrom::Start(self.next.file))?;
         (self.content, self.at, self.is_over, self.torn, self.failure) = (0, 0, false, 0, None);
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::io::{Cursor, Write};
 use std::path::PathBuf;
 
 use redpoll_resp::Limits;
+use redpoll_testkit::Scratch;
 
 use super::*;
 use crate::disk::SystemDisk;
@@ -13,20 +14,6 @@ use crate::tail::Tail;
 use crate::{AppendLog, LogFiles, Manifest, Reading, Record, SyncPolicy, Torn, replay};
 
 const SECRET: &[u8] = b"plaintext";
-
-struct Dir(PathBuf);
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
-    }
-}
-
-fn dir(name: &str) -> Dir {
-    let dir = std::env::temp_dir().join(format!("redpoll-sealed-{}-{name}", std::process::id()));
-    std::fs::create_dir_all(&dir).expect("the temporary directory is writable");
-    Dir(dir)
-}
 
 fn ring(keys: &[&str]) -> KeyRing {
     KeyRing::parse(&keys.iter().map(|key| key.repeat(32) + "\n").collect::<String>()).unwrap()
@@ -73,10 +60,10 @@ fn chunks(file: &[u8]) -> Vec<usize> {
 
 #[test]
 fn content_of_any_length_comes_out_again_and_any_part_of_it() {
-    let (dir, disk) = (dir("lengths"), disk(&["ab"]));
+    let (dir, disk) = (Scratch::new().unwrap(), disk(&["ab"]));
     let max = Kind::Whole.chunk_max();
     for len in [0, 1, max - 1, max, max + 1, 2 * max, 2 * max + 1, 5 * max / 2] {
-        let (path, content) = (dir.0.join("whole"), content(len));
+        let (path, content) = (dir.path().join("whole"), content(len));
         whole(&disk, &path, &content);
         assert!(read(&disk, &path).unwrap() == (content.clone(), 0), "{len}");
         let mut file = disk.open(&path).unwrap();
@@ -89,7 +76,7 @@ fn content_of_any_length_comes_out_again_and_any_part_of_it() {
         }
     }
     let max = Kind::Growing.chunk_max();
-    let path = dir.0.join("growing");
+    let path = dir.path().join("growing");
     let parts = [content(3), content(max + 5), content(1), content(max)];
     for parts in parts.chunks(2) {
         grow(&disk, &path, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
@@ -99,8 +86,8 @@ fn content_of_any_length_comes_out_again_and_any_part_of_it() {
 }
 
 /// A log with one command a chunk, one of which is a transaction, and the commands it holds.
-fn log(dir: &Dir, disk: &Arc<dyn Disk>) -> (LogFiles, PathBuf) {
-    let files = LogFiles::on(Arc::clone(disk), &dir.0, "log");
+fn log(dir: &Scratch, disk: &Arc<dyn Disk>) -> (LogFiles, PathBuf) {
+    let files = LogFiles::on(Arc::clone(disk), dir.path(), "log");
     let log = AppendLog::open(&files, SyncPolicy::Always).unwrap();
     for value in ["plaintext1", "plaintext2", "plaintext3"] {
         let mut record = Vec::new();
@@ -132,7 +119,7 @@ const VALUES: [&str; 4] = ["plaintext1", "plaintext2", "plaintext2", "plaintext3
 
 #[test]
 fn a_log_holds_nothing_to_be_read_and_goes_on_where_it_ended() {
-    let dir = dir("log");
+    let dir = Scratch::new().unwrap();
     let disk: Arc<dyn Disk> = Arc::new(disk(&["ab"]));
     let (files, path) = log(&dir, &disk);
     assert_eq!(values(&files, Torn::Refuse).unwrap(), VALUES);
@@ -146,7 +133,7 @@ fn a_log_holds_nothing_to_be_read_and_goes_on_where_it_ended() {
 
 #[test]
 fn no_flipped_bit_of_a_log_passes() {
-    let dir = dir("flipped-log");
+    let dir = Scratch::new().unwrap();
     let disk: Arc<dyn Disk> = Arc::new(disk(&["ab"]));
     let (files, path) = log(&dir, &disk);
     let bytes = std::fs::read(&path).unwrap();
@@ -163,11 +150,11 @@ fn no_flipped_bit_of_a_log_passes() {
 
 #[test]
 fn no_flipped_bit_and_no_cut_of_a_snapshot_passes() {
-    let (dir, disk) = (dir("flipped-snapshot"), Arc::new(disk(&["ab"])));
-    let place = dir.0.join("dump.rdb");
+    let (dir, disk) = (Scratch::new().unwrap(), Arc::new(disk(&["ab"])));
+    let place = dir.path().join("dump.rdb");
     let head = SnapshotHead { version: 10, ..SnapshotHead::default() };
     let shared: Arc<dyn Disk> = disk.clone();
-    let mut file = SnapshotFile::create(&shared, dir.0.join("temp.rdb"), &head).unwrap();
+    let mut file = SnapshotFile::create(&shared, dir.path().join("temp.rdb"), &head).unwrap();
     file.part(0, b"\x00\x01k\x09plaintext").unwrap();
     file.commit(&place).unwrap();
     let bytes = std::fs::read(&place).unwrap();
@@ -189,8 +176,8 @@ fn no_flipped_bit_and_no_cut_of_a_snapshot_passes() {
 
 #[test]
 fn chunks_stay_where_they_were_sealed() {
-    let (dir, disk) = (dir("moved"), disk(&["ab"]));
-    let (path, other) = (dir.0.join("one"), dir.0.join("other"));
+    let (dir, disk) = (Scratch::new().unwrap(), disk(&["ab"]));
+    let (path, other) = (dir.path().join("one"), dir.path().join("other"));
     let parts: [&[u8]; 3] = [b"11111", b"22222", b"33333"];
     let max = Kind::Whole.chunk_max();
     for kind in [Kind::Growing, Kind::Whole] {
@@ -231,7 +218,7 @@ fn chunks_stay_where_they_were_sealed() {
 
 #[test]
 fn an_end_torn_at_any_byte_is_cut_off_before_the_log_goes_on() {
-    let dir = dir("torn");
+    let dir = Scratch::new().unwrap();
     let disk: Arc<dyn Disk> = Arc::new(disk(&["ab"]));
     let (files, path) = log(&dir, &disk);
     let bytes = std::fs::read(&path).unwrap();
@@ -253,8 +240,8 @@ fn an_end_torn_at_any_byte_is_cut_off_before_the_log_goes_on() {
 
 #[test]
 fn zeros_in_the_place_of_an_end_are_a_torn_end() {
-    let (dir, disk) = (dir("zeros"), disk(&["11"]));
-    let path = dir.0.join("log");
+    let (dir, disk) = (Scratch::new().unwrap(), disk(&["11"]));
+    let path = dir.path().join("log");
     grow(&disk, &path, &[&content(500), &content(600)]);
     let sealed = std::fs::read(&path).unwrap();
     let [.., last, _] = chunks(&sealed)[..] else { panic!("there are two chunks") };
@@ -277,8 +264,8 @@ fn zeros_in_the_place_of_an_end_are_a_torn_end() {
 
 #[test]
 fn a_cut_within_a_chunk_leaves_what_stands_before_it() {
-    let (dir, disk) = (dir("cut"), disk(&["ab"]));
-    let path = dir.0.join("log");
+    let (dir, disk) = (Scratch::new().unwrap(), disk(&["ab"]));
+    let path = dir.path().join("log");
     for len in 0..=15 {
         std::fs::remove_file(&path).ok();
         grow(&disk, &path, &[b"01234", b"56789", b"abcde"]);
@@ -287,14 +274,14 @@ fn a_cut_within_a_chunk_leaves_what_stands_before_it() {
         grow(&disk, &path, &[b"!"]);
         assert_eq!(read(&disk, &path).unwrap().0.len() as u64, len + 1);
     }
-    assert_eq!(disk.list(&dir.0).unwrap(), ["log"]);
+    assert_eq!(disk.list(dir.path()).unwrap(), ["log"]);
 }
 
 #[test]
 fn keys_are_asked_for_by_name_and_the_first_one_writes() {
-    let dir = dir("keys");
+    let dir = Scratch::new().unwrap();
     let (old, both, new) = (disk(&["ab"]), disk(&["cd", "ab"]), disk(&["cd"]));
-    let path = dir.0.join("file");
+    let path = dir.path().join("file");
     whole(&old, &path, SECRET);
     let old_id = old.keys().ids().next().unwrap();
     assert_eq!(old.key_of(&path).unwrap(), Some(old_id));
@@ -313,7 +300,7 @@ fn keys_are_asked_for_by_name_and_the_first_one_writes() {
 
 #[test]
 fn a_log_goes_on_in_another_file_when_the_form_changes() {
-    let dir = dir("forms");
+    let dir = Scratch::new().unwrap();
     let last = |disk: SealedDisk| {
         let disk: Arc<dyn Disk> = Arc::new(disk);
         let (files, _) = log(&dir, &disk);
@@ -325,7 +312,7 @@ fn a_log_goes_on_in_another_file_when_the_form_changes() {
     assert_eq!(last(disk(&["cd", "ab"])), (12, 3));
     assert_eq!(last(disk(&["cd", "ab"])), (16, 3));
     let plain: Arc<dyn Disk> = Arc::new(SystemDisk);
-    assert!(Manifest::read(&LogFiles::on(plain, &dir.0, "log")).is_ok(), "the manifest is written as it is");
+    assert!(Manifest::read(&LogFiles::on(plain, dir.path(), "log")).is_ok(), "the manifest is written as it is");
 }
 
 impl ReadFile for Cursor<Vec<u8>> {

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io::{Error, ErrorKind, Result, Write};
 
-use super::cipher::{CHUNK_MORE, Cipher, Kind, Place};
+use super::cipher::{CHUNK_MORE, Cipher, HEAD_LEN, Kind, Place};
 use super::keys::Key;
 use crate::disk::WriteFile;
 
@@ -85,6 +85,11 @@ pub(super) struct Mark {
     pub(super) content: u64,
     pub(super) file: u64,
     pub(super) chunks: u64,
+}
+
+impl Mark {
+    /// Where the first chunk begins.
+    pub(super) const FIRST: Mark = Mark { content: 0, file: HEAD_LEN as u64, chunks: 0 };
 }
 
 /// A file that is appended to.

@@ -10,6 +10,7 @@ use redpoll_keyspace::rdb::{
 };
 use redpoll_keyspace::{Collector, Effects, Expiry, Image, Keyspace, Limits, Part, Stamping, View};
 use redpoll_resp::{Limits as Requests, Parse, RequestParser};
+use redpoll_testkit::Scratch;
 
 use super::*;
 use crate::Error;
@@ -277,8 +278,8 @@ fn parts_become_commands_that_say_the_same() {
 
 #[test]
 fn a_file_takes_its_place_when_it_is_whole() {
-    let dir = std::env::temp_dir().join(format!("redpoll-snapshot-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).expect("the temporary directory is writable");
+    let scratch = Scratch::new().unwrap();
+    let dir = scratch.path();
     let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
     let (temporary, place) = (dir.join("temp.rdb"), dir.join("dump.rdb"));
     std::fs::write(&place, b"old").unwrap();
@@ -305,5 +306,4 @@ fn a_file_takes_its_place_when_it_is_whole() {
     std::fs::create_dir_all(directory.join("full")).unwrap();
     assert!(file.commit(&directory).is_err());
     assert!(!temporary.exists());
-    std::fs::remove_dir_all(&dir).ok();
 }

@@ -22,7 +22,7 @@ fn disk() -> FaultyDisk {
     disk.make_dir(Path::new("/log")).unwrap();
     let files = files(&disk);
     let mut manifest = Manifest::default();
-    manifest.open_increment(&files);
+    manifest.add_increment(&files);
     file(&disk);
     manifest.write(&files).unwrap();
     disk

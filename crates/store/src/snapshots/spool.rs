@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use redpoll_commands::engine::Engine;
 use redpoll_commands::settings::Setting;
 use redpoll_keyspace::{Collector, Part};
-use redpoll_persist::disk::{Disk, WriteFile};
+use redpoll_persist::disk::{Disk, WriteFile, directory_of};
 use redpoll_persist::{Error, Head, SnapshotFile, annotate, as_commands};
 use redpoll_resp::encode_command;
 
@@ -63,7 +63,7 @@ impl CommandFile {
         head: &Head,
         time: Option<u64>,
     ) -> Result<CommandFile, Error> {
-        let file = disk.create(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        let file = disk.create(&path).map_err(Error::io(&path))?;
         let mut made = CommandFile { out: BufWriter::new(file), disk: Arc::clone(disk), path, db: None };
         let mut bytes = Vec::new();
         if let Some(second) = time {
@@ -94,10 +94,10 @@ impl CommandFile {
         let placed = self.out.flush().and_then(|()| {
             self.out.get_mut().sync()?;
             self.disk.rename(&self.path, place)?;
-            self.disk.sync_dir(place.parent().unwrap_or(Path::new(".")))?;
+            self.disk.sync_dir(directory_of(place))?;
             self.out.get_ref().length()
         });
-        placed.map_err(|source| Error::Io { path: place.to_owned(), source })
+        placed.map_err(Error::io(place))
     }
 }
 

@@ -80,8 +80,7 @@ impl World {
         }
         self.remember(format!("refused: {error}"));
         self.be_well_again();
-        let mut file = self.disk.append(path).expect("the disk is well");
-        file.truncate(*offset).and_then(|()| file.sync()).expect("the disk is well");
+        self.disk.cut(path, *offset).expect("the disk is well");
         self.tally.holes_refused += 1;
         self.start()
     }

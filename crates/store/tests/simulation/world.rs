@@ -28,6 +28,9 @@ const REMEMBERED: usize = 60;
 /// Bytes of a file's end that a message shows.
 const SHOWN_LEN: usize = 500;
 
+/// A fault, planned for a call of a number.
+type Planned = (Call, fn(usize) -> Fault);
+
 /// What a start reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -361,20 +364,17 @@ impl World {
     pub(crate) fn draw_faults(&mut self) -> Vec<Fault> {
         let count = self.random.between(1, 3);
         let mut draw = |_| {
-            let calls =
-                [Call::Write, Call::Write, Call::Sync, Call::Truncate, Call::Create, Call::Rename, Call::SyncDir];
-            let index = self.random.below(7) as usize;
-            let at = self.disk.calls(calls[index]) + self.random.below(3) as usize;
-            let faults = [
-                Fault::ShortWrite,
-                Fault::Write,
-                Fault::Sync,
-                Fault::Truncate,
-                Fault::Create,
-                Fault::Rename,
-                Fault::SyncDir,
+            let kinds: [Planned; 7] = [
+                (Call::Write, Fault::ShortWrite),
+                (Call::Write, Fault::Write),
+                (Call::Sync, Fault::Sync),
+                (Call::Truncate, Fault::Truncate),
+                (Call::Create, Fault::Create),
+                (Call::Rename, Fault::Rename),
+                (Call::SyncDir, Fault::SyncDir),
             ];
-            faults[index](at)
+            let (call, fault) = *self.random.pick(&kinds);
+            fault(self.disk.calls(call) + self.random.below(3) as usize)
         };
         (0..count).map(&mut draw).collect()
     }
