@@ -22,6 +22,7 @@ use std::io::{Error, ErrorKind, Result};
 use crate::disk::WriteFile;
 
 /// The bytes that are not known to be on the disk, and the file they go to.
+#[derive(Debug)]
 pub(crate) struct Tail {
     file: Box<dyn WriteFile>,
     /// Length of the file when it was opened.

@@ -1,7 +1,16 @@
-//! Writing the log: a buffer filled under the store's locks, emptied by a thread.
+//! Writing the log: a buffer filled under the store's locks, and turns that empty it.
 //!
-//! Group commit: whatever has gathered while the disk was busy is written and synced at once. Offsets count bytes since the log was opened; `always` means
-//! that a reply waits until the offset of its own change is synced.
+//! ```text
+//! under the shards' locks    append ─► pending ─┐
+//! a turn, one at a time                         └► tail ─► file ─► disk
+//!   of the log's thread                              write   sync      when it is asked to, when a second is over, after a failure
+//!   of who is about to reply                         write             unless `always` asks for more, or the thread is syncing
+//! ```
+//!
+//! **Group commit.** Nothing that is appended starts anything: who has appended and is about to reply [settles](AppendLog::settle) first, once for all the
+//! changes there are by then. Under `always` that asks the thread for a sync, and whatever gathers while the disk is busy shares the next one; otherwise it
+//! writes on the spot, so that a change is with the operating system before it is acknowledged. While the thread is syncing nobody waits for it: what is
+//! appended then is acknowledged and written when it has ended. Offsets count bytes since the log was opened.
 //!
 //! If the disk refuses, the thread keeps the bytes and tries again every second ([`crate::tail`] says how nothing is written twice or believed
 //! synced that is not). Meanwhile the log says that it is failing: the store refuses writes, and who waits is told. Memory has a bound: when
@@ -11,6 +20,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,6 +30,9 @@ use crate::disk::WriteFile;
 use crate::rewrite::Increment;
 use crate::tail::Tail;
 use crate::{Error, LogFiles, Manifest};
+use turn::Writer;
+
+mod turn;
 
 /// Bytes that may wait for the disk before callers are held back, written or not.
 const PENDING_MAX: usize = 64 << 20;
@@ -50,8 +63,12 @@ pub struct AppendLog {
 
 #[derive(Debug)]
 struct Shared {
+    /// Locked for a turn, before the state.
+    writer: Mutex<Writer>,
     state: Mutex<State>,
-    /// Told when there is something to write, or the end has come.
+    /// What may be acknowledged up to this offset was settled when it was published last; a look at it spares most who have changed nothing the state's lock.
+    settled: AtomicU64,
+    /// Told when the thread has something to do, or the end has come.
     work: Condvar,
     /// Told when something was written or synced, or the disk refused.
     progress: Condvar,
@@ -66,7 +83,7 @@ struct State {
     switch: Option<Switch>,
     /// The switch is not done yet.
     switching: bool,
-    /// Bytes the thread holds because they are not known to be safe.
+    /// Bytes the tail holds because they are not known to be safe.
     kept: usize,
     policy: SyncPolicy,
     /// Database selected by what was appended last.
@@ -76,15 +93,28 @@ struct State {
     appended: u64,
     written: u64,
     synced: u64,
+    last_sync: Instant,
+    /// The thread is to take a turn: somebody waits for what is pending, or will wait.
+    asked: bool,
     /// Somebody waits for a sync regardless of the policy.
     sync_wanted: bool,
-    failure: Option<String>,
+    /// The thread is about to sync or at it, which may take long.
+    syncing: bool,
+    failure: Option<Failure>,
     closing: bool,
-    /// Who is told when a sync has ended.
+    /// Who is told when the thread has ended a turn.
     listener: Option<Listener>,
 }
 
-/// What is called when a sync has ended.
+/// The disk refused, and nothing has succeeded since.
+#[derive(Debug)]
+struct Failure {
+    reason: String,
+    /// When it refused last.
+    at: Instant,
+}
+
+/// What is called when the thread has ended a turn.
 #[derive(Clone)]
 struct Listener(Arc<dyn Fn() + Send + Sync>);
 
@@ -108,12 +138,22 @@ impl std::fmt::Debug for Switch {
 }
 
 impl State {
-    fn covers(&self, offset: u64) -> bool {
+    /// Tells what is to be said of a change at an offset: that it is acknowledged, or why not; none while it has to wait.
+    fn verdict(&self, offset: u64) -> Option<Result<(), String>> {
+        let offset = self.here(offset);
+        let is_good = match self.policy {
+            SyncPolicy::Always => self.synced >= offset,
+            SyncPolicy::EverySecond | SyncPolicy::No => self.written >= offset || self.unsafe_len() <= PENDING_MAX,
+        };
+        let refused = || self.failure.as_ref().map(|failure| Err(failure.reason.clone()));
+        if is_good { Some(Ok(())) } else { refused() }
+    }
+
+    /// Returns the offset up to which changes are as safe as the policy wants them to be before they are acknowledged.
+    fn safe(&self) -> u64 {
         match self.policy {
-            SyncPolicy::Always => self.synced >= self.here(offset),
-            SyncPolicy::EverySecond | SyncPolicy::No => {
-                self.written >= self.here(offset) || self.unsafe_len() <= PENDING_MAX
-            }
+            SyncPolicy::Always => self.synced,
+            SyncPolicy::EverySecond | SyncPolicy::No => self.written,
         }
     }
 
@@ -193,15 +233,23 @@ impl AppendLog {
             appended: 0,
             written: 0,
             synced: 0,
+            last_sync: Instant::now(),
+            asked: false,
             sync_wanted: false,
+            syncing: false,
             failure: None,
             closing: false,
             listener: None,
         };
-        let shared = Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), progress: Condvar::new() });
-        let (incoming, last_sync) = (Vec::new(), Instant::now());
-        let writer = Writer { shared: Arc::clone(&shared), tail, next: None, incoming, last_sync, pause };
-        let thread = std::thread::Builder::new().name("redpoll-log".into()).spawn(move || writer.run());
+        let shared = Arc::new(Shared {
+            writer: Mutex::new(Writer::new(tail)),
+            state: Mutex::new(state),
+            settled: AtomicU64::new(0),
+            work: Condvar::new(),
+            progress: Condvar::new(),
+        });
+        let theirs = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("redpoll-log".into()).spawn(move || turn::run(&theirs, pause));
         let thread = thread.map_err(Error::io(path))?;
         Ok(AppendLog { shared, thread: Mutex::new(Some(thread)) })
     }
@@ -212,7 +260,6 @@ impl AppendLog {
     pub fn append<'a>(&self, time: Option<u64>, records: impl ExactSizeIterator<Item = (usize, &'a [u8])>) -> u64 {
         let mut state = self.shared.state.lock();
         let state = &mut *state;
-        let was_empty = state.pending.is_empty();
         let before = state.pending.len();
         if let Some(second) = time.filter(|second| *second > state.noted) {
             annotate(second, &mut state.pending);
@@ -233,15 +280,37 @@ impl AppendLog {
             state.pending.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
         }
         state.appended += (state.pending.len() - before) as u64;
-        if was_empty {
-            self.shared.work.notify_one();
-        }
         state.appended
     }
 
-    /// Tells whether [`AppendLog::wait`] would return at once.
-    pub fn covers(&self, offset: u64) -> bool {
-        self.shared.state.lock().covers(offset)
+    /// Tells whether a change at an offset was settled before: it may be acknowledged without a look at anything else.
+    pub fn is_settled(&self, offset: u64) -> bool {
+        offset <= self.shared.settled.load(Ordering::Acquire)
+    }
+
+    /// Returns what an offset means here: one of a log before this one means everything.
+    pub fn here(&self, offset: u64) -> u64 {
+        self.shared.state.lock().here(offset)
+    }
+
+    /// Has what is appended go on its way, without waiting for a sync, and returns the offset up to which nobody has to wait any longer: for changes before it
+    /// there is a [verdict](AppendLog::verdict).
+    pub fn settle(&self) -> u64 {
+        let shared = &*self.shared;
+        let mut state = shared.state.lock();
+        if state.failure.is_none() && state.safe() < state.appended {
+            let is_written = state.policy != SyncPolicy::Always && MutexGuard::unlocked(&mut state, || shared.write());
+            if !is_written {
+                shared.ask(&mut state);
+            }
+        }
+        let appended = state.appended;
+        if state.verdict(appended).is_some() { appended } else { state.safe() }
+    }
+
+    /// Tells what is to be said of a change at an offset: that it is acknowledged, or what the disk said that refuses; none while it has to wait.
+    pub fn verdict(&self, offset: u64) -> Option<Result<(), String>> {
+        self.shared.state.lock().verdict(offset)
     }
 
     /// Tells whether everything up to an offset is on the disk, whatever the policy.
@@ -263,25 +332,29 @@ impl AppendLog {
         offset
     }
 
-    /// Calls this from now on whenever a sync has ended, well or not: on the log's thread, with nothing locked.
-    pub fn on_sync(&self, listener: impl Fn() + Send + Sync + 'static) {
+    /// Calls this from now on whenever the thread has ended a turn, well or not: on that thread, with nothing locked.
+    pub fn on_turn(&self, listener: impl Fn() + Send + Sync + 'static) {
         self.shared.state.lock().listener = Some(Listener(Arc::new(listener)));
     }
 
-    /// Waits as the policy asks: until `offset` is synced under `always`; otherwise only while too much waits for the disk.
+    /// Waits as the policy asks: until `offset` is synced under `always`; otherwise only while too much waits for the disk. Otherwise the thread
+    /// writes what was appended as soon as it comes to it: a caller of its own process need not wait for that.
     ///
     /// # Errors
     /// What the disk said, if it refuses.
     pub fn wait(&self, offset: u64) -> Result<(), String> {
+        if self.is_settled(offset) {
+            return Ok(());
+        }
         let mut state = self.shared.state.lock();
         loop {
-            if state.covers(offset) {
-                return Ok(());
+            if state.failure.is_none() && state.safe() < state.appended {
+                self.shared.ask(&mut state);
             }
-            if let Some(failure) = &state.failure {
-                return Err(failure.clone());
+            match state.verdict(offset) {
+                Some(verdict) => return verdict,
+                None => self.shared.progress.wait(&mut state),
             }
-            self.shared.progress.wait(&mut state);
         }
     }
 
@@ -293,8 +366,8 @@ impl AppendLog {
         let mut state = self.shared.state.lock();
         let target = state.appended;
         while state.synced < target {
-            if let Some(failure) = &state.failure {
-                return Err(Error::Io { path: state.path.clone(), source: std::io::Error::other(failure.clone()) });
+            if let Some(Failure { reason, .. }) = &state.failure {
+                return Err(Error::Io { path: state.path.clone(), source: std::io::Error::other(reason.clone()) });
             }
             state.sync_wanted = true;
             self.shared.work.notify_one();
@@ -305,15 +378,16 @@ impl AppendLog {
 
     /// Changes when the log is forced to disk.
     pub fn set_policy(&self, policy: SyncPolicy) {
-        let before = std::mem::replace(&mut self.shared.state.lock().policy, policy);
-        if before != policy {
-            self.shared.work.notify_one();
+        let mut state = self.shared.state.lock();
+        if state.policy != policy {
+            state.policy = policy;
+            self.shared.ask(&mut state);
         }
     }
 
     /// Returns what the disk said last, if it refuses.
     pub fn failure(&self) -> Option<String> {
-        self.shared.state.lock().failure.clone()
+        self.shared.state.lock().failure.as_ref().map(|failure| failure.reason.clone())
     }
 
     /// Returns the bytes appended since the log was opened and how many of them are synced.
@@ -340,111 +414,6 @@ pub fn annotate(second: u64, out: &mut Vec<u8>) {
 
 fn select(out: &mut Vec<u8>, db: usize) {
     redpoll_resp::encode_command(&[b"SELECT".as_slice(), db.to_string().as_bytes()], out);
-}
-
-/// What the thread is to do.
-struct Task {
-    sync: bool,
-    /// Nobody but a sync says when bytes are safe, and the policy wants none: they are released when written.
-    release: bool,
-    closing: bool,
-}
-
-struct Writer {
-    shared: Arc<Shared>,
-    tail: Tail,
-    /// The file to go on in once all of this one is synced. Until then nothing more is taken over.
-    next: Option<Box<dyn WriteFile>>,
-    /// What was taken over last, on its way to the tail outside the lock.
-    incoming: Vec<u8>,
-    last_sync: Instant,
-    pause: Duration,
-}
-
-impl Writer {
-    fn run(mut self) {
-        loop {
-            let task = self.gather();
-            self.tail.take(&mut self.incoming);
-            let result = self.carry_out(&task);
-            let mut state = self.shared.state.lock();
-            state.kept = self.tail.len();
-            state.written = self.tail.written();
-            match result {
-                Ok(()) => {
-                    if task.sync {
-                        state.synced = state.written;
-                    }
-                    if let Some(file) = self.next.take() {
-                        self.tail.switch(file);
-                        state.switching = false;
-                    }
-                    state.failure = None;
-                }
-                Err(error) => state.failure = Some(error.to_string()),
-            }
-            self.shared.progress.notify_all();
-            if let Some(Listener(tell)) = state.listener.clone().filter(|_| task.sync) {
-                MutexGuard::unlocked(&mut state, || tell());
-            }
-            let is_done = state.pending.is_empty() && state.switch.is_none();
-            if task.closing && (state.failure.is_some() || is_done) {
-                return;
-            }
-            if state.failure.is_some() {
-                let next = Instant::now() + self.pause;
-                while !state.closing && !self.shared.work.wait_until(&mut state, next).timed_out() {}
-            }
-        }
-    }
-
-    /// Waits for something to do and takes over what was appended.
-    fn gather(&mut self) -> Task {
-        let mut state = self.shared.state.lock();
-        loop {
-            let unsynced = state.synced < state.appended;
-            let due = match state.policy {
-                SyncPolicy::Always => unsynced,
-                SyncPolicy::EverySecond => {
-                    unsynced && (self.last_sync.elapsed() >= SECOND || state.unsafe_len() >= SYNC_EARLY)
-                }
-                SyncPolicy::No => false,
-            };
-            if let Some(Switch { before, file }) = state.switch.take() {
-                self.incoming = before;
-                self.next = Some(file);
-                state.kept += self.incoming.len();
-            }
-            let is_switching = self.next.is_some();
-            let sync =
-                due || is_switching || self.tail.must_sync() || (unsynced && (state.sync_wanted || state.closing));
-            if sync || state.closing || !state.pending.is_empty() || self.tail.is_behind() {
-                state.sync_wanted = false;
-                if !is_switching {
-                    std::mem::swap(&mut state.pending, &mut self.incoming);
-                    state.kept += self.incoming.len();
-                }
-                return Task { sync, release: state.policy == SyncPolicy::No, closing: state.closing };
-            }
-            let timeout = if unsynced && state.policy == SyncPolicy::EverySecond {
-                SECOND.saturating_sub(self.last_sync.elapsed()).max(Duration::from_millis(1))
-            } else {
-                SECOND
-            };
-            self.shared.work.wait_for(&mut state, timeout);
-        }
-    }
-
-    fn carry_out(&mut self, task: &Task) -> std::io::Result<()> {
-        self.tail.write()?;
-        if task.sync {
-            self.tail.sync()?;
-            self.last_sync = Instant::now();
-        } else if task.release {
-            self.tail.release();
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

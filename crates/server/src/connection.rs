@@ -6,25 +6,29 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use redpoll_resp::{Access, Limits, Parse, Preview, Protocol, RequestParser, Writer};
 use redpoll_store::Store;
 use redpoll_store::commands::args::Args;
 use redpoll_store::commands::blocking::{self, Resumed};
-use redpoll_store::commands::client::{Client, Waker};
+use redpoll_store::commands::client::Waker;
 use redpoll_store::commands::dispatch::{AHEAD_MAX, Outcome, dispatch};
 use redpoll_store::commands::output_limit::OutputClass;
 use redpoll_store::commands::session::{CopyOf, Place, Relief, Session};
 use redpoll_store::commands::settings::Setting;
 use smallvec::SmallVec;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::sync::{Notify, watch};
 
 use crate::apart::Apart;
 use crate::copy;
+use crate::settling::Settling;
 use crate::stream::Stream;
+use sending::collect_mail;
+
+mod sending;
 
 /// Bytes read at a time.
 const READ_SIZE: usize = 64 * 1024;
@@ -34,9 +38,6 @@ const FLUSH_AT: usize = 256 * 1024;
 
 /// Commands that must be waiting for looking ahead to be worth it.
 const AHEAD_MIN: usize = 3;
-
-/// Capacity of a reply buffer that is kept while the connection is idle.
-const KEPT_REPLY: usize = 4 * 1024;
 
 /// How long, and for how many bytes, a client is listened to that has been told of a protocol error.
 const LINGER_MAX: Duration = Duration::from_secs(1);
@@ -80,10 +81,18 @@ pub(crate) struct Connection {
     lingers: bool,
     /// Where scripts are run.
     apart: Apart,
+    /// Where replies to changes wait for the log.
+    settling: Arc<Settling>,
 }
 
 impl Connection {
-    pub(crate) fn new(store: Store, stream: Stream, slot: usize, apart: Apart) -> Box<Connection> {
+    pub(crate) fn new(
+        store: Store,
+        stream: Stream,
+        slot: usize,
+        apart: Apart,
+        settling: Arc<Settling>,
+    ) -> Box<Connection> {
         let engine = store.engine();
         let mut session = engine.session(stream.arrival());
         session.slot = slot;
@@ -93,7 +102,8 @@ impl Connection {
         session.client.set_waker(Waker(Box::new(move || wake.notify_one())));
         stream.prepare(engine.settings.int(Setting::TcpKeepalive));
         let (parser, out) = (RequestParser::new(), Writer::new(Protocol::Resp2));
-        Box::new(Connection { store, stream, session, parser, rest: Vec::new(), out, woken, lingers: false, apart })
+        let (rest, lingers) = (Vec::new(), false);
+        Box::new(Connection { store, stream, session, parser, rest, out, woken, lingers, apart, settling })
     }
 
     /// Serves the connection until either side ends it.
@@ -165,35 +175,6 @@ impl Connection {
         if self.lingers {
             tokio::time::timeout(LINGER_MAX, self.discard()).await.ok();
         }
-    }
-
-    /// Sends replies and mail; false if the socket refuses, or if the client was killed while it did not read. One that kills itself gets its answer first.
-    async fn send_or_die(&mut self) -> bool {
-        self.collect();
-        let (woken, client) = (Arc::clone(&self.woken), Arc::clone(&self.session.client));
-        let mut sending = std::pin::pin!(self.send());
-        loop {
-            tokio::select! {
-                biased;
-                sent = &mut sending => return sent.is_ok(),
-                // What else it was woken for is looked at when everything is sent.
-                () = woken.notified() => if client.is_killed() { return false },
-            }
-        }
-    }
-
-    /// Puts what the client has been sent behind its replies. A client that was served is told of the change which served it, and the reply comes first: mail
-    /// that is there was put there after the answer, so the answer is looked for when the mail has been taken.
-    fn collect(&mut self) {
-        if !self.session.is_blocked() {
-            return collect_mail(&self.session.client, &mut self.out);
-        }
-        let mut mail = Writer::new(self.out.protocol());
-        collect_mail(&self.session.client, &mut mail);
-        // Whether it was served is asked again by who waits for it.
-        let (Resumed::Done | Resumed::Waiting(_)) =
-            blocking::resume(self.store.engine(), &mut self.session, &mut self.out);
-        self.out.raw(mail.as_slice());
     }
 
     /// Waits with a blocked client for its reply, which is sent before what stands behind is run; none if the connection is to end.
@@ -406,58 +387,6 @@ impl Connection {
         self.store.engine().keyspace.ask_for(self.session.db, &keys);
         preview.seen()
     }
-
-    /// Tries to send the replies at once, without another turn of the task; what the socket does not take waits for [`Connection::send`].
-    fn send_now(&mut self, task: &mut Context<'_>) {
-        if self.out.is_empty() || self.store.waits_for_log() || !self.stream.is_unbuffered() {
-            return;
-        }
-        if let Poll::Ready(Ok(sent)) = Pin::new(&mut self.stream).poll_write(task, self.out.as_slice()) {
-            self.store.engine().stats.totals.output_bytes.fetch_add(sent as u64, Ordering::Relaxed);
-            if sent == self.out.len() {
-                self.out.clear();
-            } else {
-                let protocol = self.out.protocol();
-                self.out = Writer::with_buffer(self.out.as_slice()[sent..].to_vec(), protocol);
-            }
-        }
-    }
-
-    /// Sends what is left of the replies, once the log allows it.
-    async fn send(&mut self) -> io::Result<()> {
-        if self.out.is_empty() {
-            return Ok(());
-        }
-        if self.store.waits_for_log() {
-            self.wait_for_log().await;
-        }
-        let protocol = self.out.protocol();
-        let mut buf = self.out.take();
-        self.session.client.output_buffer.set(buf.len());
-        self.store.engine().bound_clients();
-        self.stream.write_all(&buf).await?;
-        self.stream.flush().await?;
-        self.session.client.output_buffer.set(0);
-        self.store.engine().stats.totals.output_bytes.fetch_add(buf.len() as u64, Ordering::Relaxed);
-        buf.clear();
-        buf.shrink_to(KEPT_REPLY);
-        self.out = Writer::with_buffer(buf, protocol);
-        Ok(())
-    }
-
-    /// Waits on a thread that may block until the log covers this connection's changes; if the disk refuses, the replies become one error each.
-    async fn wait_for_log(&mut self) {
-        let (store, offset) = (self.store.clone(), self.session.log_offset);
-        if store.log_covers(offset) {
-            return;
-        }
-        let waited = tokio::task::spawn_blocking(move || store.wait_for_log(offset)).await;
-        if let Ok(Err(failure)) = waited {
-            self.out.clear();
-            self.out.error(format!("MISCONF Errors writing to the AOF file: {failure}"));
-            self.session.closing = true;
-        }
-    }
 }
 
 impl Drop for Connection {
@@ -471,14 +400,6 @@ fn limits(settings: &redpoll_store::commands::settings::Settings, authenticated:
         max_bulk_len: settings.size(Setting::ProtoMaxBulkLen),
         access: if authenticated { Access::Authenticated } else { Access::Unauthenticated },
         ..Limits::default()
-    }
-}
-
-/// Puts a client's mail behind its replies, as much as one write takes.
-#[inline]
-fn collect_mail(client: &Client, out: &mut Writer) {
-    if client.outbox.has_mail() && out.len() < FLUSH_AT {
-        client.outbox.take(FLUSH_AT - out.len(), |message| out.raw(message));
     }
 }
 

@@ -17,6 +17,7 @@ mod copy;
 mod doors;
 mod guest;
 mod listener;
+mod settling;
 mod stream;
 mod tls;
 mod unix;

@@ -20,6 +20,7 @@ use crate::apart::{self, Apart};
 use crate::connection::Connection;
 use crate::guest::{Entrance, Guest};
 use crate::listener::Balance;
+use crate::settling::Settling;
 
 /// How long a full table of file descriptors holds accepting up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -36,6 +37,7 @@ pub(crate) struct Worker {
     alive: watch::Sender<()>,
     slot: usize,
     apart: Apart,
+    settling: Arc<Settling>,
 }
 
 impl Worker {
@@ -51,8 +53,12 @@ impl Worker {
         let (alive, _) = watch::channel(());
         let (apart, mut jobs) = apart::channel();
         let handle = runtime.handle().clone();
-        let worker =
-            Worker { runtime: handle, store, stopped: stopped.clone(), alive: alive.clone(), slot: index, apart };
+        let settling = Arc::<Settling>::default();
+        let onlooker = Arc::downgrade(&settling);
+        store.watch_log(onlooker);
+        handle.spawn(Arc::clone(&settling).run(store.clone()));
+        let (stopping, living) = (stopped.clone(), alive.clone());
+        let worker = Worker { runtime: handle, store, stopped: stopping, alive: living, slot: index, apart, settling };
         let thread = std::thread::Builder::new().name(format!("redpoll-worker-{index}")).spawn(move || {
             let mut ended = pin!(async move {
                 let mut stopped = stopped;
@@ -115,11 +121,12 @@ impl Worker {
 
     /// Serves a connection on this worker.
     fn serve(&self, guest: Guest, tls: Option<TlsAcceptor>) {
-        let (store, stopped, alive, slot, apart) =
-            (self.store.clone(), self.stopped.clone(), self.alive.subscribe(), self.slot, self.apart.clone());
+        let (store, stopped, alive, slot) =
+            (self.store.clone(), self.stopped.clone(), self.alive.subscribe(), self.slot);
+        let (apart, settling) = (self.apart.clone(), Arc::clone(&self.settling));
         self.runtime.spawn(async move {
             match guest.welcome(tls).await {
-                Ok(Some(stream)) => Connection::new(store, stream, slot, apart).run(stopped).await,
+                Ok(Some(stream)) => Connection::new(store, stream, slot, apart, settling).run(stopped).await,
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "a connection cannot be used"),
             }

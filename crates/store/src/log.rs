@@ -2,8 +2,8 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 use redpoll_commands::cx::Cx;
@@ -31,15 +31,19 @@ pub(crate) struct StoreLog {
     more: AtomicI64,
     /// Bytes of the files when the log was opened or rewritten.
     base_len: AtomicI64,
-    /// Who waits for the disk.
-    waits: Arc<SyncWaits>,
+    onlookers: Arc<Onlookers>,
     /// Two stores that append to one log would destroy it. Given back last, when the log is closed or switched off.
     lock: Mutex<Option<Box<dyn Lock>>>,
 }
 
 impl StoreLog {
     /// Makes the data directory if need be, replays the log found there and opens it for appending.
-    pub(crate) fn recover(engine: &Engine, disk: &Arc<dyn Disk>, dir: &Path) -> Result<StoreLog, Error> {
+    pub(crate) fn recover(
+        engine: &Engine,
+        onlookers: Arc<Onlookers>,
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+    ) -> Result<StoreLog, Error> {
         let (files, lock) = open_directory(engine, disk, dir)?;
         Manifest::take_over_single_file(&files)?;
         if !files.is_begun() {
@@ -49,31 +53,35 @@ impl StoreLog {
         }
         let Replayed { len, .. } = loading::replay_log(engine, &files)?;
         let log = AppendLog::open(&files, policy(engine))?;
-        Ok(StoreLog::new(engine, log, (files, lock), Standing::Listed, len))
+        Ok(StoreLog::new(onlookers, log, (files, lock), Standing::Listed, len))
     }
 
     /// Begins a log while the store runs; it is of no use before the rewrite that comes with it is finished.
-    pub(crate) fn begin(engine: &Engine, disk: &Arc<dyn Disk>, dir: &Path) -> Result<(StoreLog, Rewrite), Error> {
+    pub(crate) fn begin(
+        engine: &Engine,
+        onlookers: Arc<Onlookers>,
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+    ) -> Result<(StoreLog, Rewrite), Error> {
         let (files, lock) = open_directory(engine, disk, dir)?;
         let (rewrite, increment) = Rewrite::prepare(&files, Standing::Unlisted)?;
         let log = increment.begin(policy(engine))?;
-        Ok((StoreLog::new(engine, log, (files, lock), Standing::Unlisted, 0), rewrite))
+        Ok((StoreLog::new(onlookers, log, (files, lock), Standing::Unlisted, 0), rewrite))
     }
 
     fn new(
-        engine: &Engine,
+        onlookers: Arc<Onlookers>,
         log: AppendLog,
         (files, lock): (LogFiles, Box<dyn Lock>),
         standing: Standing,
         len: u64,
     ) -> StoreLog {
-        let waits = sync_waits(engine);
-        let stirred = Arc::clone(&waits);
-        log.on_sync(move || stirred.stir());
+        let told = Arc::clone(&onlookers);
+        log.on_turn(move || told.tell());
         let len = AtomicI64::new(len as i64);
         let base_len = AtomicI64::new(len.load(Ordering::Relaxed));
         let is_unlisted = AtomicBool::new(standing == Standing::Unlisted);
-        StoreLog { log, files, is_unlisted, more: len, base_len, waits, lock: Mutex::new(Some(lock)) }
+        StoreLog { log, files, is_unlisted, more: len, base_len, onlookers, lock: Mutex::new(Some(lock)) }
     }
 
     /// Tells whether the first base is still to come.
@@ -91,7 +99,7 @@ impl StoreLog {
         self.is_unlisted.store(false, Ordering::Release);
         self.more.store(base_len as i64 - offset as i64, Ordering::Relaxed);
         self.base_len.store(self.len() as i64, Ordering::Relaxed);
-        self.waits.stir();
+        self.onlookers.tell();
     }
 
     /// Returns the bytes of all files.
@@ -125,11 +133,6 @@ impl StoreLog {
         !self.is_unlisted() && self.log.is_synced(offset)
     }
 
-    /// Tells whether [`StoreLog::wait`] would return at once.
-    pub(crate) fn covers(&self, offset: u64) -> bool {
-        self.log.covers(offset)
-    }
-
     pub(crate) fn flush(&self) -> Result<(), Error> {
         self.log.flush().map_err(Error::Log)
     }
@@ -152,19 +155,61 @@ impl StoreLog {
     }
 }
 
+/// Something that is told when the log may have gone on: its thread has ended a turn, or it comes or goes.
+pub trait Onlooker: Send + Sync {
+    /// Looks for itself, soon and on a thread of its own: the log waits for it.
+    fn look(&self);
+}
+
+/// All who are told.
+pub(crate) struct Onlookers {
+    /// Clients in WAITAOF.
+    waits: Arc<SyncWaits>,
+    others: RwLock<Vec<Weak<dyn Onlooker>>>,
+}
+
+impl std::fmt::Debug for Onlookers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Onlookers").field("others", &self.others.read().len()).finish_non_exhaustive()
+    }
+}
+
+impl Onlookers {
+    fn tell(&self) {
+        self.waits.stir();
+        self.others.read().iter().filter_map(Weak::upgrade).for_each(|onlooker| onlooker.look());
+    }
+
+    pub(crate) fn add(&self, onlooker: Weak<dyn Onlooker>) {
+        let mut others = self.others.write();
+        others.retain(|other| other.strong_count() > 0);
+        others.push(onlooker);
+    }
+}
+
 /// Where the log is while there is one.
 #[derive(Debug)]
 pub(crate) struct LogSlot {
     log: RwLock<Option<Arc<StoreLog>>>,
     is_there: AtomicBool,
-    /// Who waits for the disk, also while there is no log yet.
-    waits: Arc<SyncWaits>,
+    /// They stay while the log comes and goes.
+    pub(crate) onlookers: Arc<Onlookers>,
 }
 
 impl LogSlot {
     /// Makes a place for an engine's log.
     pub(crate) fn new(engine: &Engine) -> LogSlot {
-        LogSlot { log: RwLock::default(), is_there: AtomicBool::new(false), waits: sync_waits(engine) }
+        let onlookers = Onlookers { waits: sync_waits(engine), others: RwLock::default() };
+        LogSlot { log: RwLock::default(), is_there: AtomicBool::new(false), onlookers: Arc::new(onlookers) }
+    }
+
+    /// Asks the log, if there is one.
+    #[inline]
+    pub(crate) fn ask<R>(&self, question: impl FnOnce(&AppendLog) -> R) -> Option<R> {
+        if !self.is_there() {
+            return None;
+        }
+        self.log.read().as_ref().map(|log| question(&log.log))
     }
 
     /// Returns the log.
@@ -185,7 +230,7 @@ impl LogSlot {
             self.is_there.store(log.is_some(), Ordering::Relaxed);
             std::mem::replace(&mut *slot, log)
         };
-        self.waits.stir();
+        self.onlookers.tell();
         before
     }
 }

@@ -17,7 +17,7 @@ use redpoll_resp::Value;
 use crate::disposer::Disposer;
 use crate::host::StoreHost;
 use crate::housekeeper::Housekeeper;
-use crate::log::{LogSlot, SharedLog, StoreLog};
+use crate::log::{LogSlot, Onlooker, SharedLog, StoreLog};
 use crate::machine::Machine;
 use crate::seals::Seals;
 use crate::snapshots::{Keeper, SharedKeeper};
@@ -152,22 +152,27 @@ impl Store {
         &self.inner.engine
     }
 
-    /// Waits until the log is on disk up to an offset, if the settings ask for that.
-    ///
-    /// # Errors
-    /// What the disk said, if it refuses.
-    pub fn wait_for_log(&self, offset: u64) -> Result<(), String> {
-        self.inner.wait_for_log(offset)
+    /// Tells whether the reply to a change at this offset has to wait until the log is [settled](Store::settle_log), and up to which offset; none if it may
+    /// go out at once.
+    #[inline]
+    pub fn unsettled(&self, offset: u64) -> Option<u64> {
+        self.inner.log.ask(|log| if log.is_settled(offset) { None } else { Some(log.here(offset)) }).flatten()
     }
 
-    /// Tells whether a reply to a change at this offset can go out at once.
-    pub fn log_covers(&self, offset: u64) -> bool {
-        self.inner.log.log().is_none_or(|log| log.covers(offset))
+    /// Has what is logged go on its way to the disk, without waiting for a sync, and returns up to which offset nobody has to wait any longer: of what is before
+    /// it [`Store::log_verdict`] knows what to say. If the settings ask for a sync, [onlookers](Store::watch_log) are told when there was one.
+    pub fn settle_log(&self) -> u64 {
+        self.inner.log.log().map_or(u64::MAX, |log| log.log.settle())
     }
 
-    /// Tells whether there is a log that replies may have to wait for.
-    pub fn waits_for_log(&self) -> bool {
-        self.inner.log.is_there()
+    /// Tells what is to be said of a change at an offset: that it is acknowledged, or what the disk said that refuses; none while it has to wait.
+    pub fn log_verdict(&self, offset: u64) -> Option<Result<(), String>> {
+        self.inner.log.ask(|log| log.verdict(offset)).unwrap_or(Some(Ok(())))
+    }
+
+    /// Tells somebody from now on when the log may have gone on, for as long as there is somebody.
+    pub fn watch_log(&self, onlooker: Weak<dyn Onlooker>) {
+        self.inner.log.onlookers.add(onlooker);
     }
 
     /// Forces everything logged so far to disk.
@@ -241,7 +246,7 @@ fn recover(engine: &Engine, seals: Seals) -> Result<(Arc<LogSlot>, Option<Arc<Ke
     let disk = seals.disk();
     let keeper = Arc::new(Keeper::new(seals, dir.clone(), Arc::clone(&log)));
     if log_wanted {
-        log.replace(Some(Arc::new(StoreLog::recover(engine, &disk, &dir)?)));
+        log.replace(Some(Arc::new(StoreLog::recover(engine, Arc::clone(&log.onlookers), &disk, &dir)?)));
     } else {
         loading::load_snapshot(engine, &*disk, &keeper.place(engine))?;
     }

@@ -126,7 +126,7 @@ fn who_waits_is_told_and_the_log_recovers() {
     disk.refuse();
     let offset = append(&log, "x");
     assert_eq!(log.wait(offset), Err("the disk refuses".to_owned()));
-    assert!(log.flush().is_err() && log.failure().is_some() && !log.covers(offset));
+    assert!(log.flush().is_err() && log.failure().is_some() && log.verdict(offset).is_some_and(|said| said.is_err()));
     disk.relent();
     until(|| log.failure().is_none());
     assert_eq!((log.wait(offset), log.offsets()), (Ok(()), (offset, offset)));
@@ -154,15 +154,15 @@ fn memory_is_bounded_while_the_disk_refuses() {
         let record = vec![b'x'; 1 << 20];
         let mut appended = 0;
         let mut offset = 0;
-        while log.covers(offset) {
+        while log.verdict(offset) == Some(Ok(())) {
             offset = log.append(None, std::iter::once((0, record.as_slice())));
             appended += record.len();
-            // The thread takes over what was appended; it counts all the same.
-            until(|| log.shared.state.lock().pending.is_empty() || log.failure().is_some());
+            // What was taken over counts all the same.
+            log.settle();
             assert!(appended <= PENDING_MAX + record.len(), "{policy:?}: {appended} bytes wait");
         }
         assert!(log.wait(offset).is_err(), "{policy:?}: nobody is held back for ever");
-        assert!(log.covers(0), "{policy:?}: who has changed nothing need not wait");
+        assert!(log.is_settled(0), "{policy:?}: who has changed nothing need not wait");
         disk.relent();
         until(|| log.wait(offset).is_ok());
         log.flush().unwrap();
@@ -225,7 +225,7 @@ fn who_asks_for_a_sync_is_told_when_it_has_ended() {
         let log = log(&disk, policy);
         disk.refuse();
         let (told, heard) = std::sync::mpsc::channel();
-        log.on_sync(move || told.send(()).expect("the test listens to the end"));
+        log.on_turn(move || told.send(()).expect("the test listens to the end"));
         assert!(log.is_synced(0) && log.request_sync(0) == 0, "{policy:?}: there is nothing to sync");
         let offset = append(&log, "x");
         assert!(!log.is_synced(offset), "{policy:?}");
@@ -241,6 +241,82 @@ fn who_asks_for_a_sync_is_told_when_it_has_ended() {
         }
         assert!(log.is_synced(u64::MAX), "{policy:?}");
         assert_eq!(stored(&disk), ["SELECT 0", "INCR x"]);
+    }
+}
+
+#[test]
+fn what_is_settled_is_in_the_file_and_synced_only_under_always() {
+    for policy in [SyncPolicy::EverySecond, SyncPolicy::No] {
+        let disk = disk();
+        let log = log(&disk, policy);
+        let offset = append(&log, "x");
+        assert!(
+            !log.is_settled(offset) && disk.seen(Path::new(FILE)).is_empty(),
+            "{policy:?}: appending writes nothing"
+        );
+        assert_eq!(log.settle(), offset, "{policy:?}");
+        assert!(log.is_settled(offset) && !log.is_synced(offset), "{policy:?}");
+        assert_eq!(disk.seen(Path::new(FILE)).len() as u64, offset, "{policy:?}");
+    }
+    let disk = disk();
+    let log = log(&disk, SyncPolicy::Always);
+    let (told, heard) = std::sync::mpsc::channel();
+    log.on_turn(move || told.send(()).expect("the test listens to the end"));
+    let offset = append(&log, "x");
+    while log.settle() < offset {
+        heard.recv_timeout(PATIENCE).unwrap();
+    }
+    assert!(log.is_settled(offset) && stored_len(&disk) == offset);
+}
+
+#[test]
+fn nobody_who_settles_waits_for_a_disk_that_refuses() {
+    for policy in [SyncPolicy::Always, SyncPolicy::EverySecond, SyncPolicy::No] {
+        let disk = disk();
+        let log = log(&disk, policy);
+        disk.refuse();
+        let offset = append(&log, "x");
+        until(|| log.settle() == offset && log.failure().is_some());
+        let told = if policy == SyncPolicy::Always { Err("the disk refuses".to_owned()) } else { Ok(()) };
+        assert_eq!(log.verdict(offset), Some(told), "{policy:?}");
+        assert!(!log.is_settled(offset), "{policy:?}: who looks later is told the same");
+        disk.relent();
+        until(|| log.is_settled(offset));
+        log.flush().unwrap();
+        assert_eq!(stored(&disk), ["SELECT 0", "INCR x"], "{policy:?}");
+    }
+}
+
+#[test]
+fn threads_that_settle_at_once_leave_everything_in_order() {
+    const THREADS: usize = 4;
+    const CHANGES: usize = 500;
+    for policy in [SyncPolicy::Always, SyncPolicy::EverySecond, SyncPolicy::No] {
+        let disk = disk();
+        plan(&disk, [Fault::ShortWrite(3), Fault::Write(9), Fault::Sync(1)]);
+        let log = log(&disk, policy);
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let log = &log;
+                scope.spawn(move || {
+                    for change in 0..CHANGES {
+                        let offset = append(log, &format!("{thread}:{change}"));
+                        until(|| log.settle() >= offset && log.verdict(offset) == Some(Ok(())));
+                    }
+                });
+            }
+        });
+        // A change that waits until a second is over has been forgotten.
+        assert!(begun.elapsed() < PATIENCE / 2, "{policy:?}: {:?}", begun.elapsed());
+        until(|| log.flush().is_ok());
+        let stored = stored(&disk);
+        assert_eq!(stored.len(), THREADS * CHANGES + 1, "{policy:?}");
+        for thread in 0..THREADS {
+            let own = stored.iter().filter(|line| line.starts_with(&format!("INCR {thread}:")));
+            let expected = (0..CHANGES).map(|change| format!("INCR {thread}:{change}"));
+            assert!(own.eq(expected.collect::<Vec<_>>().iter()), "{policy:?}");
+        }
     }
 }
 

@@ -125,7 +125,9 @@ fn prepare(keeper: &Keeper, engine: &Engine) -> Result<(Rewrite, Moment), Failur
             Ok((rewrite, Moment::Switch(log, Some(increment))))
         }
         None if is_wanted => {
-            let (log, rewrite) = StoreLog::begin(engine, &keeper.disk, &keeper.dir).map_err(Failure::Error)?;
+            let onlookers = Arc::clone(&keeper.log.onlookers);
+            let (log, rewrite) =
+                StoreLog::begin(engine, onlookers, &keeper.disk, &keeper.dir).map_err(Failure::Error)?;
             Ok((rewrite, Moment::Begin(Arc::new(log))))
         }
         None => {

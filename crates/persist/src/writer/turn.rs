@@ -1,0 +1,193 @@
+//! Turns: what is pending goes to the tail, from there into the file and, if it is due, to the disk.
+//!
+//! A turn has three parts. It takes over what is pending, under the lock of the state, which appending needs; it writes and syncs with only the writer locked, so
+//! that appending goes on; and it publishes how far it came. The thread's turns do everything; a turn of somebody who is about to reply only writes, and leaves
+//! failures, syncs and the way to another file to the thread.
+
+use std::io::Result;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use parking_lot::MutexGuard;
+
+use super::{Failure, Listener, SECOND, SYNC_EARLY, Shared, State, Switch, SyncPolicy};
+use crate::disk::WriteFile;
+use crate::tail::Tail;
+
+/// The way into the file.
+#[derive(Debug)]
+pub(super) struct Writer {
+    tail: Tail,
+    /// The file to go on in once all of this one is synced. Until then nothing more is taken over.
+    next: Option<Box<dyn WriteFile>>,
+    /// A buffer that changes places with the pending bytes.
+    incoming: Vec<u8>,
+}
+
+/// What a turn does with what it has taken over.
+#[derive(Clone, Copy)]
+struct Task {
+    sync: bool,
+    /// Nobody but a sync says when bytes are safe, and the policy wants none: they are released when written.
+    release: bool,
+}
+
+impl Writer {
+    pub(super) fn new(tail: Tail) -> Writer {
+        Writer { tail, next: None, incoming: Vec::new() }
+    }
+
+    /// Takes over what is pending, or, on the way to another file, what still belongs to this one.
+    fn take_over(&mut self, state: &mut State, sync: bool) -> Task {
+        if let Some(Switch { before, file }) = state.switch.take() {
+            self.incoming = before;
+            self.next = Some(file);
+        } else if self.next.is_none() {
+            std::mem::swap(&mut state.pending, &mut self.incoming);
+        }
+        state.kept += self.incoming.len();
+        self.tail.take(&mut self.incoming);
+        Task { sync: sync || self.tail.must_sync(), release: state.policy == SyncPolicy::No }
+    }
+
+    fn carry_out(&mut self, task: Task) -> Result<()> {
+        self.tail.write()?;
+        if task.sync {
+            self.tail.sync()?;
+        } else if task.release {
+            self.tail.release();
+        }
+        Ok(())
+    }
+
+    /// Says how far it came.
+    fn publish(&mut self, shared: &Shared, task: Task, result: Result<()>) {
+        let mut state = shared.state.lock();
+        state.kept = self.tail.len();
+        state.written = self.tail.written();
+        match result {
+            Ok(()) => {
+                if task.sync {
+                    state.synced = state.written;
+                    state.last_sync = Instant::now();
+                }
+                if let Some(file) = self.next.take() {
+                    self.tail.switch(file);
+                    state.switching = false;
+                }
+                state.failure = None;
+            }
+            Err(error) => state.failure = Some(Failure { reason: error.to_string(), at: Instant::now() }),
+        }
+        shared.settled.store(state.safe(), Ordering::Release);
+        if state.failure.is_some() || state.unsafe_len() >= SYNC_EARLY {
+            shared.work.notify_one();
+        }
+        shared.progress.notify_all();
+    }
+}
+
+impl State {
+    fn is_unsynced(&self) -> bool {
+        self.synced < self.appended
+    }
+
+    fn sync_is_due(&self) -> bool {
+        let by_policy = match self.policy {
+            SyncPolicy::Always | SyncPolicy::EverySecond => {
+                self.last_sync.elapsed() >= SECOND || self.unsafe_len() >= SYNC_EARLY
+            }
+            SyncPolicy::No => false,
+        };
+        let is_asked_for = self.sync_wanted || (self.asked && self.policy == SyncPolicy::Always);
+        self.switching || (self.is_unsynced() && (by_policy || is_asked_for || self.closing))
+    }
+
+    /// How long the thread may rest if nobody asks for it: what nobody waits for is written too.
+    fn rest(&self) -> Duration {
+        if self.is_unsynced() && self.policy != SyncPolicy::No {
+            SECOND.saturating_sub(self.last_sync.elapsed()).max(Duration::from_millis(1))
+        } else {
+            SECOND
+        }
+    }
+}
+
+impl Shared {
+    /// Asks the thread for a turn. It may have been asked before, for what a turn under way has done since: so it is woken in any case.
+    pub(super) fn ask(&self, state: &mut State) {
+        state.asked = true;
+        self.work.notify_one();
+    }
+
+    /// Writes what is pending on the caller's thread, behind others who are writing; false if that is the thread's to do, because it is syncing, the disk
+    /// refuses or another file comes next.
+    pub(super) fn write(&self) -> bool {
+        if self.state.lock().syncing {
+            return false;
+        }
+        let mut writer = self.writer.lock();
+        let mut state = self.state.lock();
+        if state.failure.is_some() || state.switching {
+            return false;
+        }
+        let task = writer.take_over(&mut state, false);
+        drop(state);
+        let result = writer.carry_out(task);
+        let is_written = result.is_ok();
+        writer.publish(self, task, result);
+        is_written
+    }
+
+    /// Waits until the thread has something to do; tells whether the end has come.
+    fn wait_for_work(&self, pause: Duration) -> bool {
+        let mut state = self.state.lock();
+        let mut is_rested = false;
+        loop {
+            if state.closing {
+                return true;
+            }
+            if let Some(failure) = &state.failure {
+                let again = failure.at + pause;
+                if self.work.wait_until(&mut state, again).timed_out() || Instant::now() >= again {
+                    return state.closing;
+                }
+                continue;
+            }
+            if state.sync_is_due() || ((state.asked || is_rested) && !state.pending.is_empty()) {
+                return false;
+            }
+            let rest = state.rest();
+            is_rested = self.work.wait_for(&mut state, rest).timed_out();
+        }
+    }
+
+    /// Takes a turn of the thread.
+    fn turn(&self) {
+        let mut state = self.state.lock();
+        let sync = state.sync_is_due();
+        (state.asked, state.sync_wanted, state.syncing) = (false, false, sync);
+        drop(state);
+        let mut writer = self.writer.lock();
+        let task = writer.take_over(&mut self.state.lock(), sync);
+        let result = writer.carry_out(task);
+        writer.publish(self, task, result);
+        self.state.lock().syncing = false;
+    }
+}
+
+/// The thread: takes turns until the log is closed and everything is on the disk, or the disk refuses.
+pub(super) fn run(shared: &Shared, pause: Duration) {
+    loop {
+        let is_closing = shared.wait_for_work(pause);
+        shared.turn();
+        let mut state = shared.state.lock();
+        if let Some(Listener(tell)) = state.listener.clone() {
+            MutexGuard::unlocked(&mut state, || tell());
+        }
+        let is_done = state.pending.is_empty() && state.switch.is_none();
+        if is_closing && (state.failure.is_some() || is_done) {
+            return;
+        }
+    }
+}
