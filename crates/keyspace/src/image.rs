@@ -1,32 +1,43 @@
 //! The image of all databases at one moment, written while they go on changing.
 //!
 //! ```text
-//!            begin, gate exclusive                       marked shares, one after the other
-//! shares     ● ● ● ● ● ● ● ●      ─────────►     ○ ○ ○ ● ○ ● ● ●        ● to be written   ○ written, or younger than the image
-//!            (all marked)                              └ written by who came to change it
+//!            begin, gate exclusive                   marked shares, one after the other
+//! shares     ●●●● ●●●● ●●●● ●●●●   ─────────►   ○○○○ ○○●● ●○●● ●●●●       each of groups: ● to be written   ○ written
+//!                                                         └ written by who came to change a key of it
 //! ```
 //!
-//! A *share* is what one shard holds of one database. To begin, with all shards held, the shares that hold anything are marked, which takes microseconds
-//! and no memory. From then on whoever is about to change a marked share writes it first and takes the mark away ([`Shard::before_change`], which the
-//! view calls); a thread in the background goes round and does the same for those that nobody changes. Either way a share is
-//! written as it was when the image began, once, and what is read only is not held up. FLUSHALL gives away whole shares: they are set aside and
-//! written later. SWAPDB takes the marks along, which know the number of the database they were made in.
+//! A *share* is what one shard holds of one database, a *group* some eight keys of it: those that the table has in one bucket when the image begins, and that agree in
+//! some bits of their hashes whatever becomes of the table. To begin, with all shards held, the shares that hold anything are marked, with one bit for each group.
+//! From then on whoever is about to change or add a key writes the key's group first and takes its mark away ([`Database::before_change`], which the view calls); a
+//! thread in the background goes round and does the same for the groups that nobody changes, some of them at a time. Either way
+//! a group is written as it was when the image began, once, and what is read only is not held up. FLUSHALL gives away whole shares: they are set aside and
+//! written later, as far as they are still marked. SWAPDB takes the marks along, which know the number of the database they were made in.
 //!
-//! So the image is exact without a copy of the process and without a second copy of the data. Its price is that the first change of a share waits until
-//! the share is written: a 1,024th of a database, but all of its largest value.
+//! So the image is exact without a copy of the process and without a second copy of the data. Its price is that the first change of a group waits until
+//! the group is written, and whoever wants a shard that the thread is just at, until some groups are: either takes microseconds. But a value is written in one
+//! piece: who changes the neighbour of a huge one waits for all of it, and so does who comes while the thread writes it.
+//!
+//! Entries gather in *drafts* before they are handed on: one for each thread that writes at the same time, whichever shares it writes of.
+
+mod marks;
+#[cfg(test)]
+mod one_share_tests;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use redpoll_structures::table::Table;
+
+pub(crate) use marks::Marks;
 
 use crate::rdb::{Compression, Entries};
 use crate::shard::Database;
-use crate::{Entry, Gate, Held, Keyspace, SHARDS, Shard, ShardIndex, Stamping, View};
+use crate::{Entry, Gate, Keyspace, SHARDS, Shard, ShardIndex, Stamping, View};
 
-/// Bytes after which what was written of a share is handed on.
-const PART_LEN: usize = 1 << 20;
+/// Bytes after which a draft is handed on.
+const PART_LEN: usize = 1 << 16;
 
 /// A piece of an image: entries of one database as [`Entries`] writes them.
 #[derive(Debug)]
@@ -39,10 +50,17 @@ pub struct Part {
     pub bytes: Vec<u8>,
 }
 
-/// Takes the parts of an image, in no order. Called under the lock of the shard they come from: it must lock nothing of the keyspace.
+/// Takes the parts of an image, in no order. Called under the lock of a shard: it must lock nothing of the keyspace.
 pub trait Collector: Send + Sync {
     /// Takes a part.
     fn collect(&self, part: Part);
+}
+
+/// A part in the making.
+struct Draft {
+    db: usize,
+    keys: usize,
+    entries: Entries,
 }
 
 /// An image being written.
@@ -50,8 +68,10 @@ pub struct Image {
     compression: Compression,
     stamping: Option<Stamping>,
     collector: Box<dyn Collector>,
+    /// Drafts that nobody writes to just now.
+    drafts: Mutex<Vec<Draft>>,
     /// Shares that went away as a whole before they were written.
-    aside: Mutex<Vec<(usize, Table<Entry>)>>,
+    aside: Mutex<Vec<Database>>,
     /// Nobody wants it any more.
     abandoned: AtomicBool,
 }
@@ -65,7 +85,14 @@ impl std::fmt::Debug for Image {
 impl Image {
     /// Makes an image to begin with; with a stamping it tells how long or how often keys were used.
     pub fn new(compression: Compression, stamping: Option<Stamping>, collector: Box<dyn Collector>) -> Image {
-        Image { compression, stamping, collector, aside: Mutex::default(), abandoned: AtomicBool::new(false) }
+        Image {
+            compression,
+            stamping,
+            collector,
+            drafts: Mutex::default(),
+            aside: Mutex::default(),
+            abandoned: AtomicBool::new(false),
+        }
     }
 
     /// Lets nothing more be written: marks are taken away as they are met.
@@ -73,56 +100,71 @@ impl Image {
         self.abandoned.store(true, Ordering::Relaxed);
     }
 
-    /// Writes entries of a database.
-    fn write(&self, db: usize, table: &Table<Entry>) {
-        if self.abandoned.load(Ordering::Relaxed) {
-            return;
+    fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Takes a draft for entries of a database; it is to be put back.
+    fn draft(&self, db: usize) -> Draft {
+        let mut drafts = self.drafts.lock();
+        let fitting = drafts.iter().position(|draft| draft.db == db);
+        let found = fitting.map(|at| drafts.swap_remove(at)).or_else(|| drafts.pop());
+        drop(drafts);
+        let mut draft =
+            found.unwrap_or_else(|| Draft { db, keys: 0, entries: Entries::new(self.compression, self.stamping) });
+        if draft.db != db {
+            self.hand_on(&mut draft);
+            draft.db = db;
         }
-        let (mut entries, mut keys) = (Entries::new(self.compression, self.stamping), 0);
-        for entry in table.iter() {
-            entries.add(entry);
-            keys += 1;
-            if entries.len() >= PART_LEN {
-                self.collector.collect(Part { db, keys: std::mem::take(&mut keys), bytes: entries.take() });
-            }
+        draft
+    }
+
+    fn put_back(&self, draft: Draft) {
+        self.drafts.lock().push(draft);
+    }
+
+    /// Writes an entry; returns how many bytes it took.
+    fn add(&self, entry: &Entry, draft: &mut Draft) -> usize {
+        let before = draft.entries.len();
+        draft.entries.add(entry);
+        draft.keys += 1;
+        let len = draft.entries.len();
+        if len >= PART_LEN {
+            self.hand_on(draft);
         }
-        if !entries.is_empty() {
-            self.collector.collect(Part { db, keys, bytes: entries.take() });
+        len - before
+    }
+
+    fn hand_on(&self, draft: &mut Draft) {
+        if draft.keys > 0 {
+            let keys = std::mem::take(&mut draft.keys);
+            self.collector.collect(Part { db: draft.db, keys, bytes: draft.entries.take() });
         }
+    }
+
+    /// Hands on what has gathered. Nobody may be writing any more.
+    fn hand_on_all(&self) {
+        self.drafts.lock().drain(..).for_each(|mut draft| self.hand_on(&mut draft));
     }
 }
 
 impl Shard {
-    /// Must be called before a database's share is changed: writes it if an image still needs it as it is.
-    #[inline]
-    pub(crate) fn before_change(&mut self, db: usize) {
-        if self.databases[db].imaged_as.is_some() {
-            self.write_share(db);
-        }
+    /// Writes all that images still need as it is.
+    pub(crate) fn write_marked(&mut self, keyspace: &Keyspace) {
+        self.databases.iter_mut().for_each(|database| while database.write_some(keyspace) {});
     }
+}
 
-    #[cold]
-    fn write_share(&mut self, db: usize) {
-        let database = &mut self.databases[db];
-        if let (Some(number), Some(image)) = (database.imaged_as.take(), &self.image) {
-            image.write(number, &database.table);
-        }
-    }
-
-    /// Writes all shares that an image still needs as they are.
-    pub(crate) fn write_shares(&mut self) {
-        (0..self.databases.len()).for_each(|db| self.before_change(db));
-    }
-
+impl Database {
     /// Lets go of a share that was taken out: returns it, unless an image still needs it and keeps it for that.
-    pub(crate) fn let_go(&self, database: Database) -> Option<Database> {
-        if let (Some(number), Some(image)) = (database.imaged_as, &self.image)
-            && !image.abandoned.load(Ordering::Relaxed)
-        {
-            image.aside.lock().push((number, database.table));
-            return None;
+    pub(crate) fn let_go(self) -> Option<Database> {
+        match self.marks.as_ref().map(|marks| marks.image()).filter(|image| !image.is_abandoned()) {
+            None => Some(self),
+            Some(image) => {
+                Arc::clone(image).aside.lock().push(self);
+                None
+            }
         }
-        Some(database)
     }
 }
 
@@ -133,9 +175,8 @@ impl View<'_> {
     pub fn begin_image(&mut self, image: &Arc<Image>) {
         for index in 0..SHARDS as ShardIndex {
             self.held.with_shard(index, |shard| {
-                shard.image = Some(Arc::clone(image));
                 for (db, database) in shard.databases.iter_mut().enumerate() {
-                    database.imaged_as = (!database.table.is_empty()).then_some(db);
+                    database.marks = Marks::new(image, db, &database.table).map(Box::new);
                 }
             });
         }
@@ -144,44 +185,58 @@ impl View<'_> {
     /// Writes an image of this moment at once. All shards must be held.
     pub fn write_image(&mut self, image: &Image) {
         for db in 0..self.keyspace.databases() {
+            let mut draft = image.draft(db);
             for index in 0..SHARDS as ShardIndex {
-                self.held.with_shard(index, |shard| image.write(db, &shard.databases[db].table));
+                self.held.with_shard(index, |shard| {
+                    for entry in &shard.databases[db].table {
+                        image.add(entry, &mut draft);
+                    }
+                });
             }
+            image.put_back(draft);
         }
+        image.hand_on_all();
     }
 }
 
 impl Keyspace {
-    /// Writes what is still to be written of one database in one shard.
-    pub fn write_share(&self, image: &Arc<Image>, number: usize, index: ShardIndex) {
-        let mut gate: Gate<'_> = self.enter();
-        gate.lock_shard(index).with_locked(index, |shard| {
-            let is_theirs = shard.image.as_ref().is_some_and(|theirs| Arc::ptr_eq(theirs, image));
-            let marked = shard.databases.iter().position(|database| database.imaged_as == Some(number));
-            if let (true, Some(db)) = (is_theirs, marked) {
-                shard.before_change(db);
-            }
-        });
+    /// Writes what is still to be written of one database in one shard, piece by piece: the shard is locked for each anew, and after each, with nothing held,
+    /// `between` is called.
+    pub fn write_share(&self, image: &Arc<Image>, number: usize, index: ShardIndex, mut between: impl FnMut()) {
+        let mut is_more = true;
+        while is_more {
+            let mut gate: Gate<'_> = self.enter();
+            is_more = gate.lock_shard(index).with_locked(index, |shard| {
+                let is_it = |database: &&mut Database| {
+                    database.marks.as_ref().is_some_and(|marks| marks.are_of(image) && marks.number() == number)
+                };
+                shard.databases.iter_mut().find(is_it).is_some_and(|database| database.write_some(self))
+            });
+            drop(gate);
+            between();
+        }
     }
 
-    /// Ends an image of which every share has been gone round to: what was set aside is written too. Call it also for one that was abandoned.
-    pub fn end_image(&self, image: &Arc<Image>) {
+    /// Ends an image of which every share has been gone round to: what was set aside is written too, with `between` called after each piece. Call it also for
+    /// one that was abandoned.
+    pub fn end_image(&self, image: &Arc<Image>, mut between: impl FnMut()) {
         let mut gate: Gate<'_> = self.enter();
         for index in 0..SHARDS as ShardIndex {
-            let mut held: Held<'_> = gate.lock_shard(index);
-            held.with_locked(index, |shard| {
-                if shard.image.as_ref().is_some_and(|theirs| Arc::ptr_eq(theirs, image)) {
-                    shard.write_shares();
-                    shard.image = None;
+            gate.lock_shard(index).with_locked(index, |shard| {
+                for database in &mut shard.databases {
+                    if database.marks.as_ref().is_some_and(|marks| marks.are_of(image)) {
+                        while database.write_some(self) {}
+                    }
                 }
             });
         }
         drop(gate);
-        for (db, table) in std::mem::take(&mut *image.aside.lock()) {
-            image.write(db, &table);
+        let aside = std::mem::take(&mut *image.aside.lock());
+        for mut database in aside {
+            while database.write_some(self) {
+                between();
+            }
         }
+        image.hand_on_all();
     }
 }
-
-#[cfg(test)]
-mod tests;

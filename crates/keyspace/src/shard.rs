@@ -2,15 +2,14 @@
 //!
 //! Shards are many (1,024) and therefore small: growing one table moves thousands of entries, never millions, so a single insert cannot stall.
 
-use std::sync::Arc;
-
 use redpoll_structures::table::Table;
 
 use crate::entry::{heap_size, is_expired};
+use crate::image::Marks;
 use crate::tally::Account;
 use crate::wait::Waiters;
 use crate::watch::{Standing, Watches};
-use crate::{Entry, Image, Millis};
+use crate::{Entry, Millis};
 
 /// Plain counts kept under the shard's lock and summed up when somebody asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,8 +35,6 @@ pub struct Shard {
     pub(crate) counters: Counters,
     /// Heap bytes of all entries and tables.
     pub(crate) account: Account,
-    /// The image that the marks on the databases are for.
-    pub(crate) image: Option<Arc<Image>>,
 }
 
 /// One database's share of a shard.
@@ -53,8 +50,8 @@ pub(crate) struct Database {
     /// Where the sweep for expired entries stands, and what it has seen so far as the soonest deadline.
     pub(crate) sweep_cursor: u64,
     pub(crate) sweep_soonest: Millis,
-    /// An image still needs everything as it is, under this number of a database.
-    pub(crate) imaged_as: Option<usize>,
+    /// What an image still needs as it is.
+    pub(crate) marks: Option<Box<Marks>>,
 }
 
 impl Default for Database {
@@ -66,7 +63,7 @@ impl Default for Database {
             soonest: Millis::MAX,
             sweep_cursor: 0,
             sweep_soonest: Millis::MAX,
-            imaged_as: None,
+            marks: None,
         }
     }
 }
@@ -79,7 +76,6 @@ impl Shard {
             waiters: Waiters::default(),
             counters: Counters::default(),
             account: Account::default(),
-            image: None,
         }
     }
 }

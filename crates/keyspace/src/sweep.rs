@@ -52,6 +52,9 @@ impl Database {
         let mut soonest = self.sweep_soonest;
         while swept.visited < budget && fields_left > 0 {
             let (before, mut expired, mut emptied) = (fields_left, Vec::new(), Vec::new());
+            if self.marks.is_some() {
+                self.before_sweep(now, keyspace);
+            }
             let next = self.table.sweep(
                 self.sweep_cursor,
                 |entry| {
@@ -88,6 +91,18 @@ impl Database {
         self.sweep_soonest = soonest;
         self.volatile_hashes -= std::mem::take(&mut swept.calmed);
         swept
+    }
+
+    /// Writes what an image still needs of what the next step of the sweep changes.
+    #[cold]
+    fn before_sweep(&mut self, now: Millis, keyspace: &Keyspace) {
+        let mut due = Vec::new();
+        self.table.scan(self.sweep_cursor, |entry| {
+            if is_expired(entry, now) || soonest_field(entry).is_some_and(|soonest| soonest <= now) {
+                due.push(keyspace.hash(entry.key()));
+            }
+        });
+        due.into_iter().for_each(|hash| self.before_change(hash, keyspace));
     }
 }
 

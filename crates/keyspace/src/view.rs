@@ -305,9 +305,9 @@ impl<'g> View<'g> {
         update: impl FnOnce(&mut T) -> (R, Change),
     ) -> Result<Option<R>, WrongType> {
         let db = self.db;
-        let tally = self.keyspace.tally();
+        let (keyspace, tally) = (self.keyspace, self.keyspace.tally());
         let shard = self.held.shard(key);
-        shard.before_change(db);
+        shard.databases[db].before_change(hash, keyspace);
         let Some(entry) = shard.databases[db].find_mut(hash, key) else { return Ok(None) };
         touch(entry, self.stamping);
         let value = entry.object_mut().and_then(T::of_mut).ok_or(WrongType)?;
@@ -361,8 +361,8 @@ impl<'g> View<'g> {
         self.expire_if_due(hash, key);
         let db = self.db;
         let shard = self.held.shard(key);
-        shard.before_change(db);
         let database = &mut shard.databases[db];
+        database.before_change(hash, self.keyspace);
         let Some(entry) = database.find_mut(hash, key) else { return false };
         let (before, had) = (entry.heap_size(), entry.deadline().is_some());
         entry.set_deadline(deadline);
@@ -384,8 +384,8 @@ impl<'g> View<'g> {
         self.expire_if_due(hash, key);
         let (db, keyspace, stamping) = (self.db, self.keyspace, self.stamping);
         let shard = self.held.shard(key);
-        shard.before_change(db);
         let database = &mut shard.databases[db];
+        database.before_change(hash, keyspace);
         if let Some(entry) = database.find_mut(hash, key) {
             let (before, had, had_soonest) = (entry::heap_size(entry), entry.deadline(), entry::soonest_field(entry));
             self.effects.waste.extend(Waste::replaced(entry).map(|waste| (Cause::Overwritten, waste)));
@@ -434,8 +434,8 @@ impl<'g> View<'g> {
     pub(crate) fn take(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
         let (db, keyspace) = (self.db, self.keyspace);
         let shard = self.held.shard(key);
-        shard.before_change(db);
         let database = &mut shard.databases[db];
+        database.before_change(hash, keyspace);
         let table_before = database.table.heap_size();
         let entry = database.table.remove(hash, |entry| entry.key() == key, |entry| keyspace.hash(entry.key()))?;
         if entry.deadline().is_some() {

@@ -85,8 +85,8 @@ impl<'g> View<'g> {
         self.expire_if_found(hash, key);
         let tally = self.keyspace.tally();
         let shard = self.held.shard(key);
-        shard.before_change(db);
         let database = &mut shard.databases[db];
+        database.before_change(hash, self.keyspace);
         let found = database.find_mut(hash, key).and_then(Entry::object_mut);
         let Some(Object::Hash(value)) = found else { return };
         if !value.is_due(now) {
@@ -165,7 +165,6 @@ impl<'g> View<'g> {
                 if !shard.databases[db].may_expire(now) {
                     return Swept::default();
                 }
-                shard.before_change(db);
                 let table_before = shard.databases[db].table.heap_size();
                 let swept = shard.databases[db].sweep(now, budget - visited, keyspace);
                 let gone: usize = swept.expired.iter().chain(&swept.emptied).map(heap_size).sum();

@@ -36,7 +36,7 @@ impl View<'_> {
         self.expire_if_due(hash, key);
         let db = self.db;
         let shard = self.held.shard(key);
-        shard.before_change(db);
+        shard.databases[db].before_change(hash, self.keyspace);
         let existing = shard.databases[db].find_mut(hash, key);
         let Some(entry) = existing else {
             let mut bytes = Vec::new();

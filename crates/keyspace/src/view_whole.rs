@@ -189,7 +189,7 @@ impl View<'_> {
                     let bytes = if nothing_left { shard.account.used() } else { gone.bytes() };
                     shard.account.change(bytes, 0, keyspace.tally());
                     removed += gone.table.len();
-                    tables.extend(shard.let_go(gone));
+                    tables.extend(gone.let_go());
                 }
             });
         }
@@ -228,7 +228,7 @@ impl View<'_> {
         let mut contents = Vec::with_capacity(SHARDS);
         for index in 0..SHARDS as ShardIndex {
             self.held.with_shard(index, |shard| {
-                shard.write_shares();
+                shard.write_marked(keyspace);
                 for (db, database) in shard.databases.iter().enumerate() {
                     shard
                         .watches

@@ -37,6 +37,7 @@ use iter::{Homes, Walk};
 pub use iter::{IntoIter, Iter, IterMut};
 
 mod bucket;
+mod family;
 mod generation;
 mod iter;
 #[cfg(test)]
@@ -328,21 +329,6 @@ impl<T> Table<T> {
         Walk::new(self.homes(), self.len)
     }
 
-    /// The buckets that belong to a cursor in both generations, and the next cursor.
-    fn family(&self, cursor: u64) -> (Family<T>, u64) {
-        let (small, large) = match self.moved {
-            IDLE => (&self.current, None),
-            _ if self.old.mask <= self.current.mask => (&self.old, Some(&self.current)),
-            _ => (&self.current, Some(&self.old)),
-        };
-        let low = cursor as u32 & small.mask;
-        let next = (low | !small.mask).reverse_bits().wrapping_add(1).reverse_bits();
-        let first = small.bucket(low);
-        let rest =
-            large.map(|large| Expansion { start: large.start, index: low, step: small.mask + 1, mask: large.mask });
-        (Family { first: Some(first), rest }, u64::from(next))
-    }
-
     #[inline]
     fn after_removal(&mut self, rehash: &impl Fn(&T) -> u64) {
         if self.len == 0 {
@@ -509,38 +495,6 @@ fn mix(seed: u64) -> u64 {
 /// Maps a random number to one below the bound, by its high bits.
 fn scale(random: u64, bound: usize) -> usize {
     ((u128::from(random) * bound as u128) >> 64) as usize
-}
-
-/// The buckets a scan visits with one cursor.
-struct Family<T> {
-    first: Option<BucketPtr<T>>,
-    rest: Option<Expansion<T>>,
-}
-
-/// The buckets of the larger generation whose low bits agree.
-struct Expansion<T> {
-    start: BucketPtr<T>,
-    index: u32,
-    step: u32,
-    mask: u32,
-}
-
-impl<T> Iterator for Family<T> {
-    type Item = BucketPtr<T>;
-
-    fn next(&mut self) -> Option<BucketPtr<T>> {
-        if let Some(first) = self.first.take() {
-            return Some(first);
-        }
-        let rest = self.rest.as_mut()?;
-        if rest.index > rest.mask {
-            return None;
-        }
-        // SAFETY: the index is not above the mask, so it is in the array.
-        let bucket = BucketPtr(unsafe { rest.start.0.add(rest.index as usize) });
-        rest.index += rest.step;
-        Some(bucket)
-    }
 }
 
 impl<T> Default for Table<T> {

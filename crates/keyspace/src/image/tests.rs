@@ -7,14 +7,25 @@ use super::*;
 use crate::rdb::{Extent, read_string, string_extent, value_extent};
 use crate::{Change, Effects, EventClasses, Expiry, Limits, List, ListEnd, Millis, Object};
 
-const NOW: Millis = 1_000_000;
-const STAMPING: Stamping = Stamping::Lru { clock: 1 };
+pub(super) const NOW: Millis = 1_000_000;
+pub(super) const STAMPING: Stamping = Stamping::Lru { clock: 1 };
 
 /// Database, key and everything else of each entry.
 type Entries = BTreeMap<(usize, Vec<u8>), Vec<u8>>;
 
 #[derive(Clone, Default)]
-struct Collected(Arc<Mutex<Entries>>);
+pub(super) struct Collected(Arc<Mutex<Entries>>);
+
+impl Collected {
+    /// Compares what was collected with what should have been.
+    #[track_caller]
+    pub(super) fn assert_is(&self, expected: &Collected) {
+        let (found, expected) = (self.0.lock(), expected.0.lock());
+        let differing = expected.iter().find(|(key, entry)| found.get(key) != Some(entry));
+        let differing = differing.map(|((db, key), _)| (db, key.escape_ascii().to_string()));
+        assert!(*found == *expected, "{} instead of {} entries: {differing:?}", found.len(), expected.len());
+    }
+}
 
 impl Collector for Collected {
     fn collect(&self, part: Part) {
@@ -37,12 +48,12 @@ impl Collector for Collected {
     }
 }
 
-fn image(collected: &Collected) -> Arc<Image> {
+pub(super) fn image(collected: &Collected) -> Arc<Image> {
     Arc::new(Image::new(Compression::Off, None, Box::new(collected.clone())))
 }
 
 /// Runs with all shards held, at a time.
-fn with_all<R>(keyspace: &Keyspace, now: Millis, run: impl FnOnce(&mut View<'_>) -> R) -> R {
+pub(super) fn with_all<R>(keyspace: &Keyspace, now: Millis, run: impl FnOnce(&mut View<'_>) -> R) -> R {
     let mut gate = keyspace.enter_exclusive();
     let held = gate.lock(std::iter::empty());
     let effects = Effects { wanted: EventClasses(0), ..Effects::default() };
@@ -105,10 +116,10 @@ fn check(meanwhile: impl Fn(&Keyspace, u64)) {
                 meanwhile(&keyspace, step);
                 step += 1;
             }
-            keyspace.write_share(&image, db, index);
+            keyspace.write_share(&image, db, index, || ());
         }
     }
-    keyspace.end_image(&image);
+    keyspace.end_image(&image, || ());
     let (expected, collected) = (expected.0.lock(), collected.0.lock());
     assert_eq!(expected.len(), 1500);
     assert!(*expected == *collected, "{} and {} entries", expected.len(), collected.len());
@@ -176,10 +187,11 @@ fn an_image_given_up_is_not_written_and_leaves_nothing_behind() {
         view.begin_image(&image);
     });
     // The thread of the first is late; it must not write for the second.
-    (0..4).for_each(|db| (0..SHARDS as ShardIndex).for_each(|index| keyspace.write_share(&abandoned, db, index)));
-    keyspace.end_image(&abandoned);
-    (0..4).for_each(|db| (0..SHARDS as ShardIndex).for_each(|index| keyspace.write_share(&image, db, index)));
-    keyspace.end_image(&image);
+    (0..4)
+        .for_each(|db| (0..SHARDS as ShardIndex).for_each(|index| keyspace.write_share(&abandoned, db, index, || ())));
+    keyspace.end_image(&abandoned, || ());
+    (0..4).for_each(|db| (0..SHARDS as ShardIndex).for_each(|index| keyspace.write_share(&image, db, index, || ())));
+    keyspace.end_image(&image, || ());
     assert!(first.0.lock().is_empty());
     assert!(*second.0.lock() == *expected.0.lock());
     assert_eq!(Arc::strong_count(&image), 1);

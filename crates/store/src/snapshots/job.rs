@@ -85,11 +85,11 @@ impl Job {
         let used = self.sizes.iter().enumerate().filter(|(_, size)| size.keys > 0).map(|(db, _)| db);
         let shares = used.flat_map(|db| (0..SHARDS as ShardIndex).map(move |index| (db, index)));
         for (db, index) in shares {
-            if self.stop.is_demanded() || self.spool.has_failed() {
+            if self.is_unwanted() {
                 self.image.abandon();
                 break;
             }
-            engine.keyspace.write_share(&self.image, db, index);
+            engine.keyspace.write_share(&self.image, db, index, || self.between_pieces());
             let keys_written = self.spool.empty();
             if index % 16 == 0 {
                 engine.persistence.note(|known| {
@@ -99,8 +99,29 @@ impl Job {
                 });
             }
         }
-        engine.keyspace.end_image(&self.image);
+        engine.keyspace.end_image(&self.image, || self.between_pieces());
         self.spool.finish()
+    }
+
+    /// Writes what waits, and lets those have the processor who wait for it: who serves clients would otherwise wait until this thread has used up its time,
+    /// which is milliseconds.
+    fn between_pieces(&self) {
+        self.spool.empty();
+        if self.is_unwanted() {
+            self.image.abandon();
+        }
+        std::thread::yield_now();
+    }
+
+    fn is_unwanted(&self) -> bool {
+        self.stop.is_demanded() || self.spool.has_failed()
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // One that was begun and then found no thread is not to be written by those who change something.
+        self.image.abandon();
     }
 }
 

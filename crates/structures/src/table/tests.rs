@@ -163,8 +163,27 @@ impl Twin {
         );
     }
 
+    /// Every entry is in one of the groups, and in the right one, whatever the mask.
+    fn check_groups(&self, mask: u32) {
+        let hash = self.hash;
+        let mut met = HashSet::new();
+        for group in 0..=mask {
+            self.table.visit_group(
+                group,
+                mask,
+                |entry| hash(entry.0),
+                |entry| {
+                    assert_eq!(hash(entry.0) as u32 & mask, group);
+                    assert!(met.insert(entry.0), "an entry is met once");
+                },
+            );
+        }
+        assert_eq!(met.len(), self.map.len());
+    }
+
     fn check(&mut self) {
         let hash = self.hash;
+        [0, 7, 255, self.table.group_mask(), self.table.old.mask].into_iter().for_each(|mask| self.check_groups(mask));
         assert_eq!(self.table.len(), self.map.len());
         let mut scanned = HashSet::new();
         let mut cursor = 0;
