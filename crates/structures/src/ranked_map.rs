@@ -196,6 +196,8 @@ impl RankedMap {
     #[must_use]
     pub fn rank_of_score(&self, bound: Bound<f64>) -> usize {
         match bound {
+            Bound::Included(f64::NEG_INFINITY) => 0,
+            Bound::Excluded(f64::INFINITY) => self.len(),
             Bound::Included(score) => self.tree.partition_point(|entry| entry.score < score),
             Bound::Excluded(score) => self.tree.partition_point(|entry| entry.score <= score),
             Bound::Unbounded => 0,
