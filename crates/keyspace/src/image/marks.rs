@@ -17,8 +17,8 @@ use crate::shard::Database;
 use crate::{Entry, Keyspace};
 
 /// Most groups written under one lock of a shard, and the bytes after which no further one is.
-const HOLD_GROUPS: usize = 16;
-const HOLD_BYTES: usize = 1 << 14;
+const HOLD_GROUPS: usize = 4;
+const HOLD_BYTES: usize = 1 << 12;
 
 /// What an image still needs of a share; not for ever nothing, since who writes the last group takes the marks away.
 #[derive(Debug)]
