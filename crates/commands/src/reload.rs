@@ -3,6 +3,8 @@
 //! The caller of [`reload`] holds every shard, so nobody sees a half-loaded data set, and the log's commands run under those very locks. As at start time stands at
 //! zero meanwhile and nothing is logged. If something cannot be loaded, everything is as it was before.
 
+use std::collections::VecDeque;
+
 use redpoll_keyspace::rdb::StoredKey;
 use redpoll_keyspace::{Millis, View};
 use redpoll_resp::{Protocol, Writer};
@@ -67,34 +69,52 @@ impl Stored {
         self.empty += 1;
     }
 
-    /// Puts a key in its place; its shard must be held.
+    /// Makes room for keys; all shards must be held.
+    pub fn coming(&self, view: &mut View<'_>, keys: usize) {
+        view.select(self.db);
+        view.reserve(keys);
+    }
+
+    /// Puts keys in their places, from the front; all shards must be held.
     ///
     /// # Errors
-    /// It is there already.
-    pub fn key(&mut self, view: &mut View<'_>, key: StoredKey<'_>) -> Result<(), String> {
-        if let (Some(now), Some(deadline)) = (self.expired_at, key.deadline)
-            && deadline < now
-        {
-            self.expired += 1;
-            return Ok(());
-        }
+    /// The one taken last is there already.
+    pub fn keys(&mut self, view: &mut View<'_>, keys: &mut VecDeque<StoredKey>) -> Result<(), String> {
         view.select(self.db);
-        self.admit(view, key.key)?;
-        view.load(key);
-        self.loaded += 1;
+        view.ask_for(keys.iter().map(|stored| stored.entry.key()));
+        while let Some(stored) = keys.pop_front() {
+            if let (Some(now), Some(deadline)) = (self.expired_at, stored.entry.deadline())
+                && deadline < now
+            {
+                self.expired += 1;
+                continue;
+            }
+            match self.existing {
+                Existing::Refuse => view.load_new(stored).map_err(|stored| is_there(stored.entry.key()))?,
+                Existing::Replace => view.load(stored),
+            }
+            self.loaded += 1;
+        }
         Ok(())
     }
 
-    /// Tells whether a key may be put into the view's database.
+    /// Tells whether keys may be put into their places, from the front.
     ///
     /// # Errors
-    /// It is there already.
-    pub fn admit(&self, view: &mut View<'_>, key: &[u8]) -> Result<(), String> {
-        if self.existing == Existing::Refuse && view.contains(key) {
-            return Err(format!("key '{}' is there already", key.escape_ascii()));
+    /// The one taken last is there already.
+    pub fn admit(&self, view: &mut View<'_>, keys: &mut VecDeque<StoredKey>) -> Result<(), String> {
+        view.select(self.db);
+        while let Some(stored) = keys.pop_front() {
+            if self.existing == Existing::Refuse && view.contains(stored.entry.key()) {
+                return Err(is_there(stored.entry.key()));
+            }
         }
         Ok(())
     }
+}
+
+fn is_there(key: &[u8]) -> String {
+    format!("key '{}' is there already", key.escape_ascii())
 }
 
 /// What becomes of the data there is.
@@ -113,13 +133,10 @@ pub struct Reloading<'l, 'a, 'g> {
     out: Writer,
 }
 
-impl Reloading<'_, '_, '_> {
-    /// Puts a key of a snapshot in its place.
-    ///
-    /// # Errors
-    /// It is there already.
-    pub fn key(&mut self, stored: &mut Stored, key: StoredKey<'_>) -> Result<(), String> {
-        stored.key(self.cx.db, key)
+impl<'g> Reloading<'_, '_, 'g> {
+    /// Returns the view that everything is put into.
+    pub fn view(&mut self) -> &mut View<'g> {
+        self.cx.db
     }
 
     /// Applies one command of the log.

@@ -196,6 +196,12 @@ pub(crate) fn value(member: &Member) -> Item<'_> {
     }
 }
 
+/// Tells whether no item of a packed block is among its `count` items twice. `seed` must be secret, it goes into a hash function.
+pub(crate) fn all_differ<'a>(mut items: impl Iterator<Item = Item<'a>>, count: usize, seed: u64) -> bool {
+    let mut seen = HashSet::with_capacity_and_hasher(count, FixedState::with_seed(seed));
+    items.all(|item| seen.insert(item))
+}
+
 /// Chooses `wanted` of `left` elements as they come by, each with the same chance (Knuth's algorithm S).
 pub(crate) struct Selection {
     wanted: usize,

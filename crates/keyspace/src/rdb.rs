@@ -28,13 +28,14 @@ mod write;
 use redpoll_structures::crc::crc64;
 
 pub use redpoll_structures::crc::crc64_after as checksum_after;
+pub use redpoll_structures::record::MAX_KEY_LEN as KEY_LEN_MAX;
 
 pub use entries::{Compression, Entries};
 pub use extent::{Extent, length_extent, string_extent, value_extent};
-pub use read::{is_empty_value, read_length, read_stored_value, read_string, read_value};
+pub use read::{is_empty_value, read_length, read_stored_entry, read_string, read_value};
 pub use write::{write_length, write_object, write_string};
 
-use crate::{Entry, Millis, Object};
+use crate::{Entry, Object};
 
 /// Version written: that of Redis 7.0.
 pub const VERSION: u16 = 10;
@@ -118,13 +119,9 @@ pub enum Value {
 
 /// A key of a snapshot with what is said of it.
 #[derive(Debug)]
-pub struct StoredKey<'a> {
-    /// The key.
-    pub key: &'a [u8],
-    /// Its value.
-    pub value: Value,
-    /// When it expires.
-    pub deadline: Option<Millis>,
+pub struct StoredKey {
+    /// The key with its value and its deadline.
+    pub entry: Entry,
     /// For how long it had not been used.
     pub idle_seconds: Option<u64>,
     /// How often it had been used, on a logarithmic scale.

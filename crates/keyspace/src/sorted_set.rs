@@ -20,7 +20,7 @@ use redpoll_structures::ranked_map::RankedMap;
 use smallvec::SmallVec;
 
 use crate::Limits;
-use crate::member_table::{Selection, below};
+use crate::member_table::{Selection, all_differ, below};
 
 /// Up to which share of the members a sample is drawn one by one: one in so many.
 const SPARSE_SAMPLE: usize = 3;
@@ -63,18 +63,23 @@ impl SortedSet {
     /// Makes a sorted set of members and scores from foreign bytes; `None` if they are not pairs or a score is no number. What is not in order, or
     /// above the limits, becomes a ranked map; of members that appear twice the last score counts.
     pub fn from_packed(packed: Packed, limits: &Limits, seed: u64) -> Option<SortedSet> {
-        if !packed.len().is_multiple_of(2)
-            || !packed.pairs().all(|(_, score)| packed_pairs::checked_score(score).is_some())
-        {
+        if !packed.len().is_multiple_of(2) {
             return None;
         }
-        let fits = packed.len() / 2 <= limits.zset_max_listpack_entries
+        let fits = packed_pairs::is_in_order(&packed)?
+            && packed.len() / 2 <= limits.zset_max_listpack_entries
             && packed.pairs().all(|(member, _)| member.len() <= limits.zset_max_listpack_value)
-            && packed_pairs::is_in_order(&packed);
+            && all_differ(packed.pairs().map(|(member, _)| member), packed.len() / 2, seed);
         if fits {
             return Some(SortedSet::Packed(packed));
         }
         Some(SortedSet::ranked(packed.pairs().map(packed_pairs::element), seed))
+    }
+
+    /// Makes a sorted set of more members than fit into a packed one, fastest if they come in order (either way); of members that appear twice the last
+    /// score counts.
+    pub(crate) fn of_many<M: AsRef<[u8]>>(elements: impl IntoIterator<Item = (M, f64)>, seed: u64) -> SortedSet {
+        SortedSet::Ranked(Box::new(RankedMap::from_sorted(seed, elements)))
     }
 
     /// Returns the number of members.
@@ -290,8 +295,7 @@ impl SortedSet {
 
     fn ranked<'a>(elements: impl Iterator<Item = (Item<'a>, f64)>, seed: u64) -> SortedSet {
         let text = |member: Item<'_>| SmallVec::<[u8; SHORT_MEMBER]>::from_slice(member.text(&mut [0; 20]));
-        let elements = elements.map(|(member, score)| (text(member), score));
-        SortedSet::Ranked(Box::new(RankedMap::from_sorted(seed, elements)))
+        SortedSet::of_many(elements.map(|(member, score)| (text(member), score)), seed)
     }
 }
 

@@ -408,6 +408,7 @@ impl<'g> View<'g> {
                 database.change_deadline(had.is_some(), deadline);
             }
             shard.account.change(before, after, keyspace.tally());
+            keyspace.note_evictable(shard);
         } else {
             let mut entry = make(None).expect("a missing key is made anew");
             entry.set_stamp(stamping.fresh());
@@ -416,16 +417,9 @@ impl<'g> View<'g> {
                 Expiry::Clear if entry.deadline().is_some() => entry.set_deadline(None),
                 Expiry::Keep | Expiry::Clear => {}
             }
-            if let Some(deadline) = entry.deadline() {
-                database.note_deadline(deadline);
-            }
-            database.note_fields(None, entry::soonest_field(&entry));
-            let (before, size) = (database.table.heap_size(), entry::heap_size(&entry));
-            database.table.insert_unique(hash, entry, |entry| keyspace.hash(entry.key()));
-            shard.account.change(before, database.table.heap_size() + size, keyspace.tally());
+            add(shard, keyspace, db, hash, entry);
             self.effects.notify(EventClass::New, "new", db, key);
         }
-        keyspace.note_evictable(shard);
         self.effects.dirty += 1;
         changed(shard, db, hash, key, &mut self.effects);
     }
@@ -454,6 +448,20 @@ impl<'g> View<'g> {
             self.expire_if_found(hash, key);
         }
     }
+}
+
+/// Puts an entry into the table that has none of this key.
+#[inline]
+pub(crate) fn add(shard: &mut Shard, keyspace: &Keyspace, db: usize, hash: u64, entry: Entry) {
+    let database = &mut shard.databases[db];
+    if let Some(deadline) = entry.deadline() {
+        database.note_deadline(deadline);
+    }
+    database.note_fields(None, entry::soonest_field(&entry));
+    let (before, size) = (database.table.heap_size(), entry::heap_size(&entry));
+    database.table.insert_unique(hash, entry, |entry| keyspace.hash(entry.key()));
+    shard.account.change(before, database.table.heap_size() + size, keyspace.tally());
+    keyspace.note_evictable(shard);
 }
 
 #[inline]

@@ -19,7 +19,7 @@ use redpoll_resp::{Parse, RequestParser};
 
 use crate::disk::{Disk, ReadFile, directory_of};
 use crate::replay::{Reached, TORN_IN_THE_MIDDLE, is_empty, read_log_file};
-use crate::snapshot::{Item, read_snapshot};
+use crate::snapshot::read_snapshot;
 use crate::{Error, LogFiles, Manifest, Reading, Record};
 
 /// How the name of a copy goes on that is made before a file is cut.
@@ -160,7 +160,7 @@ pub fn check_log_file(
         &mut |record| match record {
             Record::Command(args) => known(args).map_err(str::to_owned),
             Record::Stored(item) => {
-                keys += u64::from(matches!(item, Item::Key(_)));
+                keys += item.keys();
                 Ok(())
             }
         },
@@ -190,7 +190,7 @@ pub fn check_snapshot(disk: &dyn Disk, path: &Path, reading: &Reading<'_>) -> Re
     let mut found = Finding::new(path.to_owned(), Kind::Snapshot, file.length().map_err(Error::io(path))?);
     found.is_sealed = file.is_sealed();
     let read = read_snapshot(disk, path, reading.into, &mut |item| {
-        found.keys += u64::from(matches!(item, Item::Key(_)));
+        found.keys += item.keys();
         Ok(())
     });
     match read {

@@ -14,7 +14,6 @@ use redpoll_commands::error::{Error as CommandError, RELOAD_FAILED};
 use redpoll_commands::persistence::Reload;
 use redpoll_commands::reload::{self, Before, Stored};
 use redpoll_commands::settings::Setting;
-use redpoll_keyspace::rdb::StoredKey;
 use redpoll_keyspace::{Effects, Limits as Thresholds, View};
 use redpoll_persist::disk::Disk;
 use redpoll_persist::{
@@ -46,7 +45,7 @@ pub(crate) fn replay_log(engine: &Engine, files: &LogFiles) -> Result<Replayed, 
         let args = match record {
             Record::Command(args) => args,
             Record::Stored(item) => {
-                return put(engine, &mut stored, item, |stored, key| put_first(engine, stored, key));
+                return put(engine, &mut stored, item, |run| with_first_view(engine, run));
             }
         };
         out.clear();
@@ -82,7 +81,7 @@ pub(crate) fn load_snapshot(engine: &Engine, disk: &dyn Disk, path: &Path) -> Re
     let mut stored = Stored::new(Existing::Refuse, Some(engine.clock.now()));
     let thresholds = engine.settings.limits();
     let read = match read(engine, disk, &thresholds, path, &mut |item| {
-        put(engine, &mut stored, item, |stored, key| put_first(engine, stored, key))
+        put(engine, &mut stored, item, |run| with_first_view(engine, run))
     }) {
         Ok(read) => read,
         Err(FileError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(()),
@@ -127,18 +126,25 @@ fn warn_of_rest(path: &Path, read: Read) {
     }
 }
 
-/// Puts something of a snapshot into the engine, a key as `put_key` does it.
+/// Does something with a view of everything.
+type Run<'a> = dyn FnMut(&mut View<'_>) -> Result<(), String> + 'a;
+
+/// Puts something of a snapshot into the engine; `with_view` runs what needs a view.
 fn put(
     engine: &Engine,
     stored: &mut Stored,
     item: Item<'_>,
-    put_key: impl FnOnce(&mut Stored, StoredKey<'_>) -> Result<(), String>,
+    with_view: impl FnOnce(&mut Run<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
     match item {
         Item::Aux(..) => Ok(()),
         Item::Library(text) => stored.library(engine, text),
         Item::Database(number) => stored.database(engine, number),
-        Item::Key(key) => put_key(stored, key),
+        Item::Coming(keys) => with_view(&mut |view| {
+            stored.coming(view, keys);
+            Ok(())
+        }),
+        Item::Keys(keys) => with_view(&mut |view| stored.keys(view, keys)),
         Item::Empty(key) => {
             stored.empty_key(key);
             Ok(())
@@ -146,14 +152,13 @@ fn put(
     }
 }
 
-/// Puts a key into a store that nobody uses yet.
-fn put_first(engine: &Engine, stored: &mut Stored, key: StoredKey<'_>) -> Result<(), String> {
-    let mut gate = engine.keyspace.enter();
-    let held = gate.lock(std::iter::once(key.key));
+/// Runs something on a store that nobody uses yet.
+fn with_first_view(engine: &Engine, run: &mut Run<'_>) -> Result<(), String> {
+    let mut gate = engine.keyspace.enter_exclusive();
+    let held = gate.lock(std::iter::empty());
     // Time stands still at zero, as for the log, but accesses are stamped with the real time.
     let stamping = engine.stamping(engine.clock.now());
-    let mut view = View::new(&engine.keyspace, held, stored.db, 0, stamping, Effects::default());
-    stored.key(&mut view, key)
+    run(&mut View::new(&engine.keyspace, held, 0, 0, stamping, Effects::default()))
 }
 
 /// Loads the log in the place of the data set, whose shards the caller holds.
@@ -166,7 +171,7 @@ pub(crate) fn reload_log(cx: &mut Cx<'_, '_>, files: &LogFiles) -> Result<(), Co
         let reading = Reading { limits: readable(), into, torn: Torn::Refuse };
         let replayed = replay(files, &reading, &mut |record| match record {
             Record::Command(args) => loading.command(args),
-            Record::Stored(item) => put(engine, &mut stored, item, |stored, key| loading.key(stored, key)),
+            Record::Stored(item) => put(engine, &mut stored, item, |run| run(loading.view())),
         });
         replayed.map(drop).map_err(|error| format!("ERR loading the log failed: {error}").into())
     })
@@ -193,7 +198,7 @@ pub(crate) fn reload_snapshot(
     let (engine, mut stored) = (cx.engine, Stored::new(existing, Some(now)));
     reload::reload(cx, before, |loading| {
         let read = read(engine, disk, &engine.settings.limits(), path, &mut |item| {
-            put(engine, &mut stored, item, |stored, key| loading.key(stored, key))
+            put(engine, &mut stored, item, |run| run(loading.view()))
         })
         .map_err(refuse)?;
         warn_of_rest(path, read);
@@ -210,16 +215,13 @@ fn check(cx: &mut Cx<'_, '_>, disk: &dyn Disk, path: &Path, existing: Existing) 
     let db = cx.db.db();
     let libraries = engine.scripting.get().map(|scripting| scripting.libraries()).unwrap_or_default();
     let checked = read(engine, disk, &thresholds, path, &mut |item| match item {
-        Item::Aux(..) | Item::Empty(_) => Ok(()),
+        Item::Aux(..) | Item::Empty(_) | Item::Coming(_) => Ok(()),
         Item::Library(text) if existing == Existing::Refuse && libraries.iter().any(|known| known.code == text) => {
             Err("a library of functions is there already".into())
         }
         Item::Library(_) => Ok(()),
         Item::Database(number) => stored.database(engine, number),
-        Item::Key(key) => {
-            cx.db.select(stored.db);
-            stored.admit(cx.db, key.key)
-        }
+        Item::Keys(keys) => stored.admit(cx.db, keys),
     });
     cx.db.select(db);
     checked.map(drop)

@@ -371,6 +371,48 @@ fn reload_keeps_or_replaces_as_it_is_told() {
     assert_eq!(replies, [Value::Error("ERR data cannot be loaded inside a transaction or script".into())]);
 }
 
+/// Opens a store on a snapshot of keys with their databases, before which so many keys are said to come.
+fn open_on(dir: &Scratch, coming: u64, keys: impl Iterator<Item = (u8, usize)>) -> Result<Store, Error> {
+    let mut bytes = [b"REDIS0004\xfb\x81", &coming.to_be_bytes()[..], b"\x00"].concat();
+    for (db, number) in keys {
+        bytes.extend([b"\xfe", &[db][..], b"\x00\x08", format!("key:{number:04}").as_bytes(), b"\x01v"].concat());
+    }
+    bytes.push(0xff);
+    std::fs::write(dir.path().join("dump.rdb"), bytes).expect("the directory can be written to");
+    Store::open(Config::in_memory().set("dir", &dir.path().display().to_string()).expect("there is such a setting"))
+}
+
+#[test]
+fn any_number_of_keys_may_be_said_to_come() {
+    let dir = Scratch::new().unwrap();
+    for coming in [0, 1, 300, u64::MAX] {
+        let store = open_on(&dir, coming, (0..900).map(|number| ((number % 3) as u8, number / 2))).unwrap();
+        let sizes = [0, 1, 2].map(|db| {
+            let mut connection = store.connect();
+            succeed(&mut connection, &format!("SELECT {db}"));
+            run(&mut connection, "DBSIZE")
+        });
+        assert_eq!(sizes, [300, 300, 300].map(Value::Int), "{coming}");
+        assert_eq!(store.call(&["GET", "key:0000"]), Value::Bulk(b"v".into()));
+        assert_eq!(store.call(&["GET", "key:0001"]), Value::Bulk(b"v".into()));
+        assert_eq!(store.call(&["EXISTS", "key:0002"]), Value::Int(0));
+        ok(&store, &["FLUSHALL"]);
+        drop(store);
+    }
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_refused_with_its_offset() {
+    let dir = Scratch::new().unwrap();
+    for (first, second) in [(0, 1), (3, 40), (10, 200), (0, 499)] {
+        let keys = (0..500).map(|number| (0, if number == second { first } else { number }));
+        let Err(error) = open_on(&dir, 500, keys) else { panic!("a key is there twice") };
+        let (text, offset) = (error.to_string(), 9 + 11 + 14 * second + 2);
+        assert!(text.contains(&format!("key 'key:{first:04}' is there already")), "{text}");
+        assert!(text.contains(&format!("{offset}")), "{text} {offset}");
+    }
+}
+
 #[test]
 fn a_store_in_memory_makes_no_snapshots() {
     let store = support::in_memory();

@@ -5,14 +5,17 @@ use redpoll_structures::int_set::IntSet;
 use redpoll_structures::packed::{Item, Packed};
 use redpoll_structures::{decimal, lzf};
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 use super::stream::Form;
 use super::{Refused, Value, container, kind, older};
-use crate::{Hash, Limits, List, Millis, Object, Set, SortedSet};
+use crate::member_table::all_differ;
+use crate::{Entry, Hash, Limits, List, Millis, Object, Set, SortedSet, entry};
 
 /// Most bytes that decompression and repetition may yield for one value: a string of the greatest length that can be sent, twice.
 const UNPACKED_MAX: usize = 1 << 30;
+
+/// Most members that room is made for before they are seen.
+const ROOM_MAX: u64 = 1 << 16;
 
 /// Latest deadline of a field that Redis can hold.
 const DEADLINE_MAX: Millis = (1 << 48) - 2;
@@ -32,11 +35,15 @@ pub fn read_value<'a>(bytes: &'a [u8], limits: &Limits, seed: u64) -> Result<(Va
     value.map(|value| (value, source.rest)).ok_or(source.refused(kind))
 }
 
-/// Reads a value of a file, whose type stands elsewhere and which ends where the bytes end. It may be as large as it was when it was written.
-pub fn read_stored_value(kind: u8, bytes: &[u8], limits: &Limits, seed: u64) -> Result<Value, Refused> {
+/// Reads a value of a file, whose type and key stand elsewhere and which ends where the bytes end. It may be as large as it was when it was written.
+pub fn read_stored_entry(kind: u8, key: &[u8], bytes: &[u8], limits: &Limits, seed: u64) -> Result<Entry, Refused> {
     let mut source = Source::new(bytes, usize::MAX);
-    let value = value(kind, &mut source, Target { limits, seed });
-    value.filter(|_| source.rest.is_empty()).ok_or(source.refused(kind))
+    let entry = if kind == kind::STRING {
+        source.string().map(|text| entry::new_string(key, &text))
+    } else {
+        object(kind, &mut source, Target { limits, seed }).map(|object| Entry::new_object(key, object))
+    };
+    entry.filter(|_| source.rest.is_empty()).ok_or(source.refused(kind))
 }
 
 /// Tells whether a value that cannot be read is a collection without members: old servers have left such keys in files.
@@ -76,8 +83,14 @@ pub fn read_length(bytes: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 fn value(kind: u8, source: &mut Source<'_>, to: Target<'_>) -> Option<Value> {
-    let object = match kind {
-        kind::STRING => return Some(Value::Text(source.string()?.into_owned())),
+    match kind {
+        kind::STRING => source.string().map(|text| Value::Text(text.into_owned())),
+        kind => object(kind, source, to).map(Value::Object),
+    }
+}
+
+fn object(kind: u8, source: &mut Source<'_>, to: Target<'_>) -> Option<Object> {
+    Some(match kind {
         kind::LIST => Object::List(list(source, to)?),
         kind::LIST_ZIPLIST => Object::List(list_of_ziplists(source, 1, to)?),
         kind::LIST_ZIPLISTS => {
@@ -92,7 +105,7 @@ fn value(kind: u8, source: &mut Source<'_>, to: Target<'_>) -> Option<Value> {
         kind::HASH_PACKED => {
             let bytes = source.string()?;
             let hash = hash_of_packed(&bytes, to);
-            if hash.is_none() && fields_repeat(&bytes) {
+            if hash.is_none() && fields_repeat(&bytes, to) {
                 source.complain("Hash listpack with dup elements");
             }
             Object::Hash(hash?)
@@ -119,8 +132,7 @@ fn value(kind: u8, source: &mut Source<'_>, to: Target<'_>) -> Option<Value> {
         kind::STREAM => stream(source, Form::Redis70, to)?,
         kind::STREAM_7_2 => stream(source, Form::Redis72, to)?,
         _ => return None,
-    };
-    Some(Value::Object(object))
+    })
 }
 
 fn stream(source: &mut Source<'_>, form: Form, to: Target<'_>) -> Option<Object> {
@@ -175,8 +187,11 @@ fn finished(chunks: ChunkedList, to: Target<'_>) -> Option<List> {
 
 fn set(source: &mut Source<'_>, to: Target<'_>) -> Option<Set> {
     let (count, mut set) = (source.count(1)?, Set::new());
-    for _ in 0..count {
+    for index in 0..count {
         let member = source.string()?;
+        if index == 0 {
+            set.reserve(&member, count.min(ROOM_MAX) as usize, to.limits, to.seed);
+        }
         if !set.insert(Item::of(&member), to.limits, to.seed) {
             return None;
         }
@@ -194,8 +209,7 @@ fn set_of_ints(bytes: &[u8], to: Target<'_>) -> Option<Set> {
 
 fn set_of_packed(bytes: &[u8], to: Target<'_>) -> Option<Set> {
     let packed = Packed::from_listpack(bytes).ok().filter(|packed| !packed.is_empty())?;
-    let mut seen = HashSet::new();
-    if !packed.iter().all(|member| seen.insert(member)) {
+    if !all_differ(packed.iter(), packed.len(), to.seed) {
         return None;
     }
     let short = |member: Item<'_>| member.len() <= to.limits.set_max_listpack_value;
@@ -207,6 +221,7 @@ fn set_of_packed(bytes: &[u8], to: Target<'_>) -> Option<Set> {
 
 fn hash(source: &mut Source<'_>, to: Target<'_>) -> Option<Hash> {
     let (count, mut hash) = (source.count(2)?, Hash::new());
+    hash.reserve(count.min(ROOM_MAX) as usize, to.limits, to.seed);
     for _ in 0..count {
         let (field, value) = (source.string()?, source.string()?);
         if !hash.set(&field, &value, to.limits, to.seed) {
@@ -216,10 +231,9 @@ fn hash(source: &mut Source<'_>, to: Target<'_>) -> Option<Hash> {
     (!hash.is_empty()).then_some(hash)
 }
 
-fn fields_repeat(bytes: &[u8]) -> bool {
+fn fields_repeat(bytes: &[u8], to: Target<'_>) -> bool {
     let Some(packed) = packed(bytes).filter(|packed| packed.len().is_multiple_of(2)) else { return false };
-    let mut seen = HashSet::new();
-    !packed.pairs().all(|(field, _)| seen.insert(field))
+    !all_differ(packed.pairs().map(|(field, _)| field), packed.len() / 2, to.seed)
 }
 
 fn hash_of_packed(bytes: &[u8], to: Target<'_>) -> Option<Hash> {
@@ -229,8 +243,7 @@ fn hash_of_packed(bytes: &[u8], to: Target<'_>) -> Option<Hash> {
     if !fits || !packed.len().is_multiple_of(2) {
         return if packed.len().is_multiple_of(2) { hash_of_pairs(packed.pairs(), to) } else { None };
     }
-    let mut seen = HashSet::new();
-    let unique = packed.pairs().all(|(field, _)| seen.insert(field));
+    let unique = all_differ(packed.pairs().map(|(field, _)| field), packed.len() / 2, to.seed);
     (unique && !packed.is_empty()).then_some(Hash::Packed(packed))
 }
 
@@ -296,9 +309,16 @@ fn sorted_set<'a>(
     score: fn(&mut Source<'a>) -> Option<f64>,
 ) -> Option<SortedSet> {
     let (count, mut set) = (source.count(2)?, SortedSet::new());
+    let mut element = || Some((source.string()?, score(source).filter(|score| !score.is_nan())?));
+    if count > to.limits.zset_max_listpack_entries as u64 {
+        // Redis writes the highest first.
+        let elements = (0..count).map(|_| element()).collect::<Option<Vec<_>>>()?;
+        let set = SortedSet::of_many(elements.into_iter().rev(), to.seed);
+        // Of a member that occurred twice one is left.
+        return (set.len() as u64 == count).then_some(set);
+    }
     for _ in 0..count {
-        let member = source.string()?;
-        let score = score(source).filter(|score| !score.is_nan())?;
+        let (member, score) = element()?;
         if set.insert(&member, score, to.limits, to.seed).is_some() {
             return None;
         }

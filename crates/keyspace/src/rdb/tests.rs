@@ -163,6 +163,41 @@ fn what_cannot_be_a_value_is_refused() {
     assert!(restore(&unsealed, Checksum::Ignored, &limits(), SEED).is_ok());
 }
 
+/// A collection that says it has so many members, and has these.
+fn members(kind: u8, count: u32, numbers: impl Iterator<Item = u32>) -> Vec<u8> {
+    let mut bytes = [&[kind, 0x80][..], &count.to_be_bytes()].concat();
+    for number in numbers {
+        bytes.extend([b"\x0b", format!("member:{number:04}").as_bytes()].concat());
+        match kind {
+            kind::HASH => bytes.extend(b"\x01v"),
+            kind::SORTED_SET => bytes.extend(f64::from(number / 2).to_le_bytes()),
+            _ => {}
+        }
+    }
+    bytes
+}
+
+#[test]
+fn members_come_in_any_order_and_once_however_many_they_are() {
+    for (kind, count) in [kind::SET, kind::HASH, kind::SORTED_SET].iter().flat_map(|kind| [(*kind, 100), (*kind, 1000)])
+    {
+        let value = read(&members(kind, count, 0..count)).unwrap();
+        let orders: [Vec<u32>; 2] = [(0..count).rev().collect(), (0..count).map(|at| at * 7 % count).collect()];
+        for order in orders {
+            let other = read(&members(kind, count, order.into_iter())).unwrap();
+            assert_eq!(shown(&other), shown(&value));
+            let (Value::Object(other), Value::Object(value)) = (other, &value) else { panic!("a text") };
+            assert_eq!((other.encoding(), other.kind()), (value.encoding(), value.kind()));
+        }
+        for at in [0, count / 2, count - 2] {
+            let twice = (0..count).map(|number| if number == count - 1 { at } else { number });
+            assert!(read(&members(kind, count, twice)).is_none(), "{kind} {count} {at}");
+        }
+        assert!(read(&members(kind, count + 1, 0..count)).is_none());
+        assert!(read(&members(kind, u32::MAX, 0..count)).is_none());
+    }
+}
+
 #[test]
 fn a_damaged_value_is_refused_or_some_other_value() {
     let mut state = 0x1234_5678_9abc_def1_u64;

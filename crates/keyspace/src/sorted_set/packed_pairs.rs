@@ -19,7 +19,7 @@ pub(super) fn score(item: Item<'_>) -> f64 {
 }
 
 /// Reads a score from foreign bytes.
-pub(super) fn checked_score(item: Item<'_>) -> Option<f64> {
+fn checked_score(item: Item<'_>) -> Option<f64> {
     match item {
         Item::Int(number) => Some(number as f64),
         Item::Str(text) => decimal::parse_f64(text),
@@ -37,15 +37,15 @@ pub(super) fn fits(packed: &Packed, member_len: usize) -> bool {
     packed.would_fit(member_len + F64_TEXT_MAX + 2 * Packed::MAX_OVERHEAD)
 }
 
-/// Tells whether each element stands behind the one before it and no member appears twice.
-pub(super) fn is_in_order(packed: &Packed) -> bool {
-    let mut buf = [0; 20];
-    let ordered = packed.pairs().zip(packed.pairs().skip(1)).all(|(left, right)| {
-        let (member, score) = element(right);
-        order(element(left), score, member.text(&mut buf)).is_lt()
-    });
-    let mut seen = std::collections::HashSet::with_capacity(packed.len() / 2);
-    ordered && packed.pairs().all(|(member, _)| seen.insert(member))
+/// Tells of foreign bytes whether each element stands behind the one before it; none if a score is no number.
+pub(super) fn is_in_order(packed: &Packed) -> Option<bool> {
+    let (mut ordered, mut before) = (true, None);
+    for (member, score) in packed.pairs() {
+        let score = checked_score(score)?;
+        ordered = ordered && before.is_none_or(|before| order(before, score, member.text(&mut [0; 20])).is_lt());
+        before = Some((member, score));
+    }
+    Some(ordered)
 }
 
 /// Finds a member: where it stands and its score.

@@ -1,10 +1,12 @@
 //! Reading a snapshot from its beginning to its end mark.
 
+use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::path::Path;
 
 use redpoll_keyspace::rdb::{
-    Refused, StoredKey, VERSION_MAX, is_empty_value, length_extent, read_length, read_stored_value, read_string,
-    string_extent, value_extent,
+    Extent, KEY_LEN_MAX, Refused, StoredKey, VERSION_MAX, is_empty_value, length_extent, read_length,
+    read_stored_entry, read_string, string_extent, value_extent,
 };
 use redpoll_keyspace::{Limits, Millis};
 
@@ -15,6 +17,13 @@ use crate::disk::Disk;
 
 /// The first version that ends with a checksum.
 const CHECKSUM_SINCE: u16 = 5;
+
+/// Most keys handed on together, and the bytes in the file after which fewer are.
+pub(super) const TOGETHER_MAX: usize = 64;
+const TOGETHER_LEN: u64 = 1 << 18;
+
+/// Bytes that a key takes in a file, about: more keys than would fit into it are not believed in.
+const KEY_LEN: u64 = 8;
 
 /// What values are made into.
 #[derive(Clone, Copy, Debug)]
@@ -34,10 +43,22 @@ pub enum Item<'a> {
     Library(&'a [u8]),
     /// The next keys belong to this database.
     Database(u64),
-    /// A key.
-    Key(StoredKey<'a>),
+    /// About so many keys will follow.
+    Coming(usize),
+    /// Keys that stand one behind the other. Who takes them takes them one by one from the front: what is refused is the one taken last.
+    Keys(&'a mut VecDeque<StoredKey>),
     /// A key of a collection without members, which old servers have left in files; there is nothing to load.
     Empty(&'a [u8]),
+}
+
+impl Item<'_> {
+    /// Returns how many keys these are.
+    pub(crate) fn keys(&self) -> u64 {
+        match self {
+            Item::Keys(keys) => keys.len() as u64,
+            _ => 0,
+        }
+    }
 }
 
 /// What was read.
@@ -75,8 +96,16 @@ pub fn read_snapshot_from(
     into: Into<'_>,
     take: &mut Take<'_>,
 ) -> Result<Read, Error> {
-    let window = Window::new(source, file_len);
-    let mut reader = Reader { window, into, begin: 0, version: 0, next: Next::default() };
+    let mut reader = Reader {
+        window: Window::new(source, file_len),
+        into,
+        begin: 0,
+        version: 0,
+        next: Next::default(),
+        keys: VecDeque::with_capacity(TOGETHER_MAX),
+        begins: Vec::with_capacity(TOGETHER_MAX),
+        coming_max: file_len / KEY_LEN,
+    };
     let wrong = |offset, key, reason| Error::Snapshot { path: path.to_owned(), offset, key, reason };
     match reader.run(take) {
         Ok(()) => Ok(Read { version: reader.version, len: reader.window.offset, file_len }),
@@ -101,10 +130,22 @@ struct Reader<'a, R> {
     begin: u64,
     version: u16,
     next: Next,
+    /// Keys to be handed on, and their offsets.
+    keys: VecDeque<StoredKey>,
+    begins: Vec<u64>,
+    /// As many keys may still be said to come.
+    coming_max: u64,
 }
 
 impl<R: std::io::Read> Reader<'_, R> {
     fn run(&mut self, take: &mut Take<'_>) -> Result<(), Fault> {
+        let read = self.items(take);
+        // What stands before the damage is taken, or refused, before it.
+        self.hand_keys_on(take)?;
+        read
+    }
+
+    fn items(&mut self, take: &mut Take<'_>) -> Result<(), Fault> {
         self.version = self.head()?;
         loop {
             self.begin = self.window.offset;
@@ -130,12 +171,22 @@ impl<R: std::io::Read> Reader<'_, R> {
         match code {
             opcode::AUX => {
                 let (name, value) = (self.string()?, self.string()?);
-                take(Item::Aux(&name, &value)).map_err(Fault::Wrong)
+                self.hand_on(Item::Aux(&name, &value), take)
             }
-            opcode::LIBRARY => take(Item::Library(&self.string()?)).map_err(Fault::Wrong),
-            opcode::DATABASE => take(Item::Database(self.length()?)).map_err(Fault::Wrong),
-            // Sizes are hints for tables, which grow without pausing here.
-            opcode::SIZES => self.lengths(2),
+            opcode::LIBRARY => {
+                let text = self.string()?;
+                self.hand_on(Item::Library(&text), take)
+            }
+            opcode::DATABASE => {
+                let number = self.length()?;
+                self.hand_on(Item::Database(number), take)
+            }
+            opcode::SIZES => {
+                let (keys, _volatile) = (self.length()?, self.length()?);
+                let coming = keys.min(self.coming_max);
+                self.coming_max -= coming;
+                self.hand_on(Item::Coming(usize::try_from(coming).unwrap_or(usize::MAX)), take)
+            }
             opcode::SLOT_INFO => self.lengths(3),
             opcode::DEADLINE => {
                 self.next.deadline = Some(deadline(i64::from_le_bytes(self.window.array()?)));
@@ -161,21 +212,62 @@ impl<R: std::io::Read> Reader<'_, R> {
     }
 
     fn key(&mut self, kind: u8, take: &mut Take<'_>) -> Result<(), Fault> {
-        let key = self.string()?;
-        let len = self.window.whole(|bytes| value_extent(kind, bytes)).map_err(|fault| match fault {
-            Fault::Wrong(reason) => Fault::Value(key.clone(), format!("type {kind}: {reason}")),
+        let key_len = self.window.whole(string_extent)?;
+        let whole = self.window.whole(|bytes| match value_extent(kind, &bytes[key_len..]) {
+            Extent::Whole(len) => Extent::Whole(key_len + len),
+            Extent::More(len) => Extent::More(len.saturating_add(key_len as u64)),
+            Extent::Unknown => Extent::Unknown,
+        });
+        let (key, bytes) = self.window.rest().split_at(key_len);
+        let key = text(key)?;
+        if key.len() > KEY_LEN_MAX {
+            return Fault::wrong("a key is too long");
+        }
+        let len = whole.map_err(|fault| match fault {
+            Fault::Wrong(reason) => Fault::Value(key.to_vec(), format!("type {kind}: {reason}")),
             fault => fault,
         })?;
-        let bytes = &self.window.rest()[..len];
-        let value = match read_stored_value(kind, bytes, self.into.limits, self.into.seed) {
-            Ok(value) => Some(value),
-            Err(_) if is_empty_value(kind, bytes) => None,
-            Err(refused) => return Err(Fault::Value(key, damaged(refused))),
-        };
-        self.window.advance(len);
+        let bytes = &bytes[..len - key_len];
         let Next { deadline, idle_seconds, frequency } = std::mem::take(&mut self.next);
-        let Some(value) = value else { return take(Item::Empty(&key)).map_err(Fault::Wrong) };
-        take(Item::Key(StoredKey { key: &key, value, deadline, idle_seconds, frequency })).map_err(Fault::Wrong)
+        match read_stored_entry(kind, &key, bytes, self.into.limits, self.into.seed) {
+            Ok(mut entry) => {
+                if deadline.is_some() {
+                    entry.set_deadline(deadline);
+                }
+                self.keys.push_back(StoredKey { entry, idle_seconds, frequency });
+                self.begins.push(self.begin);
+            }
+            Err(_) if is_empty_value(kind, bytes) => {
+                let key = key.into_owned();
+                self.window.advance(len);
+                return self.hand_on(Item::Empty(&key), take);
+            }
+            Err(refused) => return Err(Fault::Value(key.into_owned(), damaged(refused))),
+        }
+        self.window.advance(len);
+        let together = self.window.offset - self.begins[0];
+        if self.keys.len() >= TOGETHER_MAX || together >= TOGETHER_LEN { self.hand_keys_on(take) } else { Ok(()) }
+    }
+
+    /// Hands on what is no key, after the keys before it.
+    fn hand_on(&mut self, item: Item<'_>, take: &mut Take<'_>) -> Result<(), Fault> {
+        self.hand_keys_on(take)?;
+        take(item).map_err(Fault::Wrong)
+    }
+
+    fn hand_keys_on(&mut self, take: &mut Take<'_>) -> Result<(), Fault> {
+        if self.keys.is_empty() {
+            return Ok(());
+        }
+        if let Err(reason) = take(Item::Keys(&mut self.keys)) {
+            let taken = self.begins.len() - self.keys.len();
+            self.begin = self.begins[taken.saturating_sub(1)];
+            self.keys.clear();
+            return Err(Fault::Wrong(reason));
+        }
+        self.keys.clear();
+        self.begins.clear();
+        Ok(())
     }
 
     /// Compares the checksum, if there is one.
@@ -193,10 +285,7 @@ impl<R: std::io::Read> Reader<'_, R> {
 
     fn string(&mut self) -> Result<Vec<u8>, Fault> {
         let len = self.window.whole(string_extent)?;
-        let Some((text, [])) = read_string(&self.window.rest()[..len]) else {
-            return Fault::wrong("a compressed string is damaged");
-        };
-        let text = text.into_owned();
+        let text = text(&self.window.rest()[..len])?.into_owned();
         self.window.advance(len);
         Ok(text)
     }
@@ -210,6 +299,13 @@ impl<R: std::io::Read> Reader<'_, R> {
 
     fn lengths(&mut self, count: usize) -> Result<(), Fault> {
         (0..count).try_for_each(|_| self.length().map(drop))
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Fault> {
+    match read_string(bytes) {
+        Some((text, [])) => Ok(text),
+        _ => Fault::wrong("a compressed string is damaged"),
     }
 }
 

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use redpoll_keyspace::rdb::{
-    Compression, StoredKey, VERSION, Value, checksum_after, read_stored_value, write_length, write_object, write_string,
+    Checksum, Compression, StoredKey, VERSION, Value, checksum_after, dump, read_stored_entry, restore, write_length,
+    write_object, write_string,
 };
-use redpoll_keyspace::{Collector, Effects, Expiry, Image, Keyspace, Limits, Part, Stamping, View};
+use redpoll_keyspace::{Collector, Effects, Entry, Expiry, Image, Keyspace, Limits, Part, Stamping, View};
 use redpoll_resp::{Limits as Requests, Parse, RequestParser};
 use redpoll_testkit::Scratch;
 
+use super::read::TOGETHER_MAX;
 use super::*;
 use crate::Error;
 use crate::disk::{Disk, SystemDisk};
@@ -29,7 +31,7 @@ impl Collector for Parts {
 }
 
 /// Makes a list, set, hash or sorted set of so many elements.
-fn collection(kind: u8, elements: u64) -> Value {
+fn collection(key: &str, kind: u8, elements: u64) -> Entry {
     let mut bytes = Vec::new();
     write_length(elements, &mut bytes);
     for element in 0..elements {
@@ -40,7 +42,7 @@ fn collection(kind: u8, elements: u64) -> Value {
             _ => {}
         }
     }
-    read_stored_value(kind, &bytes, &Limits::default(), 7).expect("the value is well-formed")
+    read_stored_entry(kind, key.as_bytes(), &bytes, &Limits::default(), 7).expect("the value is well-formed")
 }
 
 /// Makes parts of two databases with a value of each kind, some of them long.
@@ -56,13 +58,9 @@ fn parts(compression: Compression, stamping: Option<Stamping>) -> Vec<Part> {
             let text = format!("value {number} of {db} ").repeat(1 + number as usize * 40);
             view.set_text(format!("text:{number}").as_bytes(), text.as_bytes(), expiry);
             for kind in [1, 2, 4, 5] {
-                view.load(StoredKey {
-                    key: format!("{kind}:{number}").as_bytes(),
-                    value: collection(kind, 1 + number * 60),
-                    deadline: (number % 3 == 0).then_some(2000 + number),
-                    idle_seconds: Some(number),
-                    frequency: None,
-                });
+                let mut entry = collection(&format!("{kind}:{number}"), kind, 1 + number * 60);
+                entry.set_deadline((number % 3 == 0).then_some(2000 + number));
+                view.load(StoredKey { entry, idle_seconds: Some(number), frequency: None });
             }
         }
     }
@@ -90,32 +88,41 @@ fn written(parts: &[Part], checksum: bool) -> Vec<u8> {
 /// Everything a snapshot holds, in lines.
 type Contents = BTreeMap<String, String>;
 
+/// Shows a key and its value.
+fn shown(stored: &StoredKey) -> (String, String) {
+    let StoredKey { entry, idle_seconds, .. } = stored;
+    let mut bytes = Vec::new();
+    match restore(&dump(entry), Checksum::Checked, &Limits::default(), 7).expect("what is dumped is restored") {
+        Value::Text(text) => bytes.extend_from_slice(&text),
+        Value::Object(object) => write_object(&object, &mut bytes),
+    }
+    let said = format!("{:?} {idle_seconds:?} {}", entry.deadline(), bytes.escape_ascii());
+    (entry.key().escape_ascii().to_string(), said)
+}
+
+/// Reads a snapshot; a key that is there twice is refused.
 fn read(bytes: &[u8]) -> Result<(Contents, super::Read), Error> {
     let (mut contents, mut db) = (Contents::new(), 0);
     let limits = Limits::default();
     let into = Into { limits: &limits, seed: 7 };
-    let read = read_snapshot_from(bytes, bytes.len() as u64, &PathBuf::from("a.rdb"), into, &mut |item| {
-        let (key, value) = match item {
-            Item::Aux(name, value) => (format!("aux {}", name.escape_ascii()), value.escape_ascii().to_string()),
-            Item::Library(text) => (format!("library {}", text.len()), text.escape_ascii().to_string()),
-            Item::Database(number) => {
-                db = number;
-                return Ok(());
+    let mut add = |key: String, value| match contents.insert(key.clone(), value) {
+        None => Ok(()),
+        Some(_) => Err(format!("{key} is there twice")),
+    };
+    let read = read_snapshot_from(bytes, bytes.len() as u64, &PathBuf::from("a.rdb"), into, &mut |item| match item {
+        Item::Aux(name, value) => add(format!("aux {}", name.escape_ascii()), value.escape_ascii().to_string()),
+        Item::Library(text) => add(format!("library {}", text.len()), text.escape_ascii().to_string()),
+        Item::Database(number) => {
+            db = number;
+            Ok(())
+        }
+        Item::Coming(_) => Ok(()),
+        Item::Empty(key) => add(format!("{db} {}", key.escape_ascii()), "nothing".to_owned()),
+        Item::Keys(keys) => {
+            while let Some((key, said)) = keys.pop_front().as_ref().map(shown) {
+                add(format!("{db} {key}"), said)?;
             }
-            Item::Empty(key) => (format!("{db} {}", key.escape_ascii()), "nothing".to_owned()),
-            Item::Key(StoredKey { key, value, deadline, idle_seconds, .. }) => {
-                let mut bytes = Vec::new();
-                match &value {
-                    Value::Text(text) => bytes.extend_from_slice(text),
-                    Value::Object(object) => write_object(object, &mut bytes),
-                }
-                let said = format!("{deadline:?} {idle_seconds:?} {}", bytes.escape_ascii());
-                (format!("{db} {}", key.escape_ascii()), said)
-            }
-        };
-        match contents.insert(key.clone(), value) {
-            None => Ok(()),
-            Some(_) => Err(format!("{key} is there twice")),
+            Ok(())
         }
     });
     read.map(|read| (contents, read))
@@ -249,6 +256,93 @@ fn what_is_wrong_is_said_with_its_offset() {
     // A string longer than the file is not looked for in memory.
     let (_, reason) = reason(read(b"REDIS0004\x00\x01k\x81\x7f\xff\xff\xff\xff\xff\xff\xff"));
     assert_eq!(reason, "key 'k': type 0: the file ends too early");
+}
+
+/// A key with a short value as it stands in a file.
+fn short(number: usize) -> Vec<u8> {
+    [b"\x00\x08", format!("key:{number:04}").as_bytes(), b"\x01v"].concat()
+}
+
+/// A file of version 4 of these pieces.
+fn file(pieces: &[Vec<u8>]) -> Vec<u8> {
+    [b"REDIS0004", pieces.concat().as_slice(), b"\xff"].concat()
+}
+
+#[test]
+fn a_key_that_is_refused_is_named_by_its_offset() {
+    let keys: Vec<_> = (0..TOGETHER_MAX * 4).map(short).collect();
+    let len = keys[0].len() as u64;
+    assert_eq!(read(&file(&keys)).unwrap().0.len(), keys.len());
+    for (first, second) in [(0, 1), (3, 9), (0, 63), (62, 63), (0, 64), (63, 64), (1, 130), (128, 250)] {
+        let mut twice = keys.clone();
+        twice[second] = short(first);
+        let expected = (9 + len * second as u64, format!("0 key:{first:04} is there twice"));
+        assert_eq!(reason(read(&file(&twice))), expected);
+        // What comes first is what is told, also of keys that are handed on together.
+        let mut damaged = twice.clone();
+        damaged[second + 1] = b"\x07\x01kabc".to_vec();
+        assert_eq!(reason(read(&file(&damaged))), expected);
+        damaged[second - 1] = b"\x07\x01kabc".to_vec();
+        let offset = damaged[..second - 1].iter().map(|piece| piece.len() as u64).sum::<u64>();
+        let expected = "key 'k': type 7: a length or a string of an unknown form";
+        assert_eq!(reason(read(&file(&damaged))), (9 + offset, expected.to_owned()));
+    }
+}
+
+#[test]
+fn keys_stay_in_their_databases_and_in_order() {
+    let mut pieces = vec![b"\xfe\x00\xfb\x02\x00".to_vec()];
+    for number in 0..150 {
+        pieces.push([b"\xfe", &[number as u8 % 3][..], &short(number / 3), &short(1000 + number)].concat());
+    }
+    let (contents, _) = read(&file(&pieces)).unwrap();
+    assert_eq!(contents.len(), 300);
+    for number in 0..150 {
+        for key in [number / 3, 1000 + number] {
+            assert!(contents.contains_key(&format!("{} key:{key:04}", number % 3)), "{number}");
+        }
+    }
+    let (contents, _) = read(&file(&[b"\xfe\x00\xfb\x00\x00".to_vec()])).unwrap();
+    assert_eq!(contents.len(), 0, "a file without keys");
+}
+
+/// Returns the numbers of keys that are said to come and the numbers of those that come together.
+fn numbers(bytes: &[u8]) -> (Vec<usize>, Vec<usize>) {
+    let (mut coming, mut together) = (Vec::new(), Vec::new());
+    let limits = Limits::default();
+    let into = Into { limits: &limits, seed: 7 };
+    read_snapshot_from(bytes, bytes.len() as u64, &PathBuf::from("a.rdb"), into, &mut |item| {
+        match item {
+            Item::Coming(keys) => coming.push(keys),
+            Item::Keys(keys) => together.push(keys.len()),
+            _ => {}
+        }
+        Ok(())
+    })
+    .unwrap();
+    (coming, together)
+}
+
+#[test]
+fn a_file_cannot_say_that_more_keys_will_come_than_fit_into_it() {
+    let keys: Vec<_> = (0..200).map(short).collect();
+    let told = |sizes: &[&[u8]]| numbers(&file(&[&[sizes.concat()], keys.as_slice()].concat()));
+    assert_eq!(told(&[b"\xfb\x40\xc8\x00"]), (vec![200], vec![64, 64, 64, 8]), "what is true is believed");
+    const LIE: &[u8] = b"\xfb\x81\xff\xff\xff\xff\xff\xff\xff\xff\x00";
+    let (coming, _) = told(&[b"\xfb\x0a\x00", LIE, LIE, b"\xfb\x0a\x00"]);
+    let most = file(&keys).len() / 8;
+    assert_eq!((coming[0], coming[2], coming[3]), (10, 0, 0));
+    assert!((200..most + 10).contains(&coming[1]), "{coming:?}");
+}
+
+#[test]
+fn few_long_values_come_together() {
+    let long = |number: usize| {
+        let key = format!("key:{number:04}");
+        [b"\x00\x08", key.as_bytes(), b"\x80\x00\x01\x86\xa0", &vec![b'v'; 100_000]].concat()
+    };
+    let (_, together) = numbers(&file(&(0..10).map(long).collect::<Vec<_>>()));
+    assert_eq!(together, [3, 3, 3, 1]);
 }
 
 #[test]
