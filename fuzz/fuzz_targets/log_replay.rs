@@ -17,7 +17,7 @@ const FILE: &str = "log.1.incr.aof";
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = std::env::temp_dir().join(format!("redpoll-fuzz-log-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder can be made");
-    let manifest = Manifest { base: None, increments: vec![(FILE.to_owned(), 1)] };
+    let manifest = Manifest { increments: vec![(FILE.to_owned(), 1)], ..Manifest::default() };
     manifest.write(&LogFiles::new(&folder, "log")).expect("a manifest can be written");
     folder
 });
