@@ -45,15 +45,20 @@ fn collection(key: &str, kind: u8, elements: u64) -> Entry {
     read_stored_entry(kind, key.as_bytes(), &bytes, &Limits::default(), 7).expect("the value is well-formed")
 }
 
-/// Makes parts of two databases with a value of each kind, some of them long.
+/// Makes parts of two databases with values of each kind, some of them long.
 fn parts(compression: Compression, stamping: Option<Stamping>) -> Vec<Part> {
+    parts_of(8, compression, stamping)
+}
+
+/// Makes parts of two databases with so many values of each kind, each longer than the one before.
+fn parts_of(values: u64, compression: Compression, stamping: Option<Stamping>) -> Vec<Part> {
     let keyspace = Keyspace::new(3, 7);
     let mut gate = keyspace.enter_exclusive();
     let held = gate.lock(std::iter::empty());
     let mut view = View::new(&keyspace, held, 0, 0, STAMPING, Effects::default());
     for db in [0, 2] {
         view.select(db);
-        for number in 0..8_u64 {
+        for number in 0..values {
             let expiry = if number % 2 == 0 { Expiry::At(1000 + number) } else { Expiry::Clear };
             let text = format!("value {number} of {db} ").repeat(1 + number as usize * 40);
             view.set_text(format!("text:{number}").as_bytes(), text.as_bytes(), expiry);
@@ -168,7 +173,7 @@ fn what_stands_behind_the_end_is_not_read() {
 
 #[test]
 fn no_cut_and_no_flipped_bit_passes_the_checksum() {
-    let bytes = written(&parts(Compression::Lzf, None)[..2], true);
+    let bytes = written(&parts_of(2, Compression::Lzf, None), true);
     for end in 0..bytes.len() {
         let (offset, _) = reason(read(&bytes[..end]));
         assert!(offset <= end as u64);
