@@ -12,6 +12,10 @@
 //! writes on the spot, so that a change is with the operating system before it is acknowledged. While the thread is syncing nobody waits for it: what is
 //! appended then is acknowledged and written when it has ended. Offsets count bytes since the log was opened.
 //!
+//! Clients that each wait for their reply would fall into two halves, one whose sync is under way and one that came too late for it, and each sync would carry
+//! half of what it could. So under `always` a sync waits until as many changes have gathered as the last one covered and found waiting behind it, for
+//! at most half the time that it took: who was just answered is back by then. A lone writer, and who comes later than that, waits for nobody.
+//!
 //! If the disk refuses, the thread keeps the bytes and tries again every second ([`crate::tail`] says how nothing is written twice or believed
 //! synced that is not). Meanwhile the log says that it is failing: the store refuses writes, and who waits is told. Memory has a bound: when
 //! [`PENDING_MAX`] bytes are not known to be safe, callers wait behind their change, or are told of the failure if there is one; before it comes to that a
@@ -94,6 +98,13 @@ struct State {
     written: u64,
     synced: u64,
     last_sync: Instant,
+    /// How long it took.
+    sync_time: Duration,
+    /// Changes that are pending, and how many there are likely to be before the next sync is worth it: as many as the last one covered and found waiting behind it.
+    changes: usize,
+    expected: usize,
+    /// The thread waits for them.
+    gathering: bool,
     /// The thread is to take a turn: somebody waits for what is pending, or will wait.
     asked: bool,
     /// Somebody waits for a sync regardless of the policy.
@@ -234,6 +245,10 @@ impl AppendLog {
             written: 0,
             synced: 0,
             last_sync: Instant::now(),
+            sync_time: Duration::ZERO,
+            changes: 0,
+            expected: 0,
+            gathering: false,
             asked: false,
             sync_wanted: false,
             syncing: false,
@@ -280,6 +295,7 @@ impl AppendLog {
             state.pending.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
         }
         state.appended += (state.pending.len() - before) as u64;
+        state.changes += 1;
         state.appended
     }
 

@@ -321,6 +321,32 @@ fn threads_that_settle_at_once_leave_everything_in_order() {
 }
 
 #[test]
+fn a_sync_waits_for_as_many_changes_as_the_last_one_answered() {
+    let disk = disk();
+    let log = log(&disk, SyncPolicy::Always);
+    append(&log, "first");
+    let both = append(&log, "second");
+    log.flush().unwrap();
+    let mut state = log.shared.state.lock();
+    assert_eq!((state.synced, state.changes, state.expected), (both, 0, 2));
+    // A sync that ends in the future is one after which no time has passed.
+    (state.sync_time, state.last_sync) = (SECOND, Instant::now() + PATIENCE);
+    let gathered = |state: &mut State, changes: usize| {
+        state.changes = changes;
+        state.has_gathered()
+    };
+    assert_eq!([0, 1, 2, 3].map(|changes| gathered(&mut state, changes)), [false, false, true, true]);
+    state.last_sync = Instant::now() - state.gather_time();
+    assert!(gathered(&mut state, 1), "who was answered would be back");
+    (state.changes, state.expected) = (0, 99);
+    drop(state);
+    // However many are expected, nobody waits for ever.
+    let offset = append(&log, "third");
+    until(|| log.settle() >= offset && log.verdict(offset) == Some(Ok(())));
+    assert_eq!(log.shared.state.lock().expected, 1);
+}
+
+#[test]
 fn the_time_is_noted_when_its_second_changes_and_never_within_a_unit() {
     let disk = disk();
     let log = log(&disk, SyncPolicy::Always);

@@ -14,6 +14,9 @@ use super::{Failure, Listener, SECOND, SYNC_EARLY, Shared, State, Switch, SyncPo
 use crate::disk::WriteFile;
 use crate::tail::Tail;
 
+/// Longest time that a sync waits for more changes.
+const GATHER_MAX: Duration = Duration::from_millis(5);
+
 /// The way into the file.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -28,6 +31,8 @@ pub(super) struct Writer {
 #[derive(Clone, Copy)]
 struct Task {
     sync: bool,
+    /// Changes that it covers.
+    changes: usize,
     /// Nobody but a sync says when bytes are safe, and the policy wants none: they are released when written.
     release: bool,
 }
@@ -39,15 +44,17 @@ impl Writer {
 
     /// Takes over what is pending, or, on the way to another file, what still belongs to this one.
     fn take_over(&mut self, state: &mut State, sync: bool) -> Task {
+        let mut changes = 0;
         if let Some(Switch { before, file }) = state.switch.take() {
             self.incoming = before;
             self.next = Some(file);
         } else if self.next.is_none() {
             std::mem::swap(&mut state.pending, &mut self.incoming);
+            changes = std::mem::take(&mut state.changes);
         }
         state.kept += self.incoming.len();
         self.tail.take(&mut self.incoming);
-        Task { sync: sync || self.tail.must_sync(), release: state.policy == SyncPolicy::No }
+        Task { sync: sync || self.tail.must_sync(), changes, release: state.policy == SyncPolicy::No }
     }
 
     fn carry_out(&mut self, task: Task) -> Result<()> {
@@ -61,7 +68,7 @@ impl Writer {
     }
 
     /// Says how far it came.
-    fn publish(&mut self, shared: &Shared, task: Task, result: Result<()>) {
+    fn publish(&mut self, shared: &Shared, task: Task, begun: Instant, result: Result<()>) {
         let mut state = shared.state.lock();
         state.kept = self.tail.len();
         state.written = self.tail.written();
@@ -70,6 +77,8 @@ impl Writer {
                 if task.sync {
                     state.synced = state.written;
                     state.last_sync = Instant::now();
+                    state.sync_time = state.last_sync - begun;
+                    state.expected = task.changes + state.changes;
                 }
                 if let Some(file) = self.next.take() {
                     self.tail.switch(file);
@@ -99,13 +108,25 @@ impl State {
             }
             SyncPolicy::No => false,
         };
-        let is_asked_for = self.sync_wanted || (self.asked && self.policy == SyncPolicy::Always);
+        let is_asked_for = self.sync_wanted || (self.asked && self.policy == SyncPolicy::Always && self.has_gathered());
         self.switching || (self.is_unsynced() && (by_policy || is_asked_for || self.closing))
+    }
+
+    /// Tells whether a sync need not wait for more changes.
+    pub(super) fn has_gathered(&self) -> bool {
+        self.changes >= self.expected || self.last_sync.elapsed() >= self.gather_time()
+    }
+
+    /// How long after a sync the next one waits for changes.
+    pub(super) fn gather_time(&self) -> Duration {
+        (self.sync_time / 2).min(GATHER_MAX)
     }
 
     /// How long the thread may rest if nobody asks for it: what nobody waits for is written too.
     fn rest(&self) -> Duration {
-        if self.is_unsynced() && self.policy != SyncPolicy::No {
+        if self.gathering {
+            self.gather_time().saturating_sub(self.last_sync.elapsed())
+        } else if self.is_unsynced() && self.policy != SyncPolicy::No {
             SECOND.saturating_sub(self.last_sync.elapsed()).max(Duration::from_millis(1))
         } else {
             SECOND
@@ -117,7 +138,9 @@ impl Shared {
     /// Asks the thread for a turn. It may have been asked before, for what a turn under way has done since: so it is woken in any case.
     pub(super) fn ask(&self, state: &mut State) {
         state.asked = true;
-        self.work.notify_one();
+        if !state.gathering || state.has_gathered() {
+            self.work.notify_one();
+        }
     }
 
     /// Writes what is pending on the caller's thread, behind others who are writing; false if that is the thread's to do, because it is syncing, the disk
@@ -133,9 +156,10 @@ impl Shared {
         }
         let task = writer.take_over(&mut state, false);
         drop(state);
+        let begun = Instant::now();
         let result = writer.carry_out(task);
         let is_written = result.is_ok();
-        writer.publish(self, task, result);
+        writer.publish(self, task, begun, result);
         is_written
     }
 
@@ -154,11 +178,14 @@ impl Shared {
                 }
                 continue;
             }
-            if state.sync_is_due() || ((state.asked || is_rested) && !state.pending.is_empty()) {
+            let awaits_sync = state.policy == SyncPolicy::Always;
+            if state.sync_is_due() || (!awaits_sync && (state.asked || is_rested) && !state.pending.is_empty()) {
                 return false;
             }
+            state.gathering = awaits_sync && state.asked && state.is_unsynced();
             let rest = state.rest();
-            is_rested = self.work.wait_for(&mut state, rest).timed_out();
+            is_rested = self.work.wait_for(&mut state, rest).timed_out() && !state.gathering;
+            state.gathering = false;
         }
     }
 
@@ -170,8 +197,9 @@ impl Shared {
         drop(state);
         let mut writer = self.writer.lock();
         let task = writer.take_over(&mut self.state.lock(), sync);
+        let begun = Instant::now();
         let result = writer.carry_out(task);
-        writer.publish(self, task, result);
+        writer.publish(self, task, begun, result);
         self.state.lock().syncing = false;
     }
 }
