@@ -4,13 +4,14 @@
 //! set, to whatever it was before or not; that is how keys change: a new one goes to the first line, the setting is set again, and once everything is rewritten
 //! the old line can go. A store goes on with the keys it has if the file is not what it should be, and no file is left behind that only a forgotten key opens.
 //!
-//! What is found in another form (never sealed, or sealed with an older key) is rewritten in the background.
+//! What is found in another form (never sealed, or sealed with an older key) is rewritten in the background, and again until that has succeeded.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use redpoll_commands::engine::Engine;
 use redpoll_commands::settings::Setting;
 use redpoll_persist::disk::Disk;
@@ -31,6 +32,10 @@ pub(crate) struct Seals {
     disk: Arc<SealedDisk>,
     /// Keys that come from elsewhere than from the file.
     given: KeyRing,
+    /// What was read from a file when it was checked: that is what is used, whatever becomes of the file before.
+    checked: Mutex<Option<(String, KeyRing)>>,
+    /// Files are being renewed, and it is not known yet that they all were.
+    is_renewing: AtomicBool,
 }
 
 /// What in a data directory may be sealed.
@@ -44,7 +49,8 @@ impl Seals {
     pub(crate) fn open(path: &str, given: KeyRing, disk: Arc<dyn Disk>) -> Result<Seals, Error> {
         let refuse = |reason| Error::Setting { name: SETTING.into(), reason };
         let keys = read(path).map_err(refuse)?.and(given.clone());
-        Ok(Seals { disk: Arc::new(SealedDisk::new(disk, keys)), given })
+        let (checked, is_renewing) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Seals { disk: Arc::new(SealedDisk::new(disk, keys)), given, checked, is_renewing })
     }
 
     /// Returns the disk.
@@ -54,7 +60,8 @@ impl Seals {
 
     /// Says why the keys of a file cannot be used from now on.
     pub(crate) fn check(&self, engine: &Engine, path: &str, files: &DataFiles) -> Result<(), String> {
-        let keys = read(path)?.and(self.given.clone());
+        let named = path;
+        let keys = read(named)?.and(self.given.clone());
         let has = |id| keys.ids().any(|known| known == id);
         if keys.is_empty() && !self.disk.keys().is_empty() {
             return Err("without a key nothing can be sealed; redpoll check --export makes a copy that is not".into());
@@ -68,23 +75,28 @@ impl Seals {
                 return Err(format!("{} is sealed with the key {id}, which is not among the new ones", path.display()));
             }
         }
+        *self.checked.lock() = Some((named.to_owned(), keys));
         Ok(())
     }
 
-    /// Uses the keys of a file from now on, and has rewritten what is not sealed with the first of them.
+    /// Uses the keys of a file that was checked from now on, and has rewritten what is not sealed with the first of them.
     pub(crate) fn change(&self, engine: &Engine, files: &DataFiles) {
-        match read(&engine.settings.text(Setting::EncryptionKeyFile)) {
-            Ok(keys) => {
-                let before = self.disk.keys().ids().next();
-                self.disk.set_keys(keys.and(self.given.clone()));
-                if self.disk.keys().ids().next() != before && engine.settings.is_on(Setting::Appendonly) {
-                    // Also if what is appended to is empty: it was opened as files were written before.
-                    engine.persistence.rewrite_scheduled.store(true, Ordering::Relaxed);
-                }
-                self.renew(engine, files);
-            }
-            Err(reason) => tracing::error!(%reason, "the keys of data files stay as they were"),
+        let named = engine.settings.text(Setting::EncryptionKeyFile);
+        let Some((_, keys)) = self.checked.lock().take().filter(|(path, _)| *path == *named) else {
+            return tracing::error!("the keys of data files stay as they were: those of {named} were not checked");
+        };
+        let before = self.disk.keys().ids().next();
+        self.disk.set_keys(keys);
+        if self.disk.keys().ids().next() != before && engine.settings.is_on(Setting::Appendonly) {
+            // Also if what is appended to is empty: it was opened as files were written before.
+            engine.persistence.rewrite_scheduled.store(true, Ordering::Relaxed);
         }
+        self.renew(engine, files);
+    }
+
+    /// Tells whether it is to be looked whether files were renewed.
+    pub(crate) fn is_renewing(&self) -> bool {
+        self.is_renewing.load(Ordering::Relaxed)
     }
 
     /// Has files rewritten in the background that are not in the form that is written now.
@@ -92,10 +104,12 @@ impl Seals {
         let Some(id) = self.disk.keys().ids().next() else { return };
         let is_older = |path: &PathBuf| matches!(self.disk.is_as_written(path), Ok(false));
         let persistence = &engine.persistence;
+        let mut is_renewing = false;
         if files.of_log().iter().any(is_older) {
             if engine.settings.is_on(Setting::Appendonly) {
                 tracing::info!("the log is rewritten to be sealed with the key {id}");
                 persistence.rewrite_scheduled.store(true, Ordering::Relaxed);
+                is_renewing = true;
             } else {
                 // What it holds may be found nowhere else.
                 tracing::warn!(
@@ -106,7 +120,9 @@ impl Seals {
         if is_older(&files.snapshot) {
             tracing::info!("a snapshot is made that is sealed with the key {id}");
             persistence.save_scheduled.store(true, Ordering::Relaxed);
+            is_renewing = true;
         }
+        self.is_renewing.store(is_renewing, Ordering::Relaxed);
     }
 }
 

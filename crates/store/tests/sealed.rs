@@ -198,6 +198,23 @@ fn keys_show_nowhere_and_what_is_none_is_refused() {
 }
 
 #[test]
+fn what_could_not_be_sealed_anew_is_tried_again() {
+    let dir = Scratch::new().unwrap();
+    let store = sealed(&dir, "a");
+    fill(&store);
+    let set = |digits: &str| store.call(&["CONFIG", "SET", "encryption-key-file", &keys(&dir, digits)]);
+    // Stands where the new base is written before it has its name.
+    let temporary = format!("temp-rewriteaof-bg-{}.aof", std::process::id());
+    let obstacle = data(&dir).join("appendonlydir").join(temporary);
+    std::fs::create_dir(&obstacle).unwrap();
+    assert_eq!(set("ba"), Value::Simple("OK".into()));
+    soon(|| support::info(&store, "aof_last_bgrewrite_status") == "err");
+    std::fs::remove_dir(&obstacle).unwrap();
+    soon(|| set("b") == Value::Simple("OK".into()));
+    soon(|| support::info(&store, "aof_last_bgrewrite_status") == "ok");
+}
+
+#[test]
 fn sealed_files_are_looked_at_and_cut_where_a_change_ends() {
     let dir = Scratch::new().unwrap();
     let store = sealed(&dir, "a");

@@ -8,7 +8,7 @@ use redpoll_commands::settings::Setting;
 
 use super::{Keeper, SharedKeeper};
 
-/// Time after a failed snapshot before a rule makes another, milliseconds.
+/// Time after a snapshot or rewrite before a failed one is tried again by a rule, and before it is looked whether all files were renewed, milliseconds.
 const RETRY_MILLIS: u64 = 5_000;
 
 /// Rewrites that may fail before the next attempts are put off: by a minute, and twice as long each time.
@@ -25,6 +25,7 @@ impl SharedKeeper {
         if known.active.is_some() {
             return;
         }
+        self.0.renew_again(engine, known.rewrites.last_try.max(known.snapshots.last_try));
         let may_rewrite = !is_put_off(&known.rewrites, now);
         if may_rewrite && persistence.rewrite_scheduled.swap(false, Ordering::Relaxed) {
             self.begin_rewrite(engine).ok();
@@ -67,6 +68,18 @@ fn is_put_off(rewrites: &Record, now: u64) -> bool {
 }
 
 impl Keeper {
+    /// Has files renewed that should have been, some time after the last attempt at anything.
+    fn renew_again(&self, engine: &Engine, last_try: u64) {
+        let persistence = &engine.persistence;
+        let is_scheduled = [&persistence.rewrite_scheduled, &persistence.save_scheduled];
+        if self.seals.is_renewing()
+            && !is_scheduled.iter().any(|scheduled| scheduled.load(Ordering::Relaxed))
+            && engine.clock.now() >= last_try + RETRY_MILLIS
+        {
+            self.renew_seals(engine);
+        }
+    }
+
     fn log_has_grown(&self, engine: &Engine) -> bool {
         let growth = engine.settings.size(Setting::AutoAofRewritePercentage) as u64;
         let Some(log) = self.log.log().filter(|_| growth > 0) else { return false };
