@@ -358,6 +358,7 @@ pub(crate) fn log_expired(engine: &Engine, effects: &mut Effects) {
         let mut journal = Journal::new(true);
         expired.iter().for_each(|expired| journal.record_expired(expired));
         log.append(&journal, engine.noted_time());
+        log.write_soon();
     }
 }
 

@@ -189,6 +189,8 @@ pub trait Log: Send + Sync {
     /// Appends the records as one unit and returns the log's length after them; before them it notes the time, if there is one and it is later than that it
     /// noted last, in seconds since the Unix epoch. Called while the shards are locked: it must not wait for a disk.
     fn append(&self, journal: &Journal, time: Option<u64>) -> u64;
+    /// Has what was appended written soon, though no reply waits for it.
+    fn write_soon(&self);
     /// Tells whether everything up to an offset would survive a crash of the machine.
     fn is_synced(&self, offset: u64) -> bool;
     /// Asks for that, without waiting; returns the offset, or the log's length if that is less.

@@ -49,6 +49,8 @@ impl Log for Records {
         records.len() as u64
     }
 
+    fn write_soon(&self) {}
+
     fn is_synced(&self, offset: u64) -> bool {
         offset <= self.all().len() as u64
     }

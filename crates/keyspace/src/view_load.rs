@@ -105,6 +105,8 @@ mod tests {
             let [used, bytes] = counted(&mut view.held);
             assert_eq!(used, bytes, "what is counted is what there is");
             assert!(view.load_new(stored(0)).is_err() == (keys > 0));
+            drop(view.flush(1));
+            assert_eq!(counted(&mut view.held), [0, 0], "room goes with what it was made for");
             (empty, used)
         };
         let (nothing, grown) = bytes_of_tables(&[], KEYS);

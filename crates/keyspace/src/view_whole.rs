@@ -183,9 +183,10 @@ impl View<'_> {
                 shard.watches.replaced(db, |key| (database.standing(keyspace.hash(key), key, now), Standing::Missing));
                 let gone = shard.databases[db].take();
                 shard.signal_all(db, keyspace, effects);
-                if !gone.table.is_empty() {
+                // Room that was made for keys which did not come is counted too.
+                if gone.table.heap_size() > 0 {
                     // Counting what is gone visits every entry, which is only needed if something is left.
-                    let nothing_left = shard.databases.iter().all(|database| database.table.is_empty());
+                    let nothing_left = shard.databases.iter().all(|database| database.table.heap_size() == 0);
                     let bytes = if nothing_left { shard.account.used() } else { gone.bytes() };
                     shard.account.change(bytes, 0, keyspace.tally());
                     removed += gone.table.len();

@@ -204,7 +204,11 @@ impl Manifest {
     pub(crate) fn add_increment(&mut self, files: &LogFiles) -> &str {
         let first = self.increments.iter().map(|(_, seq)| *seq).max().unwrap_or(0) + 1;
         let mut named = (first..).map(|seq| (format!("{}.{seq}.incr.aof", files.stem), seq));
-        let is_free = |name: &str| !self.names(name) && files.disk.length(&files.path(name)).is_err();
+        // A file of which nothing can be said is somebody's.
+        let is_absent = |name: &str| {
+            files.disk.length(&files.path(name)).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        };
+        let is_free = |name: &str| !self.names(name) && is_absent(name);
         let added = named.find(|(name, _)| is_free(name)).expect("numbers do not run out");
         self.increments.push(added);
         &self.increments[self.increments.len() - 1].0

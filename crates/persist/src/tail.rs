@@ -57,7 +57,7 @@ impl Tail {
 
     /// Goes on in another, empty file. Everything must be synced.
     pub(crate) fn switch(&mut self, file: Box<dyn WriteFile>) {
-        debug_assert!(self.kept.is_empty() && !self.unsynced, "what belongs to the old file is on the disk");
+        assert!(self.kept.is_empty() && !self.unsynced, "what belongs to the old file is on the disk");
         self.file = file;
         self.start = 0;
         self.base = self.released;

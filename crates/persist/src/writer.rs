@@ -67,7 +67,7 @@ pub struct AppendLog {
 
 #[derive(Debug)]
 struct Shared {
-    /// Locked for a turn, before the state.
+    /// Belongs to who has taken the turn: nobody else locks it.
     writer: Mutex<Writer>,
     state: Mutex<State>,
     /// What may be acknowledged up to this offset was settled when it was published last; a look at it spares most who have changed nothing the state's lock.
@@ -76,6 +76,8 @@ struct Shared {
     work: Condvar,
     /// Told when something was written or synced, or the disk refused.
     progress: Condvar,
+    /// Told when a turn has ended.
+    turn_ended: Condvar,
 }
 
 #[derive(Debug)]
@@ -109,6 +111,8 @@ struct State {
     asked: bool,
     /// Somebody waits for a sync regardless of the policy.
     sync_wanted: bool,
+    /// Somebody has taken a turn; with it goes the writer.
+    turn_taken: bool,
     /// The thread is about to sync or at it, which may take long.
     syncing: bool,
     failure: Option<Failure>,
@@ -251,6 +255,7 @@ impl AppendLog {
             gathering: false,
             asked: false,
             sync_wanted: false,
+            turn_taken: false,
             syncing: false,
             failure: None,
             closing: false,
@@ -262,6 +267,7 @@ impl AppendLog {
             settled: AtomicU64::new(0),
             work: Condvar::new(),
             progress: Condvar::new(),
+            turn_ended: Condvar::new(),
         });
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("redpoll-log".into()).spawn(move || turn::run(&theirs, pause));
@@ -324,6 +330,11 @@ impl AppendLog {
         if state.verdict(appended).is_some() { appended } else { state.safe() }
     }
 
+    /// Has the thread write what is appended as soon as it comes to it, and sync it under `always`, though nobody waits for it.
+    pub fn write_soon(&self) {
+        self.shared.ask_if_unsafe(&mut self.shared.state.lock());
+    }
+
     /// Tells what is to be said of a change at an offset: that it is acknowledged, or what the disk said that refuses; none while it has to wait.
     pub fn verdict(&self, offset: u64) -> Option<Result<(), String>> {
         self.shared.state.lock().verdict(offset)
@@ -364,9 +375,7 @@ impl AppendLog {
         }
         let mut state = self.shared.state.lock();
         loop {
-            if state.failure.is_none() && state.safe() < state.appended {
-                self.shared.ask(&mut state);
-            }
+            self.shared.ask_if_unsafe(&mut state);
             match state.verdict(offset) {
                 Some(verdict) => return verdict,
                 None => self.shared.progress.wait(&mut state),

@@ -48,6 +48,11 @@ impl Settling {
         }
     }
 
+    /// Has the task settle, for somebody who does not wait.
+    pub(crate) fn ask(&self) {
+        self.asked.notify_one();
+    }
+
     /// Waits until the reply to a client's change at an offset may go out.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use redpoll_store::Config;
 use redpoll_store::faulty::FaultyDisk;
-use support::Running;
+use support::{Running, eventually};
 
 const LOG: &str = "/data/appendonlydir/appendonly.aof.1.incr.aof";
 const CLIENTS: usize = 4;
@@ -46,4 +46,30 @@ fn a_change_is_in_the_file_before_its_reply() {
 #[test]
 fn under_always_a_change_is_on_the_disk_before_its_reply() {
     every_reply_finds_its_change("always", |disk| disk.stored(Path::new(LOG)));
+}
+
+#[test]
+fn who_ends_itself_behind_a_change_is_answered_first() {
+    for policy in ["no", "everysec", "always"] {
+        let disk = FaultyDisk::new(1);
+        let config = Config::in_directory("/data").set("appendfsync", policy).expect("the setting exists");
+        let running = Running::start_store(2, config.on_disk(Arc::new(disk.clone())));
+        let mut raw = running.connect();
+        raw.send("CLIENT ID\r\n");
+        let id = raw.line().trim_start_matches(':').to_owned();
+        raw.send(format!("SET key value\r\nCLIENT KILL ID {id} SKIPME no\r\n"));
+        assert_eq!(raw.until_closed(), b"+OK\r\n:1\r\n", "{policy}");
+    }
+}
+
+#[test]
+fn who_wants_no_replies_has_its_changes_written_all_the_same() {
+    let disk = FaultyDisk::new(1);
+    let config = Config::in_directory("/data").set("appendfsync", "no").expect("the setting exists");
+    let running = Running::start_store(2, config.on_disk(Arc::new(disk.clone())));
+    let mut raw = running.connect();
+    raw.send("CLIENT REPLY OFF\r\nSET key silent-value\r\n");
+    eventually("the change is written", || {
+        disk.seen(Path::new(LOG)).windows(12).any(|window| window == b"silent-value")
+    });
 }

@@ -244,6 +244,10 @@ impl Log for SharedLog {
         self.0.log.read().as_ref().map_or(0, |log| log.log.append(time, journal.records()))
     }
 
+    fn write_soon(&self) {
+        self.0.ask(AppendLog::write_soon);
+    }
+
     fn is_synced(&self, offset: u64) -> bool {
         // Asked under the lock of a wait: nobody may be left there to close the log, whose thread stirs waits.
         self.0.log.read().as_ref().is_some_and(|log| log.is_synced(offset))

@@ -371,6 +371,10 @@ impl Snapshots for SharedKeeper {
             tracing::info!("Killing running AOF rewrite: a thread, no child process");
             keeper.give_up(engine);
         }
+        // Who waits for a sync gets it before nobody asks for one any more.
+        if let Some(Err(error)) = keeper.log.log().map(|log| log.flush()) {
+            tracing::error!(%error, "the log is switched off while the disk refuses");
+        }
         if let Some(log) = keeper.log.replace(None)
             && let Err(error) = log.leave()
         {

@@ -320,6 +320,102 @@ fn threads_that_settle_at_once_leave_everything_in_order() {
     }
 }
 
+/// A file whose calls wait until the test lets them go.
+#[derive(Debug)]
+struct Gated {
+    file: Box<dyn WriteFile>,
+    calls: std::sync::mpsc::Sender<&'static str>,
+    go: std::sync::mpsc::Receiver<()>,
+}
+
+impl Gated {
+    fn hold(&self, call: &'static str) {
+        self.calls.send(call).expect("the test listens");
+        self.go.recv_timeout(PATIENCE).expect("the test lets it go");
+    }
+}
+
+impl std::io::Write for Gated {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.hold("write");
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl WriteFile for Gated {
+    fn length(&self) -> std::io::Result<u64> {
+        self.file.length()
+    }
+
+    fn truncate(&mut self, length: u64) -> std::io::Result<()> {
+        self.file.truncate(length)
+    }
+
+    fn sync(&mut self) -> std::io::Result<()> {
+        self.hold("sync");
+        self.file.sync()
+    }
+}
+
+#[test]
+fn a_file_that_is_left_while_somebody_writes_is_synced_first() {
+    let (first, second) = (disk(), disk());
+    let (calls, called) = std::sync::mpsc::channel();
+    let (let_go, go) = std::sync::mpsc::channel();
+    let gated = Box::new(Gated { file: file(&first), calls, go });
+    let log = AppendLog::start(Tail::new(gated, 0), "model".into(), SyncPolicy::No, SECOND).unwrap();
+    std::thread::scope(|scope| {
+        let before = append(&log, "before");
+        let writing = scope.spawn(|| log.settle());
+        assert_eq!(called.recv_timeout(PATIENCE), Ok("write"));
+        // The thread decides now what its turn is for, and waits for that of the other.
+        append(&log, "meanwhile");
+        log.write_soon();
+        until(|| !log.shared.state.lock().asked || log.shared.state.lock().turn_taken);
+        assert!(log.switch_to(file(&second), "second".into()).is_some());
+        append(&log, "after");
+        let_go.send(()).unwrap();
+        for call in ["write", "sync"] {
+            assert_eq!(called.recv_timeout(PATIENCE), Ok(call), "nothing else is done to the first file");
+            assert!(second.seen(Path::new(FILE)).is_empty());
+            let_go.send(()).unwrap();
+        }
+        assert!(writing.join().unwrap() >= before);
+    });
+    log.flush().unwrap();
+    assert_eq!(stored(&first), ["SELECT 0", "INCR before", "INCR meanwhile"]);
+    assert_eq!(stored(&second), ["SELECT 0", "INCR after"]);
+}
+
+#[test]
+fn nobody_who_settles_waits_for_a_sync() {
+    let disk = disk();
+    let (calls, called) = std::sync::mpsc::channel();
+    let (let_go, go) = std::sync::mpsc::channel();
+    let gated = Box::new(Gated { file: file(&disk), calls, go });
+    let log = AppendLog::start(Tail::new(gated, 0), "model".into(), SyncPolicy::No, SECOND).unwrap();
+    let offset = append(&log, "synced");
+    log.request_sync(offset);
+    for call in ["write", "sync"] {
+        assert_eq!(called.recv_timeout(PATIENCE), Ok(call));
+        // Whoever comes while the sync is under way is acknowledged, and what it changed is written behind it.
+        if call == "sync" {
+            let meanwhile = append(&log, "meanwhile");
+            assert_eq!(log.settle(), meanwhile);
+            assert_eq!(log.verdict(meanwhile), Some(Ok(())));
+        }
+        let_go.send(()).unwrap();
+    }
+    assert_eq!(called.recv_timeout(PATIENCE), Ok("write"));
+    let_go.send(()).unwrap();
+    until(|| stored_len(&disk) == offset && log.is_settled(log.offsets().0));
+    drop(let_go);
+}
+
 #[test]
 fn a_sync_waits_for_as_many_changes_as_the_last_one_answered() {
     let disk = disk();

@@ -54,7 +54,9 @@ impl Writer {
         }
         state.kept += self.incoming.len();
         self.tail.take(&mut self.incoming);
-        Task { sync: sync || self.tail.must_sync(), changes, release: state.policy == SyncPolicy::No }
+        // Nothing may stay behind in a file that is left, unsynced.
+        let sync = sync || self.next.is_some() || self.tail.must_sync();
+        Task { sync, changes, release: state.policy == SyncPolicy::No }
     }
 
     fn carry_out(&mut self, task: Task) -> Result<()> {
@@ -88,6 +90,10 @@ impl Writer {
             }
             Err(error) => state.failure = Some(Failure { reason: error.to_string(), at: Instant::now() }),
         }
+        state.turn_taken = false;
+        // The thread may be about to sync while somebody else ends a turn.
+        state.syncing &= !task.sync;
+        shared.turn_ended.notify_all();
         shared.settled.store(state.safe(), Ordering::Release);
         if state.failure.is_some() || state.unsafe_len() >= SYNC_EARLY {
             shared.work.notify_one();
@@ -143,24 +149,42 @@ impl Shared {
         }
     }
 
-    /// Writes what is pending on the caller's thread, behind others who are writing; false if that is the thread's to do, because it is syncing, the disk
-    /// refuses or another file comes next.
+    /// Asks the thread for a turn if one would be of use: while the disk refuses it tries again by itself.
+    pub(super) fn ask_if_unsafe(&self, state: &mut State) {
+        if state.failure.is_none() && state.safe() < state.appended {
+            self.ask(state);
+        }
+    }
+
+    /// Writes what is pending on the caller's thread, behind others who are writing; false if that is the thread's to do, because it is syncing or about to,
+    /// the disk refuses or another file comes next.
     pub(super) fn write(&self) -> bool {
-        if self.state.lock().syncing {
-            return false;
-        }
-        let mut writer = self.writer.lock();
         let mut state = self.state.lock();
-        if state.failure.is_some() || state.switching {
-            return false;
+        loop {
+            if state.syncing || state.failure.is_some() || state.switching {
+                return false;
+            }
+            if !state.turn_taken {
+                break;
+            }
+            self.turn_ended.wait(&mut state);
         }
-        let task = writer.take_over(&mut state, false);
+        self.take_turn(state, false)
+    }
+
+    /// Takes a turn, which nobody else has: tells whether it went well.
+    fn take_turn(&self, mut state: MutexGuard<'_, State>, sync: bool) -> bool {
+        state.turn_taken = true;
+        // Nobody waits here: a turn is one's own.
+        let mut writer = self.writer.lock();
+        let task = writer.take_over(&mut state, sync);
+        state.syncing |= task.sync;
         drop(state);
         let begun = Instant::now();
         let result = writer.carry_out(task);
-        let is_written = result.is_ok();
+        let is_good = result.is_ok();
         writer.publish(self, task, begun, result);
-        is_written
+        is_good
     }
 
     /// Waits until the thread has something to do; tells whether the end has come.
@@ -192,15 +216,14 @@ impl Shared {
     /// Takes a turn of the thread.
     fn turn(&self) {
         let mut state = self.state.lock();
+        // Who comes to write from now on does not wait for the sync.
+        state.syncing = state.sync_is_due();
+        while state.turn_taken {
+            self.turn_ended.wait(&mut state);
+        }
         let sync = state.sync_is_due();
-        (state.asked, state.sync_wanted, state.syncing) = (false, false, sync);
-        drop(state);
-        let mut writer = self.writer.lock();
-        let task = writer.take_over(&mut self.state.lock(), sync);
-        let begun = Instant::now();
-        let result = writer.carry_out(task);
-        writer.publish(self, task, begun, result);
-        self.state.lock().syncing = false;
+        (state.asked, state.sync_wanted, state.syncing) = (false, false, false);
+        self.take_turn(state, sync);
     }
 }
 

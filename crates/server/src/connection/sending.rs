@@ -20,6 +20,8 @@ impl Connection {
     /// Sends replies and mail; false if the socket refuses, or if the client was killed while it did not read. One that kills itself gets its answer first.
     pub(super) async fn send_or_die(&mut self) -> bool {
         self.collect();
+        // Before the end of the client is looked for: who was killed by its own command gets its answer.
+        self.settle().await;
         let (woken, client) = (Arc::clone(&self.woken), Arc::clone(&self.session.client));
         let mut sending = std::pin::pin!(self.send());
         loop {
@@ -64,11 +66,9 @@ impl Connection {
 
     /// Sends what is left of the replies, once the log allows it.
     pub(super) async fn send(&mut self) -> io::Result<()> {
+        self.settle().await;
         if self.out.is_empty() {
             return Ok(());
-        }
-        if let Some(offset) = self.unsettled() {
-            self.settle(offset).await;
         }
         let protocol = self.out.protocol();
         let mut buf = self.out.take();
@@ -89,8 +89,13 @@ impl Connection {
         self.store.unsettled(self.session.log_offset)
     }
 
-    /// Waits until the log has taken this connection's changes; if the disk refuses, the replies become one error.
-    async fn settle(&mut self, offset: u64) {
+    /// Waits until the log has taken this connection's changes; if the disk refuses, the replies become one error. A client that wants no replies has its
+    /// changes taken all the same.
+    async fn settle(&mut self) {
+        let Some(offset) = self.unsettled() else { return };
+        if self.out.is_empty() {
+            return self.settling.ask();
+        }
         if let Err(failure) = self.settling.wait(&self.store, offset, self.session.client.id).await {
             self.out.clear();
             self.out.error(format!("MISCONF Errors writing to the AOF file: {failure}"));
