@@ -348,7 +348,7 @@ impl AppendLog {
 
     /// Asks for a sync up to an offset, whatever the policy, and does not wait for it; returns the offset, or that of the end if it comes first.
     ///
-    /// The sync that comes next may end before the offset: who is [told](AppendLog::on_sync) asks again.
+    /// The sync that comes next may end before the offset: who is [told](AppendLog::on_turn) asks again.
     pub fn request_sync(&self, offset: u64) -> u64 {
         let mut state = self.shared.state.lock();
         let offset = state.here(offset);
