@@ -70,7 +70,7 @@ struct Shared {
     /// Belongs to who has taken the turn: nobody else locks it.
     writer: Mutex<Writer>,
     state: Mutex<State>,
-    /// What may be acknowledged up to this offset was settled when it was published last; a look at it spares most who have changed nothing the state's lock.
+    /// Changes up to this offset are [safe](State::safe), as the last turn found: who has changed nothing since need not lock the state to learn it.
     settled: AtomicU64,
     /// Told when the thread has something to do, or the end has come.
     work: Condvar,
@@ -170,6 +170,11 @@ impl State {
             SyncPolicy::Always => self.synced,
             SyncPolicy::EverySecond | SyncPolicy::No => self.written,
         }
+    }
+
+    /// Tells whether a turn would be of use to who waits: while the disk refuses, the thread tries again by itself.
+    fn needs_turn(&self) -> bool {
+        self.failure.is_none() && self.safe() < self.appended
     }
 
     /// Returns what an offset means here: one of a log before this one means everything.
@@ -305,14 +310,18 @@ impl AppendLog {
         state.appended
     }
 
-    /// Tells whether a change at an offset was settled before: it may be acknowledged without a look at anything else.
-    pub fn is_settled(&self, offset: u64) -> bool {
+    fn is_settled(&self, offset: u64) -> bool {
         offset <= self.shared.settled.load(Ordering::Acquire)
     }
 
-    /// Returns what an offset means here: one of a log before this one means everything.
-    pub fn here(&self, offset: u64) -> u64 {
-        self.shared.state.lock().here(offset)
+    /// Tells up to which offset the log is to be [settled](AppendLog::settle) before a change at an offset is acknowledged; none if that has happened. An offset
+    /// of an older, longer log means all that there is.
+    pub fn unsettled(&self, offset: u64) -> Option<u64> {
+        if self.is_settled(offset) {
+            return None;
+        }
+        let here = self.shared.state.lock().here(offset);
+        (!self.is_settled(here)).then_some(here)
     }
 
     /// Has what is appended go on its way, without waiting for a sync, and returns the offset up to which nobody has to wait any longer: for changes before it
@@ -320,7 +329,7 @@ impl AppendLog {
     pub fn settle(&self) -> u64 {
         let shared = &*self.shared;
         let mut state = shared.state.lock();
-        if state.failure.is_none() && state.safe() < state.appended {
+        if state.needs_turn() {
             let is_written = state.policy != SyncPolicy::Always && MutexGuard::unlocked(&mut state, || shared.write());
             if !is_written {
                 shared.ask(&mut state);
@@ -332,7 +341,7 @@ impl AppendLog {
 
     /// Has the thread write what is appended as soon as it comes to it, and sync it under `always`, though nobody waits for it.
     pub fn write_soon(&self) {
-        self.shared.ask_if_unsafe(&mut self.shared.state.lock());
+        self.shared.ask_if_needed(&mut self.shared.state.lock());
     }
 
     /// Tells what is to be said of a change at an offset: that it is acknowledged, or what the disk said that refuses; none while it has to wait.
@@ -364,8 +373,8 @@ impl AppendLog {
         self.shared.state.lock().listener = Some(Listener(Arc::new(listener)));
     }
 
-    /// Waits as the policy asks: until `offset` is synced under `always`; otherwise only while too much waits for the disk. Otherwise the thread
-    /// writes what was appended as soon as it comes to it: a caller of its own process need not wait for that.
+    /// Waits as the policy asks: until `offset` is synced under `always`; otherwise only while too much waits for the disk, since who calls from within
+    /// the process need not wait until the thread has come to write what was appended.
     ///
     /// # Errors
     /// What the disk said, if it refuses.
@@ -375,7 +384,7 @@ impl AppendLog {
         }
         let mut state = self.shared.state.lock();
         loop {
-            self.shared.ask_if_unsafe(&mut state);
+            self.shared.ask_if_needed(&mut state);
             match state.verdict(offset) {
                 Some(verdict) => return verdict,
                 None => self.shared.progress.wait(&mut state),

@@ -165,15 +165,21 @@ impl Connection {
             };
         }
         if sent && self.session.is_blocked() {
-            // Served at the last moment: what was popped for the client is in the reply.
-            let last = blocking::resume(self.store.engine(), &mut self.session, &mut self.out);
-            if last == Resumed::Done {
-                tokio::time::timeout(LINGER_MAX, self.send()).await.ok();
-            }
+            tokio::time::timeout(LINGER_MAX, self.serve_at_the_last_moment()).await.ok();
         }
         self.stream.shutdown().await.ok();
         if self.lingers {
             tokio::time::timeout(LINGER_MAX, self.discard()).await.ok();
+        }
+    }
+
+    /// Answers a blocked client that was served just before its end: what was popped for it is in the reply.
+    async fn serve_at_the_last_moment(&mut self) {
+        let last = blocking::resume(self.store.engine(), &mut self.session, &mut self.out);
+        if last == Resumed::Done {
+            self.settle().await;
+            // The connection ends in any case.
+            self.send().await.ok();
         }
     }
 

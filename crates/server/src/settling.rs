@@ -29,7 +29,7 @@ pub(crate) struct Settling {
 impl Onlooker for Settling {
     fn look(&self) {
         if !self.line.lock().is_empty() {
-            self.asked.notify_one();
+            self.ask();
         }
     }
 }
@@ -48,7 +48,7 @@ impl Settling {
         }
     }
 
-    /// Has the task settle, for somebody who does not wait.
+    /// Has the task settle, whether somebody waits or not.
     pub(crate) fn ask(&self) {
         self.asked.notify_one();
     }
@@ -78,7 +78,7 @@ impl Settling {
             line.insert(place, task.waker().clone());
             if !is_in_line {
                 is_in_line = true;
-                self.asked.notify_one();
+                self.ask();
             }
             Poll::Pending
         })

@@ -60,8 +60,7 @@ impl Seals {
 
     /// Says why the keys of a file cannot be used from now on.
     pub(crate) fn check(&self, engine: &Engine, path: &str, files: &DataFiles) -> Result<(), String> {
-        let named = path;
-        let keys = read(named)?.and(self.given.clone());
+        let keys = read(path)?.and(self.given.clone());
         let has = |id| keys.ids().any(|known| known == id);
         if keys.is_empty() && !self.disk.keys().is_empty() {
             return Err("without a key nothing can be sealed; redpoll check --export makes a copy that is not".into());
@@ -69,13 +68,13 @@ impl Seals {
         if engine.persistence.known().active.is_some() && !self.disk.keys().ids().all(has) {
             return Err("a file is just being written with a key that is not among the new ones".into());
         }
-        for path in files.there() {
-            let id = self.disk.key_of(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        for file in files.there() {
+            let id = self.disk.key_of(&file).map_err(|error| format!("{}: {error}", file.display()))?;
             if let Some(id) = id.filter(|id| !has(*id)) {
-                return Err(format!("{} is sealed with the key {id}, which is not among the new ones", path.display()));
+                return Err(format!("{} is sealed with the key {id}, which is not among the new ones", file.display()));
             }
         }
-        *self.checked.lock() = Some((named.to_owned(), keys));
+        *self.checked.lock() = Some((path.to_owned(), keys));
         Ok(())
     }
 

@@ -11,7 +11,6 @@ use redpoll_commands::persistence::{self, Ending};
 use redpoll_commands::registry::Registry;
 use redpoll_commands::session::CopyOf;
 use redpoll_commands::settings::Setting;
-use redpoll_persist::AppendLog;
 use redpoll_persist::disk::{ReadFile, SystemDisk};
 use redpoll_resp::Value;
 
@@ -157,12 +156,7 @@ impl Store {
     /// go out at once.
     #[inline]
     pub fn unsettled(&self, offset: u64) -> Option<u64> {
-        let unsettled = |log: &AppendLog| {
-            // An offset of an older, longer log is settled with all there is.
-            let here = || Some(log.here(offset)).filter(|here| !log.is_settled(*here));
-            if log.is_settled(offset) { None } else { here() }
-        };
-        self.inner.log.ask(unsettled).flatten()
+        self.inner.log.ask(|log| log.unsettled(offset)).flatten()
     }
 
     /// Has what is logged go on its way to the disk, without waiting for a sync, and returns up to which offset nobody has to wait any longer: of what is before

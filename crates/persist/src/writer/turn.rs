@@ -149,9 +149,9 @@ impl Shared {
         }
     }
 
-    /// Asks the thread for a turn if one would be of use: while the disk refuses it tries again by itself.
-    pub(super) fn ask_if_unsafe(&self, state: &mut State) {
-        if state.failure.is_none() && state.safe() < state.appended {
+    /// Asks the thread for a turn if one is needed.
+    pub(super) fn ask_if_needed(&self, state: &mut State) {
+        if state.needs_turn() {
             self.ask(state);
         }
     }

@@ -64,9 +64,8 @@ impl Connection {
         }
     }
 
-    /// Sends what is left of the replies, once the log allows it.
+    /// Sends what is left of the replies, which are [settled](Connection::settle).
     pub(super) async fn send(&mut self) -> io::Result<()> {
-        self.settle().await;
         if self.out.is_empty() {
             return Ok(());
         }
@@ -89,9 +88,9 @@ impl Connection {
         self.store.unsettled(self.session.log_offset)
     }
 
-    /// Waits until the log has taken this connection's changes; if the disk refuses, the replies become one error. A client that wants no replies has its
+    /// Waits until the log has taken this connection's changes, so that the replies may go out; if the disk refuses, the replies become one error. A client that wants no replies has its
     /// changes taken all the same.
-    async fn settle(&mut self) {
+    pub(super) async fn settle(&mut self) {
         let Some(offset) = self.unsettled() else { return };
         if self.out.is_empty() {
             return self.settling.ask();

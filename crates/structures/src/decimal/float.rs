@@ -21,16 +21,13 @@
 use std::fmt::Write as _;
 
 use super::spelling::{Magnitude, Spelling, round, scan};
-use super::{I64_TEXT_MAX, format_i64};
+use super::{I64_TEXT_MAX, format_i64, parse_u64};
 
 /// Length of a buffer that holds every text [`format_f64`] writes.
 pub const F64_TEXT_MAX: usize = 32;
 
 /// Integers up to here (exclusive) are printed by the integer printer; the cast cannot overflow.
 const INTEGER_END: f64 = (1i64 << 62) as f64;
-
-/// So many digits mean an integer below 2^64, whatever they are.
-const SAFE_DIGITS: usize = 19;
 
 const MANTISSA_BITS: u32 = 53;
 const LOWEST_EXPONENT: i64 = -1074;
@@ -47,12 +44,14 @@ const LOWEST_EXPONENT: i64 = -1074;
 /// ```
 #[must_use]
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
-    match text {
+    let (sign, digits) = match text {
         b"+inf" | b"inf" => return Some(f64::INFINITY),
         b"-inf" => return Some(f64::NEG_INFINITY),
-        [b'-', digits @ ..] if is_integer(digits) => return Some(-(magnitude(digits) as f64)),
-        digits if is_integer(digits) => return Some(magnitude(digits) as f64),
-        _ => {}
+        [b'-', digits @ ..] => (-1.0, digits),
+        digits => (1.0, digits),
+    };
+    if let Some(magnitude) = parse_digits(digits) {
+        return Some(sign * magnitude as f64);
     }
     // The standard library reads the same decimal syntax; whatever it finds ordinary is right.
     let ordinary = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok());
@@ -76,14 +75,10 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     Some(if negative { -value } else { value })
 }
 
-/// Tells whether these are digits of an integer that 64 bits hold.
-fn is_integer(digits: &[u8]) -> bool {
-    (1..=SAFE_DIGITS).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit)
-}
-
-/// Returns the integer that digits mean; zeros may lead.
-fn magnitude(digits: &[u8]) -> u64 {
-    digits.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'))
+/// Reads an integer of digits alone; zeros may lead.
+fn parse_digits(digits: &[u8]) -> Option<u64> {
+    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+    parse_u64(&digits[zeros.min(digits.len().saturating_sub(1))..])
 }
 
 /// `mantissa * 2^exponent`, exactly; `None` beyond the largest number. The mantissa has at most 53 bits, and the
