@@ -1,5 +1,7 @@
 //! The two servers that are compared, and the line a comparison prints.
 
+use std::time::Instant;
+
 use anyhow::Result;
 use redpoll_testkit::{Program, RedisServer};
 
@@ -20,12 +22,17 @@ impl Pair {
     /// Starts both and prints what the columns mean.
     pub(crate) fn start(repeat: usize) -> Result<Self> {
         let pair = Self { redpoll: Program::start(&["--appendonly", "no"])?, redis: RedisServer::start()?, repeat };
-        println!("server CPU per command, µs (1M random keys, 64-byte values, median of {repeat})");
-        println!("{:<14} {:>8} {:>9} {:>9} {:>7} {:>7}", "command", "pipeline", "redpoll", "redis", "ratio", "goal");
+        println!("server CPU per command, µs, and commands per second in units of redis-server's");
+        println!("(1M random keys, 64-byte values, median of {repeat})");
+        println!(
+            "{:<14} {:>8} {:>9} {:>9} {:>7} {:>7} {:>7}",
+            "command", "pipeline", "redpoll", "redis", "ratio", "goal", "rate"
+        );
         Ok(pair)
     }
 
-    /// Has a load of `count` commands sent to a port of each in turn, and prints the processor times and their ratio.
+    /// Has a load of `count` commands sent to a port of each in turn, and prints the processor times, their ratio, and that of the rates at which
+    /// they were served.
     pub(crate) fn row(
         &self,
         name: &str,
@@ -35,17 +42,22 @@ impl Pair {
         load: impl Fn(u16) -> Result<()>,
     ) -> Result<()> {
         let measure = |process, port| {
-            let before = cpu_nanos(process)?;
+            let (before, begun) = (cpu_nanos(process)?, Instant::now());
             load(port)?;
-            anyhow::Ok((cpu_nanos(process)? - before) as f64 / count as f64 / 1000.0)
+            let seconds = begun.elapsed().as_secs_f64();
+            anyhow::Ok(((cpu_nanos(process)? - before) as f64 / count as f64 / 1000.0, seconds))
         };
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..self.repeat {
             ours.push(measure(self.redpoll.id(), self.redpoll.address().port())?);
             theirs.push(measure(self.redis.id(), self.redis.address().port())?);
         }
-        let (ours, theirs) = (median(ours), median(theirs));
-        println!("{name:<14} {pipeline:>8} {ours:>9.3} {theirs:>9.3} {:>7.2} {goal:>7.2}", ours / theirs);
+        let [(ours, our_seconds), (theirs, their_seconds)] = [ours, theirs].map(|taken| {
+            let (micros, seconds) = taken.into_iter().unzip();
+            (median(micros), median(seconds))
+        });
+        let (ratio, rate) = (ours / theirs, their_seconds / our_seconds);
+        println!("{name:<14} {pipeline:>8} {ours:>9.3} {theirs:>9.3} {ratio:>7.2} {goal:>7.2} {rate:>7.2}");
         Ok(())
     }
 }
