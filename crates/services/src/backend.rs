@@ -18,7 +18,7 @@
 //! **Order.** Commands of one pipeline that share a slot run in the order given. On a Cluster different slots are served
 //! in parallel.
 //!
-//! Not here: subscriptions and blocking commands, which need a connection of their own, and transactions, which are
+//! Not here: blocking commands, which need a connection of their own ([`crate::signal`] has one for listening), and transactions, which are
 //! scripts in this crate.
 
 mod cluster;
@@ -30,14 +30,13 @@ mod reply;
 mod tls;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use redpoll_resp::Value;
 
 use crate::error::{Error, Result};
 use crate::metrics::{Counter, Metrics};
-use crate::random;
 use crate::script::Script;
+use crate::signal::{Servers, Signals, Source};
 
 use cluster::Cluster;
 pub use command::{Command, ToArg};
@@ -57,6 +56,7 @@ pub struct Backend {
 
 #[derive(Debug)]
 struct Inner {
+    signals: Signals,
     transport: Transport,
     config: BackendConfig,
     metrics: Arc<Metrics>,
@@ -91,30 +91,49 @@ impl Backend {
     /// Fails for a URL that cannot be understood, and for an embedded store that cannot be opened. Must be called within
     /// a tokio runtime.
     pub fn connect_lazily(url: &str, config: BackendConfig) -> Result<Self> {
-        let transport = if let Some(dir) = url.strip_prefix("embedded:") {
-            Transport::Embedded(Embedded::open(dir)?)
-        } else if let Some(nodes) = url.strip_prefix("redis+cluster://") {
-            Transport::Cluster(Cluster::open("redis", nodes, &config)?)
+        if let Some(dir) = url.strip_prefix("embedded:") {
+            return Ok(Self::over_embedded(Embedded::open(dir)?, config));
+        }
+        let (transport, clients) = if let Some(nodes) = url.strip_prefix("redis+cluster://") {
+            Self::cluster("redis", nodes, &config)?
         } else if let Some(nodes) = url.strip_prefix("rediss+cluster://") {
-            Transport::Cluster(Cluster::open("rediss", nodes, &config)?)
+            Self::cluster("rediss", nodes, &config)?
         } else if url.starts_with("redis://") || url.starts_with("rediss://") {
-            Transport::Remote(Remote::open(url, &config)?)
+            (Transport::Remote(Remote::open(url, &config)?), vec![remote::listening_client(url, &config)?])
         } else {
             return Err(Error::invalid(
                 "url",
                 "must start with embedded:, redis://, rediss://, redis+cluster:// or rediss+cluster://",
             ));
         };
-        Ok(Self::over(transport, config))
+        let metrics = Arc::new(Metrics::new());
+        let servers = Servers { clients, config: config.clone(), metrics: Arc::clone(&metrics) };
+        Ok(Self::over(transport, Source::Servers(Arc::new(servers)), config, metrics))
     }
 
     /// Puts a backend upon a store that is open in this process.
     pub fn embedded(store: redpoll_store::Store) -> Self {
-        Self::over(Transport::Embedded(Embedded::new(store)), BackendConfig::default())
+        Self::over_embedded(Embedded::new(store), BackendConfig::default())
     }
 
-    fn over(transport: Transport, config: BackendConfig) -> Self {
-        Self { inner: Arc::new(Inner { transport, config, metrics: Arc::new(Metrics::new()) }) }
+    fn over_embedded(embedded: Embedded, config: BackendConfig) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let source = Source::embedded(embedded.store().clone(), Arc::clone(&metrics));
+        Self::over(Transport::Embedded(embedded), source, config, metrics)
+    }
+
+    fn cluster(scheme: &str, nodes: &str, config: &BackendConfig) -> Result<(Transport, Vec<redis::Client>)> {
+        let clients = cluster::listening_clients(scheme, nodes, config)?;
+        Ok((Transport::Cluster(Cluster::open(scheme, nodes, config)?), clients))
+    }
+
+    fn over(transport: Transport, source: Source, config: BackendConfig, metrics: Arc<Metrics>) -> Self {
+        Self { inner: Arc::new(Inner { signals: Signals::new(source), transport, config, metrics }) }
+    }
+
+    /// Returns the signals of this store.
+    pub fn signals(&self) -> &Signals {
+        &self.inner.signals
     }
 
     /// Returns the counters that this backend and the services upon it share.
@@ -136,7 +155,7 @@ impl Backend {
                     return Err(failure.error);
                 }
                 self.inner.metrics.add(Counter::BackendRetries, 1);
-                tokio::time::sleep(self.backoff(attempt)).await;
+                tokio::time::sleep(self.inner.config.retry.pause(attempt)).await;
                 attempt += 1;
             }
         };
@@ -167,7 +186,7 @@ impl Backend {
                     return Err(failure.error);
                 }
                 self.inner.metrics.add(Counter::BackendRetries, 1);
-                tokio::time::sleep(self.backoff(attempt)).await;
+                tokio::time::sleep(self.inner.config.retry.pause(attempt)).await;
                 attempt += 1;
             };
             let mut results = Vec::with_capacity(replies.len());
@@ -238,10 +257,5 @@ impl Backend {
             tracing::debug!(what, %error, "store outage");
         }
         result
-    }
-
-    fn backoff(&self, attempt: u32) -> Duration {
-        let RetryPolicy { base, cap, .. } = self.inner.config.retry;
-        base.saturating_mul(1_u32 << attempt.min(16)).min(cap).mul_f64(random::unit())
     }
 }

@@ -10,7 +10,8 @@
 //! [`SERVICES`] and a handle on [`Services`].
 //!
 //! The rules they share stand in the modules below and nowhere else: keys in [`keys`], lifetimes in [`ttl`], atomic
-//! steps in [`script`], errors in [`error`], counters in [`metrics`], rows in [`operation`], the store in [`backend`].
+//! steps in [`script`], errors in [`error`], counters in [`metrics`], rows in [`operation`], hints to those who wait in [`signal`], the store in
+//! [`backend`].
 //!
 //! What is not here: sockets, HTTP types, and any state of its own that outlives a call. Two processes
 //! with the same backend are one service.
@@ -26,6 +27,7 @@ mod random;
 pub mod ratelimit;
 pub mod script;
 pub mod settings;
+pub mod signal;
 pub mod ttl;
 
 use std::sync::Arc;
@@ -74,6 +76,11 @@ impl Services {
     /// Returns the backend.
     pub fn backend(&self) -> &Backend {
         &self.backend
+    }
+
+    /// Returns what wakes those who wait for a change in the store.
+    pub fn signals(&self) -> &signal::Signals {
+        self.backend.signals()
     }
 
     /// Returns the settings.

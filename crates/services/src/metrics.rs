@@ -23,6 +23,7 @@ macro_rules! counters {
 counters! {
     BackendRetries,     "redpoll_backend_retries_total",        "Calls to the store that were tried again.";
     BackendFailures,    "redpoll_backend_failures_total",       "Calls to the store that ended in an outage or timeout.";
+    SignalLosses,       "redpoll_signal_losses_total",          "Listening connections lost; who waited looked for itself.";
     CacheHits,          "redpoll_cache_hits_total",             "Lookups that found a value.";
     CacheAbsents,       "redpoll_cache_absents_total",          "Lookups that found a cached absence.";
     CacheMisses,        "redpoll_cache_misses_total",           "Lookups that found nothing.";

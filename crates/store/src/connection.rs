@@ -1,7 +1,7 @@
 //! One caller's session on the store.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -26,17 +26,25 @@ pub struct Connection {
     _housekeeper: Arc<Housekeeper>,
 }
 
+/// What is told of messages.
+type Neighbour = Box<dyn Fn() + Send + Sync>;
+
 /// What a thread waits at for messages.
 #[derive(Default)]
 struct Bell {
     rung: Mutex<bool>,
     rings: Condvar,
+    /// Who wants to hear it too, without a thread that waits.
+    neighbour: OnceLock<Neighbour>,
 }
 
 impl Bell {
     fn ring(&self) {
         *self.rung.lock() = true;
         self.rings.notify_one();
+        if let Some(neighbour) = self.neighbour.get() {
+            neighbour();
+        }
     }
 
     /// Waits until it has rung since the last time, at most until `deadline` (for ever, if there is none); false if it has not.
@@ -103,12 +111,7 @@ impl Connection {
     /// # Errors
     /// [`Error::CutOff`] if the connection let too much wait.
     pub fn receive(&mut self, timeout: Duration) -> Result<Option<Value>, Error> {
-        let bell = self.bell.get_or_insert_with(|| {
-            let bell = Arc::<Bell>::default();
-            let rope = Arc::clone(&bell);
-            self.session.client.set_waker(Waker(Box::new(move || rope.ring())));
-            bell
-        });
+        let bell = self.bell();
         let client = &self.session.client;
         // A time too far to be represented never comes.
         let deadline = Instant::now().checked_add(timeout);
@@ -123,6 +126,23 @@ impl Connection {
                 return Ok(client.outbox.pop().map(|message| read(&message)));
             }
         }
+    }
+
+    /// Has `ring` called when there may be something for [`Connection::receive`], once for several, and once now; the first word counts.
+    pub(crate) fn on_arrival(&mut self, ring: impl Fn() + Send + Sync + 'static) {
+        let bell = self.bell();
+        bell.neighbour.get_or_init(|| Box::new(ring));
+        bell.ring();
+    }
+
+    fn bell(&mut self) -> Arc<Bell> {
+        let bell = self.bell.get_or_insert_with(|| {
+            let bell = Arc::<Bell>::default();
+            let rope = Arc::clone(&bell);
+            self.session.client.set_waker(Waker(Box::new(move || rope.ring())));
+            bell
+        });
+        Arc::clone(bell)
     }
 
     /// Tells whether the session is as it began, so that somebody else can use it: database 0, no transaction, nothing watched, every reply wanted.

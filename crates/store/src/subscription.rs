@@ -86,6 +86,14 @@ impl Subscription {
         }
     }
 
+    /// Has `ring` called when there may be something to receive, for callers that have better to do than wait: a ring is a hint, and may stand for several
+    /// messages, so receive with a timeout of zero until nothing comes. It also rings once now, and when the listener was cut off. The first `ring` stays.
+    ///
+    /// It is called by whoever publishes, in the middle of that: it must not wait, and must not use the store.
+    pub fn on_arrival(&mut self, ring: impl Fn() + Send + Sync + 'static) {
+        self.connection.on_arrival(ring);
+    }
+
     fn change<N: AsRef<[u8]>>(&mut self, command: &[u8], names: &[N]) -> Result<(), Error> {
         // Without names UNSUBSCRIBE would mean all of them.
         if names.is_empty() {

@@ -1,5 +1,7 @@
 //! Channels inside the process: messages arrive in order, wake a thread that waits, and bound what they cost.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redpoll_store::{Config, Error, Message, Store};
@@ -76,6 +78,30 @@ fn eight_publishers_and_eight_listeners() {
         let expected: Vec<String> = (0..EACH).map(|number| number.to_string()).collect();
         assert_eq!(own, expected);
     }
+}
+
+#[test]
+fn whoever_does_not_wait_is_rung_for() {
+    let store = store();
+    let rings = Arc::new(AtomicUsize::new(0));
+    let mut listener = store.subscribe(&["c"]).expect("subscribing is allowed");
+    store.publish("c", "before").expect("publishing is allowed");
+    let counter = Arc::clone(&rings);
+    listener.on_arrival(move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+    });
+    let rung = || rings.swap(0, Ordering::SeqCst) > 0;
+    for payload in ["before", "after", "later"] {
+        assert!(rung(), "{payload}");
+        let heard = listener.receive(Duration::ZERO).expect("not cut off");
+        assert_eq!(heard, Some(message(None, "c", payload)));
+        assert_eq!(listener.receive(Duration::ZERO).expect("not cut off"), None);
+        assert!(!rung(), "nothing came");
+        let next = if payload == "before" { "after" } else { "later" };
+        store.publish("c", next).expect("publishing is allowed");
+    }
+    // Waiting still works.
+    assert_eq!(listener.receive(PATIENCE).expect("not cut off"), Some(message(None, "c", "later")));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::command::Command;
 use super::config::BackendConfig;
-use super::remote::to_pipeline;
+use super::remote::{listening_client, to_pipeline};
 use super::reply::{Failure, failure_of, value_of, value_or_failure};
 use super::tls;
 use crate::error::{Error, Result};
@@ -33,15 +33,7 @@ impl std::fmt::Debug for Cluster {
 impl Cluster {
     /// Prepares connections from `[user:password@]host:port,host:port`, by `redis` or `rediss`.
     pub(super) fn open(scheme: &str, nodes: &str, config: &BackendConfig) -> Result<Self> {
-        let (credentials, hosts) = match nodes.rsplit_once('@') {
-            Some((credentials, hosts)) => (format!("{credentials}@"), hosts),
-            None => (String::new(), nodes),
-        };
-        let urls = hosts
-            .split(',')
-            .filter(|host| !host.is_empty())
-            .map(|host| format!("{scheme}://{credentials}{}", host.trim_end_matches('/')));
-        let mut builder = ClusterClientBuilder::new(urls);
+        let mut builder = ClusterClientBuilder::new(urls(scheme, nodes));
         if scheme == "rediss" {
             builder = builder.certs(tls::certificates(&config.tls)?);
         }
@@ -91,4 +83,19 @@ impl Cluster {
         }
         Ok(values)
     }
+}
+
+/// Makes clients for listening to what is published: one for each node that is named.
+pub(super) fn listening_clients(scheme: &str, nodes: &str, config: &BackendConfig) -> Result<Vec<redis::Client>> {
+    urls(scheme, nodes).map(|url| listening_client(&url, config)).collect()
+}
+
+/// Returns the address of each node.
+fn urls(scheme: &str, nodes: &str) -> impl Iterator<Item = String> {
+    let (credentials, hosts) = match nodes.rsplit_once('@') {
+        Some((credentials, hosts)) => (format!("{credentials}@"), hosts),
+        None => (String::new(), nodes),
+    };
+    let hosts = hosts.split(',').filter(|host| !host.is_empty());
+    hosts.map(move |host| format!("{scheme}://{credentials}{}", host.trim_end_matches('/')))
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::random;
 
 /// Most connections to one server.
 const MAX_CONNECTIONS: usize = 64;
@@ -61,6 +62,13 @@ impl Default for BackendConfig {
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self { attempts_max: 4, base: Duration::from_millis(20), cap: Duration::from_secs(1) }
+    }
+}
+
+impl RetryPolicy {
+    /// Draws the pause before an attempt.
+    pub(crate) fn pause(&self, attempt: u32) -> Duration {
+        self.base.saturating_mul(1_u32 << attempt.min(16)).min(self.cap).mul_f64(random::unit())
     }
 }
 

@@ -35,6 +35,11 @@ impl Embedded {
         Self { store }
     }
 
+    /// Returns the store.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Runs one command.
     pub(super) async fn send(&self, command: &Command) -> Result<Value, Failure> {
         tokio::task::coop::consume_budget().await;

@@ -5,8 +5,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use redis::IntoConnectionInfo;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
 use redpoll_resp::Value;
 
 use super::command::Command;
@@ -25,13 +25,7 @@ pub(super) struct Remote {
 impl Remote {
     /// Prepares connections that are made when first used.
     pub(super) fn open(url: &str, config: &BackendConfig) -> Result<Self> {
-        let info = url.into_connection_info().map_err(|error| Error::invalid("url", error))?;
-        let client = if url.starts_with("rediss://") {
-            redis::Client::build_with_tls(info, tls::certificates(&config.tls)?)
-        } else {
-            redis::Client::open(info)
-        };
-        let client = client.map_err(|error| Error::invalid("url", error))?;
+        let client = client(url, config, |settings| settings)?;
         let manager = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
             .set_connection_timeout(Some(config.connect_timeout))
@@ -61,6 +55,24 @@ impl Remote {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         self.connections[turn % self.connections.len()].clone()
     }
+}
+
+/// Makes a client of a server, without connecting; `adjust` has the last word on how it speaks.
+fn client(url: &str, config: &BackendConfig, adjust: fn(RedisConnectionInfo) -> RedisConnectionInfo) -> Result<Client> {
+    let info = url.into_connection_info().map_err(|error| Error::invalid("url", error))?;
+    let settings = adjust(info.redis_settings().clone());
+    let info = info.set_redis_settings(settings);
+    let client = if url.starts_with("rediss://") {
+        Client::build_with_tls(info, tls::certificates(&config.tls)?)
+    } else {
+        Client::open(info)
+    };
+    client.map_err(|error| Error::invalid("url", error))
+}
+
+/// Makes a client for listening to what is published: in RESP3, messages come beside replies.
+pub(super) fn listening_client(url: &str, config: &BackendConfig) -> Result<Client> {
+    client(url, config, |settings| settings.set_protocol(ProtocolVersion::RESP3))
 }
 
 /// Returns the commands as a pipeline whose error replies stay in their places.

@@ -15,6 +15,7 @@ mod killed;
 mod load;
 mod operations;
 mod ratelimit;
+mod signal;
 mod support;
 mod tls;
 mod triggers;
@@ -139,6 +140,11 @@ on_every_backend! {
         a_log_grows_by_requests_and_not_by_cost
         a_log_knows_whose_leaving_makes_room
         a_log_is_pruned_a_little_at_a_time;
+    signal:
+        a_message_wakes_those_it_is_for
+        a_signal_before_the_wait_is_not_lost
+        a_lost_message_costs_an_interval
+        subscriptions_end_with_those_who_wait;
     triggers:
         one_trigger_per_crossing_of_32_recorders
         ack_of_a_lost_lease_is_refused
