@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use redpoll_services::operation::{Envelope, Operation};
+use redpoll_services::operation::{Envelope, Misfit, Operation};
 use serde_json::{Value as Json, json};
 
 /// What went wrong, ready to be told.
@@ -67,6 +67,12 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         self.answer(Envelope::None)
+    }
+}
+
+impl From<Misfit> for Problem {
+    fn from(misfit: Misfit) -> Problem {
+        Problem::invalid(&misfit.field, misfit.reason)
     }
 }
 

@@ -15,12 +15,12 @@ use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter};
-use redpoll_services::operation::{Envelope, Method, Operation};
+use redpoll_services::operation::{Envelope, Method, Operation, Shape};
 use redpoll_services::{SERVICES, Services};
 use serde_json::Value as Json;
 
 use crate::answer::{Problem, success};
-use crate::input::{Shape, body_object};
+use crate::input::{add_path, add_query, body_object};
 use crate::options::Options;
 use crate::traffic::Traffic;
 use crate::{guard, openapi, system};
@@ -59,7 +59,7 @@ pub fn router(services: Services, options: Options) -> Router {
     });
     let mut paths: BTreeMap<String, MethodRouter<Arc<App>>> = system::routes();
     for (index, operation) in operations().enumerate() {
-        let shape = Arc::new(Shape::new((operation.input_schema)().to_value()));
+        let shape = Arc::new(Shape::of(operation));
         let handler = move |State(app): State<Arc<App>>, params, request| async move {
             let started = Instant::now();
             let outcome = serve(&app, operation, &shape, params, request).await;
@@ -92,8 +92,8 @@ async fn serve(
     let params = params.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "bad_path", error.body_text()))?;
     let (parts, body) = request.into_parts();
     let mut input = body_object(&parts.headers, body, app.options.body_max_bytes).await?;
-    shape.add_query(parts.uri.query().unwrap_or_default(), &mut input)?;
-    shape.add_path(params.iter(), &mut input)?;
+    add_query(shape, parts.uri.query().unwrap_or_default(), &mut input)?;
+    add_path(shape, params.iter(), &mut input)?;
     match tokio::spawn((operation.run)(app.services.clone(), Json::Object(input))).await {
         Ok(Ok(result)) => Ok(success(operation, result)),
         Ok(Err(error)) => Err(error.into()),

@@ -1,11 +1,14 @@
 //! The program: a command line over the crates.
 //!
+//! Beside the commands below, each service is one, with its operations (`call`).
+//!
 //! Errors are one line on standard error and exit code 1; a command line that cannot be understood is exit code 2. `check` has exit codes of its own.
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod backend;
+mod call;
 mod check;
 mod flags;
 mod keys;
@@ -19,7 +22,7 @@ mod serve;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// An in-memory store that speaks the Redis protocol, and the services backends build on it.
 #[derive(Parser)]
@@ -55,7 +58,12 @@ fn main() -> ExitCode {
             }
         };
     }
-    let done = match Cli::parse().command {
+    let matches = Cli::command().subcommands(call::commands()).get_matches();
+    if let Some(code) = call::run(&matches) {
+        return code;
+    }
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let done = match cli.command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => return check.run(),
         Command::Openapi => openapi::print(),

@@ -10,8 +10,12 @@
 //! with a verb, a path and prose. One JSON object carries the whole input: path parameters, query and body together,
 //! so a name means the same wherever it is written. Path parameters stand in braces and must be fields of the input.
 //!
+//! What is written as text, in a path, a query or a command line, a [`Shape`] reads.
+//!
 //! Not here: transport. An operation neither sees a request nor chooses a status; [`Operation::statuses`] lists what
 //! its result and errors map to.
+
+mod shape;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,6 +28,8 @@ use serde_json::Value as Json;
 use crate::Services;
 use crate::error::{Error, Result};
 use crate::keys::Tenant;
+
+pub use shape::{Field, Misfit, Shape};
 
 /// A future on the heap.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -26,6 +26,7 @@ fn program() -> Command {
     command
         .stdin(Stdio::null())
         .env_remove("REDPOLL_BACKEND")
+        .env_remove("REDIS_URL")
         .env_remove("REDPOLL_HTTP_TOKEN")
         .env_remove("REDPOLL_ENCRYPTION_KEY");
     command
@@ -33,7 +34,16 @@ fn program() -> Command {
 
 /// Runs the program to its end.
 pub(crate) fn run(args: &[&str]) -> Ended {
-    let output = program().args(args).output().unwrap();
+    run_with_input(args, "")
+}
+
+/// Runs the program to its end with a text on its standard input.
+pub(crate) fn run_with_input(args: &[&str], input: &str) -> Ended {
+    let mut child =
+        program().args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // One that does not read it has ended before.
+    child.stdin.take().unwrap().write_all(input.as_bytes()).ok();
+    let output = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ended { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
