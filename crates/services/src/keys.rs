@@ -16,6 +16,8 @@
 //! escape is injective and the separators cannot occur in escaped text, so two different objects never share a key,
 //! one tenant cannot name another's key, and the hash tag cannot be forged. The names of services and parts are
 //! constants of this crate. A prefix may contain `:` but nothing else that is escaped.
+//!
+//! What must not be evicted (see [`kept`](crate::kept)) lies below `rp:kept:`, so that one prefix names all of it.
 
 use std::fmt;
 
@@ -26,6 +28,9 @@ pub const MAX_NAME_BYTES: usize = 1024;
 
 /// Longest tenant name, in bytes.
 pub const MAX_TENANT_BYTES: usize = 128;
+
+/// What follows the prefix in the names of keys that must not be evicted.
+const KEPT: &str = ":kept";
 
 /// One customer, application or workspace: the outermost wall between data.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,6 +76,9 @@ impl Keyring {
         if prefix.chars().any(|char| char != ':' && is_escaped(char)) {
             return Err(Error::invalid("prefix", "must not contain braces, percent signs or control characters"));
         }
+        if prefix.ends_with(KEPT) {
+            return Err(Error::invalid("prefix", format_args!("must not end with {KEPT}")));
+        }
         Ok(Self { prefix: prefix.to_owned() })
     }
 
@@ -84,10 +92,24 @@ impl Keyring {
         Group { head: format!("{}:{{:{service}}}", self.prefix) }
     }
 
+    /// Returns what the names of all keys that must not be evicted begin with.
+    pub fn kept_prefix(&self) -> String {
+        format!("{}{KEPT}:", self.prefix)
+    }
+
     /// Returns the group that `parts` name within a tenant's service.
     pub fn group(&self, tenant: &Tenant, service: &'static str, parts: &[&str]) -> Group {
+        Self::group_below(&self.prefix, tenant, service, parts)
+    }
+
+    /// Returns the group that `parts` name within a tenant's service, of keys that must not be evicted.
+    pub fn kept_group(&self, tenant: &Tenant, service: &'static str, parts: &[&str]) -> Group {
+        Self::group_below(self.kept_prefix().trim_end_matches(':'), tenant, service, parts)
+    }
+
+    fn group_below(prefix: &str, tenant: &Tenant, service: &'static str, parts: &[&str]) -> Group {
         let mut head = String::with_capacity(64);
-        head.push_str(&self.prefix);
+        head.push_str(prefix);
         head.push_str(":{");
         push_escaped(&mut head, &tenant.0);
         head.push(':');
@@ -218,6 +240,16 @@ mod tests {
         let key = group("}{", "}").named("v", "{other}");
         assert_eq!(key.as_str().matches('{').count(), 1);
         assert_eq!(key.as_str().matches('}').count(), 1);
+    }
+
+    #[test]
+    fn what_must_not_be_evicted_has_one_beginning() {
+        let ring = Keyring::new("rp").unwrap();
+        let key = ring.kept_group(&Tenant::new("acme").unwrap(), "tokens", &["jti", "a:b"]).key("d");
+        assert_eq!(key.as_str(), "rp:kept:{acme:tokens:jti:a%3Ab}:d");
+        assert!(key.as_str().starts_with(&ring.kept_prefix()) && ring.owns(key.as_str()));
+        // Another deployment's ordinary keys cannot lie there.
+        assert!(Keyring::new("rp:kept").is_err() && Keyring::new("rp:kept:").is_err());
     }
 
     #[test]

@@ -10,8 +10,8 @@
 //! [`SERVICES`] and a handle on [`Services`].
 //!
 //! The rules they share stand in the modules below and nowhere else: keys in [`keys`], lifetimes in [`ttl`], atomic
-//! steps in [`script`], errors in [`error`], counters in [`metrics`], rows in [`operation`], hints to those who wait in [`signal`], the store in
-//! [`backend`].
+//! steps in [`script`], errors in [`error`], what must not be evicted in [`kept`], counters in [`metrics`], rows in [`operation`], hints to
+//! those who wait in [`signal`], the store in [`backend`].
 //!
 //! What is not here: sockets, HTTP types, and any state of its own that outlives a call. Two processes
 //! with the same backend are one service.
@@ -20,6 +20,8 @@ pub mod backend;
 pub mod cache;
 pub mod error;
 pub mod events;
+pub mod idempotency;
+pub mod kept;
 pub mod keys;
 pub mod metrics;
 pub mod operation;
@@ -28,6 +30,7 @@ pub mod ratelimit;
 pub mod script;
 pub mod settings;
 pub mod signal;
+pub mod tokens;
 pub mod ttl;
 
 use std::sync::Arc;
@@ -41,7 +44,8 @@ pub use settings::Settings;
 pub use ttl::Ttl;
 
 /// Every service.
-pub const SERVICES: &[Service] = &[cache::SERVICE, ratelimit::SERVICE, events::SERVICE, events::SEED_SERVICE];
+pub const SERVICES: &[Service] =
+    &[cache::SERVICE, ratelimit::SERVICE, events::SERVICE, events::SEED_SERVICE, tokens::SERVICE, idempotency::SERVICE];
 
 /// A backend and the settings; handles for the services derive from it. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -50,12 +54,19 @@ pub struct Services {
     settings: Arc<Settings>,
     flights: Arc<cache::Flights>,
     fired: Arc<tokio::sync::Notify>,
+    kept: Arc<kept::Lookout>,
 }
 
 impl Services {
     /// Puts the services upon a backend.
     pub fn new(backend: Backend, settings: Settings) -> Self {
-        Self { backend, settings: Arc::new(settings), flights: Arc::default(), fired: Arc::default() }
+        Self {
+            backend,
+            settings: Arc::new(settings),
+            flights: Arc::default(),
+            fired: Arc::default(),
+            kept: Arc::default(),
+        }
     }
 
     /// Returns a tenant's cache.
@@ -71,6 +82,16 @@ impl Services {
     /// Returns a tenant's event consumers.
     pub fn events(&self, tenant: &Tenant) -> events::Events {
         events::Events::new(self.clone(), tenant.clone())
+    }
+
+    /// Returns a tenant's tokens.
+    pub fn tokens(&self, tenant: &Tenant) -> tokens::Tokens {
+        tokens::Tokens::new(self.clone(), tenant.clone())
+    }
+
+    /// Returns a tenant's idempotency keys within a scope, which is as a rule a user.
+    pub fn idempotency(&self, tenant: &Tenant, scope: &str) -> Result<idempotency::Idempotency> {
+        idempotency::Idempotency::open(self.clone(), tenant.clone(), scope)
     }
 
     /// Returns the backend.
@@ -96,6 +117,11 @@ impl Services {
     /// Returns what wakes this process's deliverer when a trigger was fired here.
     pub(crate) fn fired(&self) -> &tokio::sync::Notify {
         &self.fired
+    }
+
+    /// Returns when the store was last seen not to evict.
+    pub(crate) fn lookout(&self) -> &kept::Lookout {
+        &self.kept
     }
 
     /// Returns the counters.

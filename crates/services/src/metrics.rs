@@ -44,6 +44,19 @@ counters! {
     TriggersDelivered,  "redpoll_triggers_delivered_total",     "Triggers that their receiver accepted.";
     TriggersRetried,    "redpoll_triggers_retried_total",       "Deliveries that failed and will be repeated.";
     TriggersDead,       "redpoll_triggers_dead_total",          "Triggers given up.";
+    TokensDenied,       "redpoll_tokens_denied_total",          "Tokens put on the deny list.";
+    TokensRevoked,      "redpoll_tokens_revoked_total",         "Checks that found a token revoked.";
+    TokensConsumed,     "redpoll_tokens_consumed_total",        "One-time tokens and codes consumed.";
+    TokensRefused,      "redpoll_tokens_refused_total",         "One-time tokens, codes and CSRF tokens that were not valid.";
+    TokensReused,       "redpoll_tokens_reused_total",          "Families of refresh tokens revoked because a rotated one came back.";
+    TokensOutages,      "redpoll_tokens_outages_total",         "Token operations refused because the store was down or may evict.";
+    IdempotencyStarted, "redpoll_idempotency_started_total",    "Requests that were the first of their key.";
+    IdempotencyReplays, "redpoll_idempotency_replays_total",    "Requests answered with the kept result of the first.";
+    IdempotencyBusy,    "redpoll_idempotency_busy_total",       "Requests that came while the first was in progress.";
+    IdempotencyMismatches, "redpoll_idempotency_mismatches_total", "Requests that used a key of another request.";
+    IdempotencyTakeovers,  "redpoll_idempotency_takeovers_total",  "Requests started anew because the first owner's lease had ended.";
+    IdempotencyLost,    "redpoll_idempotency_lost_total",       "Results refused because the lease was another's by then.";
+    IdempotencyOutages, "redpoll_idempotency_outages_total",    "Requests refused because the store was down or may evict.";
 }
 
 /// The counters of one process.

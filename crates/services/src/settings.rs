@@ -6,8 +6,11 @@ use crate::backend::config::{first, unreadable};
 use crate::cache::CacheSettings;
 use crate::error::Result;
 use crate::events::EventsSettings;
+use crate::idempotency::IdempotencySettings;
+use crate::kept::Eviction;
 use crate::keys::Keyring;
 use crate::ratelimit::RateLimitSettings;
+use crate::tokens::TokensSettings;
 use crate::ttl::Ttl;
 
 /// Settings of all services.
@@ -21,6 +24,12 @@ pub struct Settings {
     pub rate_limit: RateLimitSettings,
     /// Those of events and triggers.
     pub events: EventsSettings,
+    /// Those of tokens.
+    pub tokens: TokensSettings,
+    /// Those of idempotency keys.
+    pub idempotency: IdempotencySettings,
+    /// What services whose data must not be evicted do on a store that evicts. Default refuse.
+    pub eviction: Eviction,
 }
 
 impl Default for Settings {
@@ -30,6 +39,9 @@ impl Default for Settings {
             cache: CacheSettings::default(),
             rate_limit: RateLimitSettings::default(),
             events: EventsSettings::default(),
+            tokens: TokensSettings::default(),
+            idempotency: IdempotencySettings::default(),
+            eviction: Eviction::default(),
         }
     }
 }

@@ -11,13 +11,17 @@ mod cache;
 mod delivery;
 mod event_operations;
 mod events;
+mod idempotency;
 mod killed;
 mod load;
 mod operations;
 mod ratelimit;
+mod refresh_tokens;
 mod signal;
+mod single_use;
 mod support;
 mod tls;
+mod tokens;
 mod triggers;
 
 macro_rules! suite {
@@ -101,6 +105,19 @@ on_every_backend! {
         stopped_consumer_refuses_events
         registry_of_consumers
         definitions_and_events_are_checked;
+    idempotency:
+        a_second_request_gets_the_first_ones_answer
+        another_request_is_a_mismatch_at_any_time
+        fifty_callers_at_once_do_the_work_once
+        a_second_caller_may_wait_for_the_first
+        a_crashed_owner_is_succeeded_and_its_answer_refused
+        many_successors_of_a_crashed_owner_are_one
+        renewing_outlives_the_lease
+        abandoning_frees_the_key
+        scopes_and_tenants_are_walls
+        answers_are_bounded_and_kept_for_a_day
+        a_clock_that_went_back_does_not_prolong_a_lease
+        records_match_the_model;
     killed:
         killed_recorder_leaves_whole_batches;
     load:
@@ -121,7 +138,9 @@ on_every_backend! {
     operations:
         cache_round_trip
         numbers_come_back_as_they_were_given
-        rate_round_trip;
+        rate_round_trip
+        tokens_round_trip
+        idempotency_round_trip;
     ratelimit:
         hammering_admits_exactly_the_limit
         twenty_in_one_second_with_limit_five
@@ -145,6 +164,35 @@ on_every_backend! {
         a_signal_before_the_wait_is_not_lost
         a_lost_message_costs_an_interval
         subscriptions_end_with_those_who_wait;
+    refresh_tokens:
+        a_family_lives_by_rotation
+        reuse_of_a_rotated_token_revokes_the_family
+        a_double_submit_gets_the_same_successor
+        without_grace_one_of_many_rotates
+        after_the_grace_a_repetition_is_a_reuse
+        a_forged_token_of_a_known_family_revokes_it
+        what_revokes_a_family
+        issuing_and_revoking_in_one_millisecond_keep_their_order
+        families_expire
+        families_match_the_model;
+    single_use:
+        one_of_1000_racing_callers_consumes
+        a_token_is_of_its_purpose_subject_and_tenant
+        one_time_tokens_expire
+        a_code_has_limited_attempts
+        guessing_at_once_gets_no_more_attempts
+        an_oauth_login_goes_round
+        csrf_tokens_are_a_sessions
+        a_csrf_token_of_one_request_is_used_once
+        csrf_tokens_are_bounded_and_expire;
+    tokens:
+        denied_for_exactly_the_rest_of_its_life
+        a_token_is_denied_until_it_expires_and_not_longer
+        expired_and_far_ends
+        local_time_does_not_matter
+        everything_of_a_user_is_revoked_up_to_now
+        clocks_of_issuers_may_be_ahead_by_the_leeway
+        revoking_all_misses_nothing_issued_at_the_same_time;
     triggers:
         one_trigger_per_crossing_of_32_recorders
         ack_of_a_lost_lease_is_refused

@@ -113,3 +113,88 @@ pub(crate) async fn rate_round_trip(place: Place) {
     assert_eq!(run(&services, "rate", "reset", reset).await, Ok(json!({"reset": true})));
     assert_eq!(run(&services, "rate", "peek", input).await.unwrap()["remaining"], json!(2));
 }
+
+pub(crate) async fn tokens_round_trip(place: Place) {
+    let services = place.services().await;
+    let tenant = tenant().name().to_owned();
+    let ask = |name: &'static str, mut input: Json| {
+        input["tenant"] = json!(tenant);
+        let services = services.clone();
+        async move { run(&services, "tokens", name, input).await }
+    };
+    let now = services.backend().now_ms().await.unwrap() / 1000;
+    let denied = ask("deny", json!({"jti": "j", "exp": now + 100})).await.unwrap();
+    assert_eq!(denied, json!({"denied": true, "until_ms": (now + 100) * 1000}));
+    assert_eq!(ask("deny", json!({"jti": "j", "exp": 1})).await.unwrap(), json!({"denied": false, "until_ms": null}));
+    assert_eq!(ask("check", json!({"jti": "j"})).await.unwrap(), json!({"revoked": true, "reason": "token"}));
+    let revoked = ask("revoke_user", json!({"user": "ann"})).await.unwrap();
+    let of_ann = json!({"jti": "k", "user": "ann", "iat": revoked["not_before"].as_u64().unwrap() - 1});
+    assert_eq!(ask("check", of_ann).await.unwrap(), json!({"revoked": true, "reason": "user"}));
+    assert_eq!(ask("check", json!({"jti": "k", "user": "ann"})).await.unwrap_err().status(), 422);
+
+    let begun = ask("begin_oauth", json!({"redirect": "/a", "subject": "c", "extra": {"x": 1}})).await.unwrap();
+    let back = json!({"state": begun["state"], "subject": "c"});
+    let returned = ask("consume_oauth", back.clone()).await.unwrap();
+    assert_eq!((&returned["valid"], &returned["extra"]), (&json!(true), &json!({"x": 1})));
+    assert_eq!(returned["nonce"], begun["nonce"]);
+    assert_eq!(ask("consume_oauth", back).await.unwrap(), json!({"valid": false}));
+
+    let csrf = ask("issue_csrf", json!({"session": "s", "usage": "once"})).await.unwrap();
+    let form = json!({"session": "s", "token": csrf["token"], "cookie": csrf["token"]});
+    assert_eq!(ask("check_csrf", form.clone()).await.unwrap(), json!({"valid": true}));
+    assert_eq!(ask("check_csrf", form).await.unwrap(), json!({"valid": false}));
+    assert_eq!(ask("forget_csrf", json!({"session": "s"})).await.unwrap(), json!({"done": false}));
+
+    let refresh = ask("issue_refresh", json!({"user": "bob", "payload": 5})).await.unwrap();
+    let rotated = ask("rotate_refresh", json!({"token": refresh["token"]})).await.unwrap();
+    assert_eq!((&rotated["outcome"], &rotated["payload"]), (&json!("rotated"), &json!(5)));
+    let successor = json!({"token": rotated["successor"]["token"]});
+    assert_eq!(ask("revoke_refresh", successor.clone()).await.unwrap(), json!({"done": true}));
+    let revoked = ask("rotate_refresh", successor).await.unwrap();
+    assert_eq!(revoked, json!({"outcome": "revoked", "reason": "family"}));
+    let family = json!({"user": "bob", "family": refresh["family"]});
+    assert_eq!(ask("revoke_family", family).await.unwrap(), json!({"done": false}));
+
+    let once = ask("issue", json!({"purpose": "login", "payload": [1]})).await.unwrap();
+    let presented = json!({"purpose": "login", "token": once["token"]});
+    assert_eq!(ask("peek", presented.clone()).await.unwrap(), json!({"valid": true, "payload": [1]}));
+    assert_eq!(ask("consume", presented.clone()).await.unwrap(), json!({"valid": true, "payload": [1]}));
+    assert_eq!(ask("consume", presented).await.unwrap(), json!({"valid": false, "payload": null}));
+
+    let code = ask("issue_code", json!({"purpose": "mfa", "subject": "ann"})).await.unwrap();
+    let tried = |code: &Json| json!({"purpose": "mfa", "subject": "ann", "code": code});
+    let wrong = ask("verify_code", tried(&json!("x"))).await.unwrap();
+    assert_eq!(wrong, json!({"outcome": "wrong", "attempts_left": 4}));
+    let right = ask("verify_code", tried(&code["code"])).await.unwrap();
+    assert_eq!(right, json!({"outcome": "right", "payload": null}));
+}
+
+pub(crate) async fn idempotency_round_trip(place: Place) {
+    let services = place.services().await;
+    let tenant = tenant().name().to_owned();
+    let ask = |name: &'static str, more: Json| {
+        let mut input = json!({"tenant": tenant, "scope": "ann", "key": "k"});
+        input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let services = services.clone();
+        async move { run(&services, "idempotency", name, input).await }
+    };
+    let begun = ask("begin", json!({"fingerprint": "a", "lease_ms": 60_000})).await.unwrap();
+    assert_eq!((&begun["outcome"], &begun["attempt"]), (&json!("started"), &json!(1)));
+    let busy = ask("begin", json!({"fingerprint": "a", "wait_ms": 20})).await.unwrap();
+    assert_eq!(busy["outcome"], "in_progress");
+    assert!((1..=60_000).contains(&busy["retry_after_ms"].as_u64().unwrap()));
+    assert_eq!(ask("begin", json!({"fingerprint": "b"})).await.unwrap(), json!({"outcome": "mismatch"}));
+    let token = &begun["token"];
+    assert_eq!(ask("renew", json!({"token": token})).await.unwrap(), json!({"done": true}));
+    let done = json!({"token": token, "metadata": {"status": 201}, "body_base64": "AP8K"});
+    assert_eq!(ask("complete", done).await.unwrap(), json!({"done": true}));
+    let replay = ask("begin", json!({"fingerprint": "a"})).await.unwrap();
+    assert_eq!((&replay["outcome"], &replay["body_base64"]), (&json!("replay"), &json!("AP8K")));
+    assert_eq!(replay["metadata"], json!({"status": 201}));
+    for name in ["abandon", "renew"] {
+        assert_eq!(ask(name, json!({"token": token})).await.unwrap_err().status(), 409);
+    }
+    for bad in [json!({"fingerprint": ""}), json!({"fingerprint": "a", "lease_ms": 0}), json!({})] {
+        assert_eq!(ask("begin", bad).await.unwrap_err().status(), 422);
+    }
+}
