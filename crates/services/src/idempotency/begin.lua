@@ -1,10 +1,12 @@
 -- Begins a request.
 --
--- KEYS[1]  record (hash of fingerprint, token, until, lease, attempt; done, meta and body when there is an answer)
+-- KEYS[1]  record (hash of fingerprint, token, until, lease, attempt; waited when somebody waits; done, meta and body
+--          when there is an answer)
 -- ARGV[1]  fingerprint
 -- ARGV[2]  token of this caller
 -- ARGV[3]  length of the lease in ms
 -- ARGV[4]  how long the record is remembered without an answer, in ms
+-- ARGV[5]  'wait' if the caller is going to wait for another one
 -- returns  {'started', attempt} | {'busy', ms left of the lease} | {'done', when, meta, body} | {'mismatch'}
 local record = redis.call('HMGET', KEYS[1], 'fingerprint', 'token', 'until', 'lease', 'attempt', 'done')
 local attempt = tonumber(record[5] or 0)
@@ -31,6 +33,9 @@ if record[1] then
     redis.call('HSET', KEYS[1], 'until', now + left)
   end
   if left > 0 then
+    if ARGV[5] == 'wait' then
+      redis.call('HSET', KEYS[1], 'waited', 1)
+    end
     return {'busy', left}
   end
 end

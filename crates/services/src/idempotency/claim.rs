@@ -12,14 +12,16 @@ use crate::keys::Key;
 use crate::metrics::Counter;
 use crate::script::{Flags, INTEGERS, Repeat, Script};
 
+const WAKE: &str = include_str!("wake.lua");
+
 /// An answer stored twice by one owner is stored once.
 static COMPLETE: Script =
-    Script::new("idempotency.complete", Flags::None, Repeat::Safe, &[INTEGERS, include_str!("complete.lua")]);
+    Script::new("idempotency.complete", Flags::None, Repeat::Safe, &[INTEGERS, WAKE, include_str!("complete.lua")]);
 static RENEW: Script =
     Script::new("idempotency.renew", Flags::AllowOom, Repeat::Safe, &[INTEGERS, include_str!("renew.lua")]);
 /// A second run would find the key free, or another's.
 static ABANDON: Script =
-    Script::new("idempotency.abandon", Flags::AllowOom, Repeat::Never, &[include_str!("abandon.lua")]);
+    Script::new("idempotency.abandon", Flags::AllowOom, Repeat::Never, &[WAKE, include_str!("abandon.lua")]);
 
 /// The right to do the work of a request.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 -- ARGV[3]  metadata
 -- ARGV[4]  body
 -- returns  1 stored, 0 the record is not the caller's any more
-local record = redis.call('HMGET', KEYS[1], 'token', 'done')
+local record = redis.call('HMGET', KEYS[1], 'token', 'done', 'waited')
 if record[1] ~= ARGV[1] then
   return 0
 end
@@ -14,5 +14,6 @@ end
 if not record[2] then
   redis.call('HSET', KEYS[1], 'done', now_ms(), 'meta', ARGV[3], 'body', ARGV[4])
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  wake(record[3])
 end
 return 1

@@ -27,7 +27,8 @@
 //! # Keys
 //!
 //! `rp:kept:{tenant:idempotency:scope:key}:r`, a hash of fingerprint, token, until, lease, attempt, and done, meta, body
-//! when there is an answer. Every request is its own group. It must not be evicted: see [`kept`](crate::kept).
+//! when there is an answer. Every request is its own group. It must not be evicted: see [`kept`](crate::kept). Its name
+//! is also that of the channel by which those who wait are woken, see [`signal`](crate::signal).
 //!
 //! # When the store is down
 //!
@@ -58,10 +59,7 @@ use crate::keys::{Key, Tenant, check_name};
 use crate::metrics::Counter;
 use crate::script::{Flags, INTEGERS, Repeat, Script};
 use crate::ttl::Ttl;
-use crate::{Command, Services, random};
-
-/// First and longest pause between looks at a request that another caller is at.
-const POLL_MS: (u64, u64) = (5, 250);
+use crate::{Command, Services};
 
 /// The same attempt is known by its token, and answered the same way.
 static BEGIN: Script =
@@ -139,19 +137,20 @@ impl Idempotency {
             return Err(Error::invalid("wait_ms", format_args!("more than {} ms", MAX_WAIT.as_millis())));
         }
         let deadline = Instant::now() + wait;
-        let mut pause_ms = POLL_MS.0;
-        let begun = loop {
-            let begun = self.begin_once(key, fingerprint, options).await?;
-            let Begun::InProgress { retry_after_ms } = begun else { break begun };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break begun;
+        let mut begun = self.begin_once(key, fingerprint, options, "").await?;
+        if matches!(begun, Begun::InProgress { .. }) && !wait.is_zero() {
+            // Listening begins before the look it must not miss anything after.
+            let mut waiter = self.services.signals().listen(&self.record(key)?, "");
+            loop {
+                begun = self.begin_once(key, fingerprint, options, "wait").await?;
+                let Begun::InProgress { retry_after_ms } = begun else { break };
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                waiter.wait(left.min(Duration::from_millis(retry_after_ms))).await;
             }
-            // Growing pauses, but no longer than until the lease ends, and one last look at the deadline.
-            let pause = Duration::from_millis(pause_ms.min(retry_after_ms)).mul_f64(0.5 + random::unit() / 2.0);
-            tokio::time::sleep(pause.min(left)).await;
-            pause_ms = (pause_ms * 2).min(POLL_MS.1);
-        };
+        }
         self.count(match &begun {
             Begun::Started(claim) if claim.attempt() > 1 => Counter::IdempotencyTakeovers,
             Begun::Started(_) => Counter::IdempotencyStarted,
@@ -168,11 +167,17 @@ impl Idempotency {
         Claim::new(self.clone(), self.record(key)?, token.to_owned(), 0, options)
     }
 
-    async fn begin_once(&self, key: &str, fingerprint: &Fingerprint, options: &BeginOptions) -> Result<Begun> {
+    async fn begin_once(
+        &self,
+        key: &str,
+        fingerprint: &Fingerprint,
+        options: &BeginOptions,
+        intent: &'static str,
+    ) -> Result<Begun> {
         let record = self.record(key)?;
         let token = Uuid::new_v4().to_string();
         let mut claim = Claim::new(self.clone(), record.clone(), token.clone(), 1, options)?;
-        let args: [&dyn ToArg; 4] = [&fingerprint.as_str(), &token, &claim.lease_ms(), &claim.ttl_ms()];
+        let args: [&dyn ToArg; 5] = [&fingerprint.as_str(), &token, &claim.lease_ms(), &claim.ttl_ms(), &intent];
         let reply = self.run(&BEGIN, record, &args).await?;
         let parts = reply.as_array().unwrap_or_default();
         let number = |index: usize| parts.get(index)?.as_i64().and_then(|number| u64::try_from(number).ok());
