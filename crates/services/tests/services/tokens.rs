@@ -274,8 +274,7 @@ async fn a_store_that_evicts_is_refused_since_it_would_forget() {
     assert_eq!(services.metrics().value(Counter::TokensOutages), 2);
 
     // Who works all the same un-revokes tokens by using the store.
-    let mut tolerant = Settings::default();
-    tolerant.eviction = Eviction::Tolerate;
+    let tolerant = Settings { eviction: Eviction::Tolerate, ..Settings::default() };
     let services = place.services_with(tolerant).await;
     let tokens = services.tokens(&tenant());
     assert!(matches!(tokens.deny("a", exp).await, Ok(Denial::Denied { .. })));
