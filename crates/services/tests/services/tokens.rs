@@ -1,5 +1,6 @@
 //! Tests of revoking tokens: the deny list, a user's revocation, and what must not be evicted.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +14,8 @@ use redpoll_services::{Backend, Command, Error, Services, Settings, Tenant, Ttl}
 use redpoll_store::{Config, Store};
 use redpoll_testkit::RedisServer;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -250,6 +253,52 @@ async fn an_outage_is_never_a_yes() {
         assert!(result.as_ref().is_err_and(Error::is_outage), "{index}: {result:?}");
     }
     assert_eq!(services.metrics().value(Counter::TokensOutages), errors.len() as u64);
+}
+
+/// Stands between clients and a server, and counts how often a client spoke after it had been answered.
+async fn listening_post(server: SocketAddr) -> (SocketAddr, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, turns) = (listener.local_addr().unwrap(), Arc::new(AtomicU64::new(0)));
+    let counted = turns.clone();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = TcpStream::connect(server).await.unwrap();
+            let turns = counted.clone();
+            tokio::spawn(async move {
+                let (mut asked, mut told) = ([0; 65_536], [0; 65_536]);
+                let mut answered = true;
+                loop {
+                    tokio::select! {
+                        read = client.read(&mut asked) => {
+                            let Ok(len @ 1..) = read else { return };
+                            turns.fetch_add(u64::from(std::mem::take(&mut answered)), Ordering::SeqCst);
+                            server.write_all(&asked[..len]).await.unwrap();
+                        }
+                        read = server.read(&mut told) => {
+                            let Ok(len @ 1..) = read else { return };
+                            answered = true;
+                            client.write_all(&told[..len]).await.unwrap();
+                        }
+                    }
+                }
+            });
+        }
+    });
+    (address, turns)
+}
+
+#[tokio::test]
+async fn a_check_is_one_exchange() {
+    let server = RedisServer::start().unwrap();
+    let (address, turns) = listening_post(server.address()).await;
+    let (_, _, tokens) = open(&Place::at(format!("redis://{address}"))).await;
+    tokens.revoke_user("ann").await.unwrap();
+    assert_eq!(tokens.check("a", "ann", 1).await, Ok(REVOKED_USER));
+    let before = turns.load(Ordering::SeqCst);
+    for _ in 0..10 {
+        assert_eq!(tokens.check("a", "ann", 1).await, Ok(REVOKED_USER));
+    }
+    assert_eq!(turns.load(Ordering::SeqCst) - before, 10);
 }
 
 /// Writes until the store must have evicted what was used least.

@@ -1,0 +1,16 @@
+//! tower and axum layers over the services: what a server adds with one line.
+//!
+//! ```text
+//! request ─► layer ─► service of `redpoll-services` ─► store
+//!              └► the server's own handlers
+//! ```
+//!
+//! A layer here translates: it reads from a request what the service needs, and says in headers and statuses what the
+//! service answered. It decides nothing that the service could decide. Layers take any tower service that takes
+//! requests with [`axum_core::body::Body`], which every axum router does.
+//!
+//! What is not here: state, keys of the store, routes.
+
+pub mod idempotency;
+
+pub use idempotency::IdempotencyLayer;

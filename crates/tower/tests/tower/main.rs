@@ -1,0 +1,5 @@
+//! Layers on a real axum app.
+
+#![allow(clippy::unwrap_used)]
+
+mod idempotency;
