@@ -333,6 +333,37 @@ impl Record {
     }
 }
 
+/// Compares what beginning came to with what is known, and takes it over. Returns which of the five outcomes it was.
+fn expect_as_known(begun: Begun, slot: &mut Option<Record>, asked: usize) -> usize {
+    match (begun, slot.as_mut()) {
+        (Begun::Started(claim), None) => {
+            assert_eq!(claim.attempt(), 1);
+            *slot = Some(Record { fingerprint: asked, claims: vec![claim], ..Record::default() });
+            0
+        }
+        (Begun::Started(claim), Some(record)) => {
+            assert!(record.fingerprint == asked && record.answer.is_none() && record.lease_ended);
+            assert_eq!(claim.attempt(), record.claims.len() as u64 + 1);
+            record.claims.push(claim);
+            record.lease_ended = false;
+            1
+        }
+        (Begun::InProgress { .. }, Some(record)) => {
+            assert!(record.fingerprint == asked && record.answer.is_none() && !record.lease_ended);
+            2
+        }
+        (Begun::Replay(replayed), Some(record)) => {
+            assert!(record.fingerprint == asked && record.answer.as_ref() == Some(&replayed.body));
+            3
+        }
+        (Begun::Mismatch, Some(record)) => {
+            assert_ne!(record.fingerprint, asked);
+            4
+        }
+        (begun, None) => panic!("{begun:?} of a free key"),
+    }
+}
+
 pub(crate) async fn records_match_the_model(place: Place) {
     const STEPS: usize = 500;
     let seed = 0x1de_5eed;
@@ -356,33 +387,7 @@ pub(crate) async fn records_match_the_model(place: Place) {
             (0..5, _) => {
                 let asked = if random.chance(1, 4) { 1 } else { 0 };
                 let begun = keys.begin_with(&key, &request(&asked.to_string()), &lease(LONG)).await.unwrap();
-                match (begun, slot.as_mut()) {
-                    (Begun::Started(claim), None) => {
-                        assert_eq!(claim.attempt(), 1);
-                        *slot = Some(Record { fingerprint: asked, claims: vec![claim], ..Record::default() });
-                        seen[0] += 1;
-                    }
-                    (Begun::Started(claim), Some(record)) => {
-                        assert!(record.fingerprint == asked && record.answer.is_none() && record.lease_ended);
-                        record.claims.push(claim);
-                        assert_eq!(record.claims[record.claims.len() - 1].attempt(), record.claims.len() as u64);
-                        record.lease_ended = false;
-                        seen[1] += 1;
-                    }
-                    (Begun::InProgress { .. }, Some(record)) => {
-                        assert!(record.fingerprint == asked && record.answer.is_none() && !record.lease_ended);
-                        seen[2] += 1;
-                    }
-                    (Begun::Replay(replayed), Some(record)) => {
-                        assert!(record.fingerprint == asked && record.answer.as_ref() == Some(&replayed.body));
-                        seen[3] += 1;
-                    }
-                    (Begun::Mismatch, Some(record)) => {
-                        assert_ne!(record.fingerprint, asked);
-                        seen[4] += 1;
-                    }
-                    (begun, None) => panic!("step {step}: {begun:?} of a free key"),
-                }
+                seen[expect_as_known(begun, slot, asked)] += 1;
             }
             (_, None) => {}
             (5 | 6, Some(record)) if record.answer.is_none() => {
