@@ -187,12 +187,16 @@ pub fn reload(
     cx.db.select(db);
     cx.db.set_now(now);
     cx.db.effects = effects;
-    if let (Err(_), Some((contents, texts))) = (&result, aside) {
-        cx.db.put_back(contents);
-        if let Some(scripting) = cx.engine.scripting.get() {
-            let loading = Loading { engine: cx.engine, limited: false };
-            scripting.restore_libraries(&texts, RestorePolicy::Flush, &loading)?;
-        }
+    let Some((contents, texts)) = aside else { return result };
+    if result.is_ok() {
+        // Whoever remembers what was there is told, as by FLUSHALL.
+        cx.db.effects.flushed = true;
+        return result;
+    }
+    cx.db.put_back(contents);
+    if let Some(scripting) = cx.engine.scripting.get() {
+        let loading = Loading { engine: cx.engine, limited: false };
+        scripting.restore_libraries(&texts, RestorePolicy::Flush, &loading)?;
     }
     result
 }

@@ -432,3 +432,21 @@ fn what_has_no_directory_has_nothing_to_load_again() {
         assert_eq!(run(&mut connection, line), refused);
     }
 }
+
+#[test]
+fn who_remembers_keys_is_told_that_everything_was_loaded_anew() {
+    let dir = Scratch::new().unwrap();
+    let store = support::with_snapshots(&dir);
+    ok(&store, &["SET", "a", "1"]);
+    ok(&store, &["SAVE"]);
+    let mut reader = store.connect();
+    reader.call(&["HELLO", "3"]);
+    succeed(&mut reader, "CLIENT TRACKING ON");
+    reader.call(&["GET", "a"]);
+    let soon = std::time::Duration::ZERO;
+    assert!(matches!(store.call(&["DEBUG", "RELOAD", "NOSAVE", "NOFLUSH"]), Value::Error(_)));
+    assert_eq!(reader.receive(soon).unwrap(), None, "nothing has changed");
+    ok(&store, &["DEBUG", "RELOAD"]);
+    let told = Value::Push(vec![Value::Bulk("invalidate".into()), Value::Nil]);
+    assert_eq!(reader.receive(soon).unwrap(), Some(told));
+}
