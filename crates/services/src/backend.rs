@@ -7,7 +7,8 @@
 //! ```
 //!
 //! [`Backend::call`] sends one command, [`Backend::pipeline`] many at once with each result or error in its place,
-//! [`Backend::script`] runs an atomic step, [`Backend::now_ms`] reads the store's clock. A reply is a
+//! [`Backend::script`] runs an atomic step, [`Backend::now_ms`] reads the store's clock, and [`Backend::invalidations`]
+//! tells of changed keys, which it has connections of its own for ([`invalidations`]). A reply is a
 //! [`redpoll_resp::Value`] whatever the transport; an error reply is an [`Error`].
 //!
 //! **Failure.** A call has one deadline, [`BackendConfig::command_timeout`], which covers connecting, waiting and every
@@ -18,13 +19,15 @@
 //! **Order.** Commands of one pipeline that share a slot run in the order given. On a Cluster different slots are served
 //! in parallel.
 //!
-//! Not here: blocking commands, which need a connection of their own ([`crate::signal`] has one for listening), and transactions, which are
-//! scripts in this crate.
+//! Not here: blocking commands, which would hold up a shared connection, and transactions, which are scripts in this
+//! crate. For listening [`crate::signal`] has a connection of its own.
 
 mod cluster;
 mod command;
 pub(crate) mod config;
 mod embedded;
+pub mod invalidations;
+mod nodes;
 mod remote;
 mod reply;
 mod tls;
@@ -42,6 +45,7 @@ use cluster::Cluster;
 pub use command::{Command, ToArg};
 pub use config::{BackendConfig, RetryPolicy, TlsFiles, url_from_environment};
 use embedded::Embedded;
+use invalidations::Feed;
 use remote::Remote;
 use reply::{Failure, Sent};
 
@@ -60,6 +64,7 @@ struct Inner {
     transport: Transport,
     config: BackendConfig,
     metrics: Arc<Metrics>,
+    feed: Arc<Feed>,
 }
 
 #[derive(Debug)]
@@ -122,13 +127,14 @@ impl Backend {
         Self::over(Transport::Embedded(embedded), source, config, metrics)
     }
 
-    fn cluster(scheme: &str, nodes: &str, config: &BackendConfig) -> Result<(Transport, Vec<redis::Client>)> {
+    fn cluster(scheme: &'static str, nodes: &str, config: &BackendConfig) -> Result<(Transport, Vec<redis::Client>)> {
         let clients = cluster::listening_clients(scheme, nodes, config)?;
         Ok((Transport::Cluster(Cluster::open(scheme, nodes, config)?), clients))
     }
 
     fn over(transport: Transport, source: Source, config: BackendConfig, metrics: Arc<Metrics>) -> Self {
-        Self { inner: Arc::new(Inner { signals: Signals::new(source), transport, config, metrics }) }
+        let inner = Inner { signals: Signals::new(source), transport, config, metrics, feed: Arc::default() };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Returns the signals of this store.

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::command::Command;
 use super::config::BackendConfig;
+use super::nodes::Nodes;
 use super::remote::{listening_client, to_pipeline};
 use super::reply::{Failure, failure_of, value_of, value_or_failure};
 use super::tls;
@@ -22,6 +23,7 @@ use crate::error::{Error, Result};
 /// Connections to a Cluster.
 pub(super) struct Cluster {
     connection: ClusterConnection,
+    nodes: Nodes,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -32,7 +34,7 @@ impl std::fmt::Debug for Cluster {
 
 impl Cluster {
     /// Prepares connections from `[user:password@]host:port,host:port`, by `redis` or `rediss`.
-    pub(super) fn open(scheme: &str, nodes: &str, config: &BackendConfig) -> Result<Self> {
+    pub(super) fn open(scheme: &'static str, nodes: &str, config: &BackendConfig) -> Result<Self> {
         let mut builder = ClusterClientBuilder::new(urls(scheme, nodes));
         if scheme == "rediss" {
             builder = builder.certs(tls::certificates(&config.tls)?);
@@ -46,7 +48,15 @@ impl Cluster {
         let timeouts = ClusterConfig::new()
             .set_connection_timeout(config.connect_timeout)
             .set_response_timeout(config.command_timeout);
-        Ok(Self { connection: client.get_pending_async_connection_with_config(timeouts) })
+        let connection = client.get_pending_async_connection_with_config(timeouts);
+        let credentials = nodes.rsplit_once('@').map(|(credentials, _)| format!("{credentials}@")).unwrap_or_default();
+        let nodes = Nodes::Masters { connection: connection.clone(), scheme, credentials };
+        Ok(Self { connection, nodes })
+    }
+
+    /// Returns the masters, to be reached by connections apart from those that are shared.
+    pub(super) fn nodes(&self) -> Nodes {
+        self.nodes.clone()
     }
 
     /// Sends one command to the node of its first key.

@@ -11,15 +11,22 @@ use redpoll_resp::Value;
 
 use super::command::Command;
 use super::config::BackendConfig;
+use super::nodes::Nodes;
 use super::reply::{Failure, value_of, value_or_failure};
 use super::tls;
 use crate::error::{Error, Result};
 
 /// Connections to one server.
-#[derive(Debug)]
 pub(super) struct Remote {
     connections: Vec<ConnectionManager>,
     turn: AtomicUsize,
+    nodes: Nodes,
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Remote")
+    }
 }
 
 impl Remote {
@@ -34,7 +41,13 @@ impl Remote {
             .map(|_| ConnectionManager::new_lazy_with_config(client.clone(), manager.clone()))
             .collect::<redis::RedisResult<Vec<_>>>()
             .map_err(|error| Error::invalid("url", error))?;
-        Ok(Self { connections, turn: AtomicUsize::new(0) })
+        let nodes = Nodes::One { url: url.to_owned() };
+        Ok(Self { connections, turn: AtomicUsize::new(0), nodes })
+    }
+
+    /// Returns the server, to be reached by connections apart from those that are shared.
+    pub(super) fn nodes(&self) -> Nodes {
+        self.nodes.clone()
     }
 
     /// Sends one command.
@@ -70,7 +83,7 @@ fn client(url: &str, config: &BackendConfig, adjust: fn(RedisConnectionInfo) -> 
     client.map_err(|error| Error::invalid("url", error))
 }
 
-/// Makes a client for listening to what is published: in RESP3, messages come beside replies.
+/// Makes a client for listening to what is published or changes: in RESP3, messages come beside replies.
 pub(super) fn listening_client(url: &str, config: &BackendConfig) -> Result<Client> {
     client(url, config, |settings| settings.set_protocol(ProtocolVersion::RESP3))
 }
