@@ -19,6 +19,7 @@
 //!
 //! What must not be evicted (see [`kept`](crate::kept)) lies below `rp:kept:`, so that one prefix names all of it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::error::{Error, Result};
@@ -135,6 +136,13 @@ impl Group {
         Key(format!("{}:{kind}", self.head))
     }
 
+    /// Returns what the keys of this group and of those whose first parts are the same begin with: everything before the
+    /// last part.
+    pub fn siblings(&self) -> &str {
+        let end = self.head.rfind(':').expect("a group has parts");
+        &self.head[..=end]
+    }
+
     /// Returns the key of the named object of this kind.
     pub fn named(&self, kind: &'static str, name: &str) -> Key {
         let mut key = String::with_capacity(self.head.len() + kind.len() + name.len() + 2);
@@ -187,6 +195,22 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
+/// Returns the text that [`escape`] made this of; `None` if it made nothing of the kind.
+pub fn unescape(escaped: &str) -> Option<Cow<'_, str>> {
+    let mut parts = escaped.split('%');
+    let first = parts.next()?;
+    if first.len() == escaped.len() {
+        return Some(Cow::Borrowed(escaped));
+    }
+    let mut text = first.to_owned();
+    for part in parts {
+        let (code, rest) = part.split_at_checked(2)?;
+        text.push(char::from(u8::from_str_radix(code, 16).ok()?));
+        text.push_str(rest);
+    }
+    Some(Cow::Owned(text))
+}
+
 fn is_escaped(char: char) -> bool {
     matches!(char, ':' | '{' | '}' | '%' | '\0'..='\x1f' | '\x7f')
 }
@@ -226,6 +250,14 @@ mod tests {
             for right in &texts[index + 1..] {
                 assert_ne!(escape(left), escape(right));
             }
+            assert_eq!(unescape(&escape(left)).as_deref(), Some(*left));
+        }
+    }
+
+    #[test]
+    fn what_was_never_escaped() {
+        for text in ["%", "%4", "%GG", "a%", "%\u{e9}"] {
+            assert_eq!(unescape(text), None, "{text:?}");
         }
     }
 

@@ -13,8 +13,8 @@
 //! steps in [`script`], errors in [`error`], what must not be evicted in [`kept`], counters in [`metrics`], rows in [`operation`], hints to
 //! those who wait in [`signal`], the store in [`backend`].
 //!
-//! What is not here: sockets, HTTP types, and any state of its own that outlives a call. Two processes
-//! with the same backend are one service.
+//! What is not here: sockets, HTTP types, and any state of its own that outlives a call, but for what a near cache
+//! keeps, which the store keeps right. Two processes with the same backend are one service.
 
 pub mod backend;
 pub mod cache;
@@ -53,6 +53,7 @@ pub struct Services {
     backend: Backend,
     settings: Arc<Settings>,
     flights: Arc<cache::Flights>,
+    nears: Arc<cache::Nears>,
     fired: Arc<tokio::sync::Notify>,
     kept: Arc<kept::Lookout>,
 }
@@ -66,6 +67,7 @@ impl Services {
             flights: Arc::default(),
             fired: Arc::default(),
             kept: Arc::default(),
+            nears: Arc::default(),
         }
     }
 
@@ -112,6 +114,11 @@ impl Services {
     /// Returns the loads under way in this process.
     pub(crate) fn flights(&self) -> &Arc<cache::Flights> {
         &self.flights
+    }
+
+    /// Returns what this process keeps of caches.
+    pub(crate) fn nears(&self) -> &cache::Nears {
+        &self.nears
     }
 
     /// Returns what wakes this process's deliverer when a trigger was fired here.

@@ -33,6 +33,9 @@ counters! {
     CacheLoadErrors,    "redpoll_cache_load_errors_total",      "Loaders that failed; nothing was cached.";
     CacheLoadWaits,     "redpoll_cache_load_waits_total",       "Callers that waited for another caller's loader.";
     CacheFillsRefused,  "redpoll_cache_fills_refused_total",    "Loaded values not stored: deleted, invalidated or written meanwhile.";
+    CacheNearHits,      "redpoll_cache_near_hits_total",        "Lookups answered from this process's memory.";
+    CacheNearLost,      "redpoll_cache_near_lost_total",        "Times a near cache was emptied because it could no longer be told of changes.";
+    CacheFailSafe,      "redpoll_cache_fail_safe_total",        "Values served past their lifetime because loading failed or took too long.";
     CacheInvalidated,   "redpoll_cache_invalidated_total",      "Entries removed by tag, pattern or clearing.";
     RateAllowed,        "redpoll_rate_limit_allowed_total",     "Requests admitted by a rate limit.";
     RateRefused,        "redpoll_rate_limit_refused_total",     "Requests refused by a rate limit.";

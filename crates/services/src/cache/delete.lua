@@ -5,9 +5,14 @@
 -- KEYS[7]     lease
 -- ARGV[1]     key as the caller names it
 -- returns     1 if there was an entry, else 0
-local live = is_live(KEYS[6], redis.call('GET', EPOCH))
+end_lease(KEYS[7])
+local epoch = read_epoch()
+local of_epoch = is_of(KEYS[6], epoch)
+if of_epoch and going_with(ARGV[1], KEYS[6], epoch) then
+  -- It is gone already; whoever invalidates its tag frees and counts it.
+  return 0
+end
 forget(ARGV[1])
 settle()
 redis.call('UNLINK', KEYS[6])
-redis.call('DEL', KEYS[7])
-return live and 1 or 0
+return of_epoch and 1 or 0

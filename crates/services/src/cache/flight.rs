@@ -13,7 +13,7 @@ use super::entry::Body;
 use crate::keys::Key;
 
 /// What a leader hands to the others: a value, or a known absence.
-pub(super) type Landed = Arc<Option<Body>>;
+pub(super) type Landed = Option<Body>;
 
 /// Loads under way in this process.
 #[derive(Debug, Default)]
@@ -57,7 +57,7 @@ impl Seat {
     /// Hands the value to everyone waiting.
     pub(super) fn land(self, body: &Option<Body>) {
         if self.sender.receiver_count() > 1 {
-            self.sender.send_replace(Some(Arc::new(body.clone())));
+            self.sender.send_replace(Some(body.clone()));
         }
     }
 }
@@ -88,8 +88,8 @@ mod tests {
         let Flight::Lead(seat) = flights.join(&key("a")) else { panic!("first joins as leader") };
         let Flight::Follow(receiver) = flights.join(&key("a")) else { panic!("second follows") };
         assert!(matches!(flights.join(&key("b")), Flight::Lead(_)));
-        seat.land(&Some(Body::Bytes(vec![1])));
-        assert_eq!(*follow(receiver).await.unwrap(), Some(Body::Bytes(vec![1])));
+        seat.land(&Some(Body::from(vec![1])));
+        assert_eq!(follow(receiver).await.unwrap(), Some(Body::from(vec![1])));
 
         let Flight::Lead(seat) = flights.join(&key("a")) else { panic!("the seat is free again") };
         let Flight::Follow(receiver) = flights.join(&key("a")) else { panic!("second follows") };

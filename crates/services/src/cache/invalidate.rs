@@ -1,15 +1,22 @@
 //! Invalidation by tag, by pattern, and of everything.
 //!
-//! All three work from the index, page by page, so nothing blocks the store and nothing outside the namespace can be
-//! reached. They first refuse fills in progress, then remove; an interrupted call is completed by repeating it. The
-//! number returned is the number of entries this call removed.
+//! All three work from the index, so nothing outside the namespace can be reached, and free page by page, so nothing
+//! blocks the store. They first refuse fills in progress, then remove; an interrupted call is completed by repeating it.
+//!
+//! By tag and of everything, the entries of a partition cease to exist in one step, however many there are: the epoch's
+//! key says which tags are on their way out (see `entry.rs`), or the epoch is another. What follows only frees memory and
+//! counts. An entry is counted by one call: by the one that frees it, or, if it was overwritten before it was freed, by
+//! the one that finishes its tag. What expires meanwhile is counted by nobody.
 
-use super::namespace::{Namespace, Partition, escaped_tag, sum};
+use super::namespace::{Namespace, Partition, sum};
+use super::near::Forgetting;
 use super::steps;
+use super::stored::escaped_tag;
 use crate::backend::{Command, ToArg};
 use crate::error::{Error, Result};
 use crate::keys::{Key, check_name};
 use crate::metrics::Counter;
+use crate::operation::BoxFuture;
 use redpoll_resp::Value;
 
 /// Entries a step removes at once: about a millisecond of the store's time.
@@ -19,34 +26,56 @@ const PAGE: usize = 256;
 const MAX_PAGES: usize = 1_000_000;
 
 impl Namespace {
-    /// Removes the entries that carry a tag.
+    /// Removes the entries that carry a tag. They cease to exist in one step per partition; freeing them follows.
     pub async fn invalidate_tag(&self, tag: &str) -> Result<u64> {
         let tag = escaped_tag(tag)?;
-        let mut cursors: Vec<(&Partition, String)> =
-            self.partitions().map(|partition| (partition, String::new())).collect();
+        let _forgetting = Forgetting::all(self.near());
+        let total = self.free_tag(self.partitions().collect(), &tag).await?;
+        self.invalidated(total)
+    }
+
+    /// Finishes what somebody else has begun.
+    fn free_left<'a>(&'a self, partition: &'a Partition, tag: &'a str) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(self.free_tag(vec![partition], tag))
+    }
+
+    /// Invalidates an escaped tag in partitions, and frees its entries page by page.
+    async fn free_tag(&self, partitions: Vec<&Partition>, tag: &str) -> Result<u64> {
+        let mut cursors: Vec<Cursor<'_>> = partitions.into_iter().map(Cursor::new).collect();
         let mut total = 0;
         for _ in 0..MAX_PAGES {
             if cursors.is_empty() {
-                return self.invalidated(total);
+                return Ok(total);
             }
-            let pages = cursors
-                .iter()
-                .map(|(partition, cursor)| partition.step(&steps::TAGGED, &[], &[&tag, cursor, &PAGE]))
-                .collect();
-            let mut purges = Vec::new();
+            let page = |cursor: &Cursor<'_>| cursor.partition.step(&steps::TAGGED, &[], &[&tag, &cursor.last, &PAGE]);
+            let replies = self.services.backend().pipeline(cursors.iter().map(page).collect()).await?;
+            let mut frees = Vec::new();
             let mut next = Vec::new();
-            for ((partition, _), reply) in cursors.iter().zip(self.services.backend().pipeline(pages).await?) {
-                let keys = texts(reply?)?;
+            for (mut cursor, reply) in cursors.into_iter().zip(replies) {
+                let (number, keys) = tagged(reply?)?;
+                if number < 0 {
+                    // Somebody has begun more invalidations than he has finished.
+                    let left = keys.first().ok_or_else(|| Error::Backend("no tag to be finished".to_owned()))?;
+                    self.free_left(cursor.partition, left).await?;
+                    next.push(cursor);
+                    continue;
+                }
+                if cursor.last.is_empty() {
+                    cursor.number = number;
+                }
+                if !keys.is_empty() {
+                    frees.push(purge(cursor.partition, tag, cursor.number, &keys));
+                }
                 if let Some(last) = keys.last()
                     && keys.len() == PAGE
                 {
-                    next.push((*partition, last.clone()));
-                }
-                if !keys.is_empty() {
-                    purges.push(purge(partition, &tag, &keys));
+                    cursor.last.clone_from(last);
+                    next.push(cursor);
+                } else if cursor.number > 0 {
+                    frees.push(cursor.partition.step(&steps::FINISH, &[], &[&tag, &cursor.number]));
                 }
             }
-            total += sum(self.services.backend().pipeline(purges).await?)?;
+            total += sum(self.services.backend().pipeline(frees).await?)?;
             cursors = next;
         }
         Err(too_many_pages())
@@ -55,6 +84,7 @@ impl Namespace {
     /// Removes the entries whose keys match a glob pattern (`*`, `?`, `[a-z]`, `\` before a literal).
     pub async fn invalidate_pattern(&self, pattern: &str) -> Result<u64> {
         check_name("pattern", pattern)?;
+        let _forgetting = Forgetting::all(self.near());
         let fences = self.partitions().map(|partition| partition.step(&steps::FENCE, &[], &[]));
         sum(self.services.backend().pipeline(fences.collect()).await?)?;
         let mut cursors: Vec<(&Partition, String)> =
@@ -74,7 +104,7 @@ impl Namespace {
             {
                 let (cursor, keys) = scanned(reply?)?;
                 for page in keys.chunks(PAGE) {
-                    purges.push(purge(partition, "", page));
+                    purges.push(purge(partition, "", 0, page));
                 }
                 if cursor != "0" {
                     next.push((*partition, cursor));
@@ -88,6 +118,7 @@ impl Namespace {
 
     /// Removes all entries. They cease to exist in one step per partition; freeing their memory follows.
     pub async fn clear(&self) -> Result<u64> {
+        let _forgetting = Forgetting::all(self.near());
         let mut waiting: Vec<&Partition> = self.partitions().collect();
         let mut open = Vec::new();
         let mut total = 0;
@@ -150,9 +181,33 @@ impl Namespace {
     }
 }
 
-fn purge(partition: &Partition, tag: &str, keys: &[String]) -> Command {
+/// How far the freeing of a tag's entries has come in a partition.
+struct Cursor<'a> {
+    partition: &'a Partition,
+    /// Of the invalidation; 0 if there is nothing to free.
+    number: i64,
+    /// Last key of the page before.
+    last: String,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(partition: &'a Partition) -> Self {
+        Self { partition, number: 0, last: String::new() }
+    }
+}
+
+/// Reads a page of a tag: the number of the invalidation, and keys.
+fn tagged(reply: Value) -> Result<(i64, Vec<String>)> {
+    let mut parts = reply.into_array().map_err(|reply| Error::unexpected("cache.tagged", &reply))?.into_iter();
+    match (parts.next().and_then(|number| number.as_i64()), parts.next()) {
+        (Some(number), Some(keys)) => Ok((number, texts(keys)?)),
+        _ => Err(Error::Backend("cache.tagged gave fewer than two parts".to_owned())),
+    }
+}
+
+fn purge(partition: &Partition, tag: &str, number: i64, keys: &[String]) -> Command {
     let entries: Vec<Key> = keys.iter().map(|key| partition.entry(key)).collect();
-    let mut args: Vec<&dyn ToArg> = vec![&tag];
+    let mut args: Vec<&dyn ToArg> = vec![&tag, &number];
     args.extend(keys.iter().map(|key| key as &dyn ToArg));
     partition.step(&steps::PURGE, &entries, &args)
 }
@@ -181,4 +236,103 @@ fn text(value: Value) -> Result<String> {
 
 fn too_many_pages() -> Error {
     Error::Conflict("entries are added faster than they can be removed".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::{Lookup, SetOptions};
+    use crate::{Backend, Services, Settings, Tenant};
+    use serde_json::json;
+
+    fn open() -> Namespace {
+        let store = redpoll_store::Store::open(redpoll_store::Config::in_memory()).unwrap();
+        let services = Services::new(Backend::embedded(store), Settings::default());
+        services.cache(&Tenant::default()).namespace("users").unwrap()
+    }
+
+    async fn store(namespace: &Namespace, key: &str, tags: &[&str]) {
+        let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        namespace.store(key, &json!(1).into(), &SetOptions { tags, ..SetOptions::default() }).await.unwrap();
+    }
+
+    /// Does the one write of an invalidation, and no more: what a process does that crashes then.
+    async fn begin(namespace: &Namespace, tag: &str) -> Vec<(i64, Vec<String>)> {
+        let begin = |partition: &Partition| partition.step(&steps::TAGGED, &[], &[&tag, &"", &PAGE]);
+        let replies = namespace.services.backend().pipeline(namespace.partitions().map(begin).collect()).await.unwrap();
+        replies.into_iter().map(|reply| tagged(reply.unwrap()).unwrap()).collect()
+    }
+
+    async fn pending(namespace: &Namespace) -> usize {
+        let epochs = namespace.partitions().map(|partition| Command::new("GET").key(partition.epoch()));
+        let epochs = namespace.services.backend().pipeline(epochs.collect()).await.unwrap();
+        let tags = |epoch: Value| epoch.as_str().map_or(0, |epoch| epoch.split(':').skip(2).count() / 3);
+        epochs.into_iter().map(|epoch| tags(epoch.unwrap())).sum()
+    }
+
+    #[tokio::test]
+    async fn entries_are_gone_before_they_are_freed() {
+        let namespace = open();
+        for number in 0..40 {
+            store(&namespace, &format!("k{number}"), &["red", "all"]).await;
+        }
+        store(&namespace, "other", &["blue"]).await;
+        begin(&namespace, "red").await;
+        for number in 0..40 {
+            let key = format!("k{number}");
+            assert_eq!(namespace.lookup(&key).await, Ok(Lookup::Miss));
+            assert_eq!(namespace.touch(&key, None).await, Ok(false));
+        }
+        assert!(matches!(namespace.lookup("other").await, Ok(Lookup::Hit(_))));
+        assert!(matches!(namespace.claim("k0").await, Ok(crate::cache::Claim::Lead(_))), "it is to be loaded");
+        // What is stored now lives, whatever its tags.
+        store(&namespace, "k1", &["red"]).await;
+        store(&namespace, "new", &["red"]).await;
+        // Whoever removes what is gone removes nothing; it is counted by the invalidation, once.
+        assert_eq!(namespace.delete("k2").await, Ok(false));
+        assert_eq!(namespace.invalidate_pattern("k3").await, Ok(0));
+        assert_eq!(namespace.invalidate_tag("red").await, Ok(40 + 2), "those before, and the two stored since");
+        assert_eq!(namespace.invalidate_tag("all").await, Ok(0));
+        assert_eq!((namespace.count().await, pending(&namespace).await), (Ok(1), 0));
+    }
+
+    #[tokio::test]
+    async fn overwritten_entries_count_and_live() {
+        let namespace = open();
+        for key in ["a", "b"] {
+            store(&namespace, key, &["red"]).await;
+        }
+        let begun = begin(&namespace, "red").await;
+        store(&namespace, "a", &["red"]).await;
+        // The one who began comes back, and finishes.
+        let mut total = 0;
+        for (partition, (number, keys)) in namespace.partitions().zip(begun) {
+            let commands =
+                vec![purge(partition, "red", number, &keys), partition.step(&steps::FINISH, &[], &[&"red", &number])];
+            total += sum(namespace.services.backend().pipeline(commands).await.unwrap()).unwrap();
+        }
+        assert_eq!(total, 2, "a was there when the tag was invalidated");
+        assert!(matches!(namespace.lookup("a").await, Ok(Lookup::Hit(_))));
+        assert_eq!(namespace.lookup("b").await, Ok(Lookup::Miss));
+        assert_eq!((namespace.count().await, pending(&namespace).await), (Ok(1), 0));
+        assert_eq!(namespace.invalidate_tag("red").await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn abandoned_invalidations_are_bounded_and_finished() {
+        let namespace = open();
+        for number in 0..70 {
+            store(&namespace, "k", &[&format!("tag{number}")]).await;
+            begin(&namespace, &format!("tag{number}")).await;
+        }
+        assert_eq!(pending(&namespace).await, 64);
+        assert!(matches!(namespace.lookup("k").await, Ok(Lookup::Hit(_))), "it was too much at once, and nothing done");
+        assert_eq!(namespace.invalidate_tag("tag69").await, Ok(1));
+        assert_eq!(namespace.lookup("k").await, Ok(Lookup::Miss));
+        assert_eq!(pending(&namespace).await, 63);
+        // Clearing ends what was begun.
+        store(&namespace, "k", &["tag1"]).await;
+        assert_eq!(namespace.clear().await, Ok(1));
+        assert_eq!(pending(&namespace).await, 0);
+    }
 }

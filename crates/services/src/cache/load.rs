@@ -3,11 +3,12 @@
 //! ```text
 //! lookup ─ fresh ──────────────────────────────► value
 //!   │ └─ stale, or soon to be ─► value; one caller refreshes in the background
-//!   └ miss ─► first in this process? ─ no ─► wait for the first one
+//!   └ miss, or kept for fail-safe ─► first in this process? ─ no ─► wait for the first one
 //!                 │ yes
-//!              lease ─ another process has it ─► wait, look again
+//!              lease ─ another process has it ─► wait for its signal, look again
 //!                 │ taken
 //!              loader (lease renewed meanwhile) ─► fill, refused if the key was deleted, written or invalidated
+//!                 └ fails, or takes too long ─► the value kept for fail-safe, if there is one, else an error
 //! ```
 //!
 //! Early refresh is probabilistic (XFetch: Vattani, Chierichetti, Lowenstein, "Optimal Probabilistic Cache Stampede
@@ -15,27 +16,29 @@
 //!
 //! A loader that fails reports to its own caller only; those who waited try with their own. A refused fill still gives
 //! its value to its own caller, who asked before the deletion, and to nobody else.
+//!
+//! **Fail-safe.** Where [`SetOptions::fail_safe`] keeps a value past its lifetime, it is given when the loader fails or
+//! reaches the hard timeout ([`CacheSettings::load_timeout`](super::CacheSettings::load_timeout)), and when it reaches
+//! the soft timeout, after which it goes on in the background. [`Source::FailSafe`] says so. The store removes the value
+//! at its limit; a caller that holds it when the limit passes does not give it either.
 
 use std::fmt;
 use std::time::Duration;
 
-use redpoll_resp::Value;
 use tokio::time::Instant;
-use uuid::Uuid;
 
-use super::entry::{Body, decode};
+use super::entry::{Body, Found, Phase};
+use super::fill::{Claim, Fill, Fresh, NOTHING_SEEN};
 use super::flight::{Flight, Seat, follow};
-use super::namespace::{Found, Namespace, SetOptions, Stored};
-use super::steps;
-use crate::backend::Command;
+use super::lookup::Ask;
+use super::namespace::Namespace;
+use super::stored::{SetOptions, Stored};
 use crate::error::{Error, Result};
-use crate::keys::{Key, check_name};
+use crate::keys::check_name;
 use crate::metrics::Counter;
 use crate::random;
+use crate::signal::Waiter;
 use crate::ttl::Ttl;
-
-/// First and longest pause between looks at a key that another process loads.
-const POLL_MS: (u64, u64) = (4, 100);
 
 /// How a value is loaded and kept; absent parts are the namespace's settings.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -44,6 +47,8 @@ pub struct LoadOptions {
     pub set: SetOptions,
     /// Lifetime of a cached absence.
     pub absent_ttl: Option<Ttl>,
+    /// How long a loader is waited for where there is a value kept for fail-safe.
+    pub soft_timeout: Option<Duration>,
 }
 
 /// What `get_or_set` gives.
@@ -63,12 +68,14 @@ pub enum Source {
     Cache,
     /// The cache, past its lifetime; a refresh is under way.
     Stale,
+    /// The cache, past its lifetime and its stale time: loading has failed, or takes longer than the soft timeout.
+    FailSafe,
     /// Another caller's loader, waited for.
     Shared,
     /// This caller's loader; stored.
     Loader,
-    /// This caller's loader; not stored, because the key was deleted, invalidated or written meanwhile, or the value
-    /// is above the cap.
+    /// This caller's loader; not stored, because the key was deleted, invalidated or written meanwhile, the value is above
+    /// the cap, or the loader said so.
     Unstored,
     /// This caller's loader; the store is down.
     Outage,
@@ -100,26 +107,28 @@ impl<E> From<Error> for LoadError<E> {
     }
 }
 
-/// Who loads a key.
-#[derive(Debug)]
-pub enum Claim {
-    /// Nobody needs to: here it is (`None` is a cached absence).
-    Found(Option<Body>),
-    /// The caller. Storing through the fill is refused if the key changes meanwhile.
-    Lead(Fill),
-    /// Another caller, whose lease ends in so many milliseconds unless renewed.
-    Busy(u64),
+/// A value to fall back on, until its limit.
+#[derive(Debug, Clone)]
+pub(super) struct Fallback {
+    body: Option<Body>,
+    until: Instant,
 }
 
-/// The right to store a loaded value. Dropping it lets another caller load.
-#[derive(Debug)]
-pub struct Fill {
-    namespace: Namespace,
-    key: String,
-    lease: Key,
-    token: String,
-    started: Instant,
-    settled: bool,
+impl Fallback {
+    /// Takes what was found by a read that began at `at`.
+    pub(super) fn new(found: &Found, at: Instant) -> Self {
+        let remaining = Duration::from_millis(found.remaining_ms.unsigned_abs());
+        Self { body: found.entry.body.clone(), until: at + remaining }
+    }
+
+    /// Returns the value, unless its limit has passed.
+    pub(super) fn give(self, namespace: &Namespace) -> Option<Loaded> {
+        if Instant::now() >= self.until {
+            return None;
+        }
+        namespace.services.metrics().add(Counter::CacheFailSafe, 1);
+        Some(Loaded { body: self.body, source: Source::FailSafe })
+    }
 }
 
 impl Namespace {
@@ -133,45 +142,126 @@ impl Namespace {
         L: FnOnce() -> F + Send + 'static,
         F: Future<Output = Result<Option<Body>, E>> + Send + 'static,
     {
+        self.get_or_load(key, options, |_| async move { loader().await.map(Fresh::from) }).await
+    }
+
+    /// As [`get_or_set`](Self::get_or_set), for loaders that know more: they are handed the value that is to be
+    /// replaced, if there is one, and may say that it still holds; and they may say how long theirs lasts.
+    pub async fn get_or_load<E, L, F>(
+        &self,
+        key: &str,
+        options: &LoadOptions,
+        loader: L,
+    ) -> Result<Loaded, LoadError<E>>
+    where
+        E: fmt::Display + Send + 'static,
+        L: FnOnce(Option<Body>) -> F + Send + 'static,
+        F: Future<Output = Result<Fresh, E>> + Send + 'static,
+    {
         check_name("key", key)?;
-        // What cannot be stored is refused before anything is loaded.
-        Stored::new(self, key, None, &options.set)?;
-        match self.read(key).await {
-            Ok(Some(found)) => {
-                let freshness = self.freshness(&found);
-                let counter = if found.entry.body.is_some() { Counter::CacheHits } else { Counter::CacheAbsents };
-                self.services.metrics().add(counter, 1);
-                if freshness != Freshness::Fresh {
-                    self.refresh(key, options, loader, found.remaining_ms);
-                }
-                let stale = freshness == Freshness::Stale;
-                self.services.metrics().add(Counter::CacheStaleServed, u64::from(stale));
-                Ok(Loaded { body: found.entry.body, source: if stale { Source::Stale } else { Source::Cache } })
-            }
-            Ok(None) => {
-                self.services.metrics().add(Counter::CacheMisses, 1);
-                self.load_or_wait(key, options, loader).await
-            }
+        let at = Instant::now();
+        let found = match self.find(key, Ask::Lifetimes).await {
+            Ok(found) => found,
             Err(error) if error.is_outage() => {
                 self.services.metrics().add(Counter::CacheOutages, 1);
-                self.load_without_store(key, loader).await
+                return self.load_without_store(key, loader).await;
             }
-            Err(error) => Err(error.into()),
+            Err(error) => return Err(error.into()),
+        };
+        let age = found.as_ref().map(|found| self.age(found));
+        if let (Some(found), Some(age)) = (&found, age)
+            && age != Age::Over
+        {
+            return Ok(self.serve(key, options, loader, found, age).await?);
+        }
+        // What cannot be stored is refused before anything is loaded.
+        Stored::new(self, key, None, &options.set)?;
+        self.services.metrics().add(Counter::CacheMisses, 1);
+        match found {
+            Some(found) => self.load_or_fall_back(key, options, loader, Fallback::new(&found, at)).await,
+            None => self.load_or_wait(key, options, loader, None).await,
         }
     }
 
-    /// Takes the right to load a key, for callers that do not want to hand over a loader. The lease is not renewed, so
-    /// the value must be stored within [`CacheSettings::lease`](super::CacheSettings::lease).
-    pub async fn claim(&self, key: &str) -> Result<Claim> {
-        check_name("key", key)?;
-        self.acquire(key, -2).await
+    /// Gives what was found, and refreshes it if it is time.
+    async fn serve<E, L, F>(
+        &self,
+        key: &str,
+        options: &LoadOptions,
+        loader: L,
+        found: &Found,
+        age: Age,
+    ) -> Result<Loaded>
+    where
+        E: fmt::Display + Send + 'static,
+        L: FnOnce(Option<Body>) -> F + Send + 'static,
+        F: Future<Output = Result<Fresh, E>> + Send + 'static,
+    {
+        let body = found.entry.body.clone();
+        let counter = if body.is_some() { Counter::CacheHits } else { Counter::CacheAbsents };
+        self.services.metrics().add(counter, 1);
+        if found.must_slide() {
+            self.slide(&[key]).await;
+        }
+        if age != Age::Fresh {
+            Stored::new(self, key, None, &options.set)?;
+            self.refresh(key, options, loader, found);
+        }
+        let stale = age == Age::Stale;
+        self.services.metrics().add(Counter::CacheStaleServed, u64::from(stale));
+        Ok(Loaded { body, source: if stale { Source::Stale } else { Source::Cache } })
     }
 
-    async fn load_or_wait<E, L, F>(&self, key: &str, options: &LoadOptions, loader: L) -> Result<Loaded, LoadError<E>>
+    /// Loads in the background and waits for it, but gives the fallback if that fails or takes longer than the soft
+    /// timeout.
+    async fn load_or_fall_back<E, L, F>(
+        &self,
+        key: &str,
+        options: &LoadOptions,
+        loader: L,
+        fallback: Fallback,
+    ) -> Result<Loaded, LoadError<E>>
+    where
+        E: fmt::Display + Send + 'static,
+        L: FnOnce(Option<Body>) -> F + Send + 'static,
+        F: Future<Output = Result<Fresh, E>> + Send + 'static,
+    {
+        let previous = fallback.body.clone();
+        let (namespace, owned_key, owned_options) = (self.clone(), key.to_owned(), options.clone());
+        let mut task =
+            tokio::spawn(async move { namespace.load_or_wait(&owned_key, &owned_options, loader, previous).await });
+        let soft = options.soft_timeout.or(self.settings.soft_timeout).unwrap_or(Duration::MAX);
+        let joined = match tokio::time::timeout(soft, &mut task).await {
+            Ok(joined) => joined,
+            Err(_) => match fallback.clone().give(self) {
+                Some(loaded) => return Ok(loaded),
+                None => task.await,
+            },
+        };
+        match joined {
+            Ok(Ok(loaded)) => Ok(loaded),
+            Ok(Err(error)) => {
+                tracing::warn!(key, %error, "loading failed");
+                fallback.give(self).ok_or(error)
+            }
+            Err(failure) => match failure.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(Error::Unavailable("the runtime is shutting down".to_owned()).into()),
+            },
+        }
+    }
+
+    async fn load_or_wait<E, L, F>(
+        &self,
+        key: &str,
+        options: &LoadOptions,
+        loader: L,
+        previous: Option<Body>,
+    ) -> Result<Loaded, LoadError<E>>
     where
         E: fmt::Display,
-        L: FnOnce() -> F,
-        F: Future<Output = Result<Option<Body>, E>>,
+        L: FnOnce(Option<Body>) -> F,
+        F: Future<Output = Result<Fresh, E>>,
     {
         let deadline = Instant::now() + self.settings.wait_timeout;
         let entry_key = self.partition(key).entry(key);
@@ -182,29 +272,21 @@ impl Namespace {
                     self.services.metrics().add(Counter::CacheLoadWaits, 1);
                     let landed = tokio::time::timeout_at(deadline, follow(receiver)).await;
                     if let Some(body) = landed.map_err(|_| waited_too_long(key))? {
-                        return Ok(Loaded { body: (*body).clone(), source: Source::Shared });
+                        return Ok(Loaded { body, source: Source::Shared });
                     }
                 }
             }
         };
-        let mut pause_ms = POLL_MS.0;
+        let mut waiter = None;
         loop {
-            match self.acquire(key, -2).await {
+            match self.acquire(key, NOTHING_SEEN).await {
                 Ok(Claim::Found(body)) => {
                     seat.land(&body);
                     return Ok(Loaded { body, source: Source::Shared });
                 }
-                Ok(Claim::Lead(fill)) => return fill.run(options, loader, Some(seat)).await,
-                Ok(Claim::Busy(_)) => {
-                    if pause_ms == POLL_MS.0 {
-                        self.services.metrics().add(Counter::CacheLoadWaits, 1);
-                    }
-                    let pause = Duration::from_millis(pause_ms).mul_f64(0.5 + random::unit() / 2.0);
-                    if Instant::now() + pause > deadline {
-                        return Err(waited_too_long(key).into());
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause_ms = (pause_ms * 2).min(POLL_MS.1);
+                Ok(Claim::Lead(fill)) => return self.run(fill, options, loader, previous, seat).await,
+                Ok(Claim::Busy(lease_ms)) => {
+                    self.wait(key, &mut waiter, lease_ms, deadline).await?;
                 }
                 Err(error) if error.is_outage() => {
                     let loaded = self.load_without_store(key, loader).await?;
@@ -216,217 +298,156 @@ impl Namespace {
         }
     }
 
+    /// Waits for the end of another caller's lease, or what may be it: at the first time only begins to listen, so that
+    /// the next look misses nothing.
+    pub(super) async fn wait(
+        &self,
+        key: &str,
+        waiter: &mut Option<Waiter>,
+        lease_ms: u64,
+        deadline: Instant,
+    ) -> Result<()> {
+        let Some(waiter) = waiter else {
+            self.services.metrics().add(Counter::CacheLoadWaits, 1);
+            *waiter = Some(self.services.signals().listen(&self.partition(key).lease(key), ""));
+            return Ok(());
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(waited_too_long(key));
+        }
+        // Of a lease that is not renewed nobody says that it has ended.
+        waiter.wait(left.min(Duration::from_millis(lease_ms.saturating_add(1)))).await;
+        Ok(())
+    }
+
     /// Refreshes in the background, unless somebody already does.
-    fn refresh<E, L, F>(&self, key: &str, options: &LoadOptions, loader: L, seen_ms: i64)
+    fn refresh<E, L, F>(&self, key: &str, options: &LoadOptions, loader: L, found: &Found)
     where
         E: fmt::Display + Send + 'static,
-        L: FnOnce() -> F + Send + 'static,
-        F: Future<Output = Result<Option<Body>, E>> + Send + 'static,
+        L: FnOnce(Option<Body>) -> F + Send + 'static,
+        F: Future<Output = Result<Fresh, E>> + Send + 'static,
     {
         let Flight::Lead(seat) = self.services.flights().join(&self.partition(key).entry(key)) else {
             return;
         };
         let (namespace, key, options) = (self.clone(), key.to_owned(), options.clone());
+        let (seen_ms, previous) = (found.remaining_ms, found.entry.body.clone());
         tokio::spawn(async move {
             if let Ok(Claim::Lead(fill)) = namespace.acquire(&key, seen_ms).await
-                && let Err(error) = fill.run(&options, loader, Some(seat)).await
+                && let Err(error) = namespace.run(fill, &options, loader, previous, seat).await
             {
                 tracing::warn!(key, %error, "refresh failed; the old value stays");
             }
         });
     }
 
-    async fn load_without_store<E, L, F>(&self, key: &str, loader: L) -> Result<Loaded, LoadError<E>>
-    where
-        L: FnOnce() -> F,
-        F: Future<Output = Result<Option<Body>, E>>,
-    {
-        self.services.metrics().add(Counter::CacheLoads, 1);
-        match tokio::time::timeout(self.settings.load_timeout, loader()).await {
-            Ok(Ok(body)) => Ok(Loaded { body, source: Source::Outage }),
-            Ok(Err(error)) => {
-                self.services.metrics().add(Counter::CacheLoadErrors, 1);
-                Err(LoadError::Loader(error))
-            }
-            Err(_) => Err(loaded_too_long(key).into()),
-        }
-    }
-
-    async fn acquire(&self, key: &str, seen_ms: i64) -> Result<Claim> {
-        let partition = self.partition(key);
-        let lease = partition.lease(key);
-        let attempt = Uuid::new_v4().to_string();
-        let lease_ms = self.lease_ms();
-        let command =
-            partition.step(&steps::ACQUIRE, &[partition.entry(key), lease.clone()], &[&attempt, &lease_ms, &seen_ms]);
-        let reply = self.services.backend().call(command).await?;
-        let parts = reply.as_array().unwrap_or_default();
-        match (parts.first().and_then(Value::as_str), parts.get(1)) {
-            (Some("hit"), Some(stored)) => {
-                let stored = stored.as_bytes().unwrap_or_default();
-                let epoch = stored.split(|byte| *byte == b';').nth(2).unwrap_or_default();
-                match decode(stored, epoch) {
-                    Some(entry) => Ok(Claim::Found(entry.body)),
-                    None => Err(Error::unexpected("cache.acquire", &reply)),
-                }
-            }
-            (Some("lead"), Some(token)) => Ok(Claim::Lead(Fill {
-                namespace: self.clone(),
-                key: key.to_owned(),
-                lease,
-                token: token.as_str().unwrap_or_default().to_owned(),
-                started: Instant::now(),
-                settled: false,
-            })),
-            (Some("wait"), Some(ms)) => Ok(Claim::Busy(ms.as_i64().and_then(|ms| ms.try_into().ok()).unwrap_or(0))),
-            _ => Err(Error::unexpected("cache.acquire", &reply)),
-        }
-    }
-
-    fn freshness(&self, found: &Found) -> Freshness {
-        if found.remaining_ms == -1 {
-            return Freshness::Fresh;
-        }
-        let fresh_ms = found.remaining_ms.saturating_sub_unsigned(found.entry.stale_ms);
-        if fresh_ms <= 0 {
-            return Freshness::Stale;
-        }
-        let ahead_ms = found.entry.load_ms as f64 * self.settings.early_refresh * -random::unit().ln();
-        if ahead_ms >= fresh_ms as f64 { Freshness::Ending } else { Freshness::Fresh }
-    }
-
-    fn lease_ms(&self) -> u64 {
-        u64::try_from(self.settings.lease.as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Freshness {
-    Fresh,
-    /// Fresh, but drawn to be refreshed ahead of time.
-    Ending,
-    Stale,
-}
-
-impl Fill {
-    /// Stores the loaded value, `None` being "there is none"; tells whether it was stored.
-    pub async fn store(mut self, body: Option<&Body>, options: &LoadOptions) -> Result<bool> {
-        self.put(body, options).await
-    }
-
-    async fn put(&mut self, body: Option<&Body>, options: &LoadOptions) -> Result<bool> {
-        let mut set = options.set.clone();
-        if body.is_none() {
-            set.ttl = Some(options.absent_ttl.unwrap_or(self.namespace.settings.absent_ttl));
-        }
-        let load_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let stored = Stored::new(&self.namespace, &self.key, body, &set)?;
-        let command = stored.command(&steps::FILL, load_ms, &self.token);
-        let reply = self.namespace.services.backend().call(command).await?;
-        self.settled = true;
-        let accepted = reply.as_i64() == Some(1);
-        if !accepted {
-            self.namespace.services.metrics().add(Counter::CacheFillsRefused, 1);
-        }
-        Ok(accepted)
-    }
-
     /// Runs the loader under the lease and stores what it gives.
     async fn run<E, L, F>(
-        mut self,
+        &self,
+        mut fill: Fill,
         options: &LoadOptions,
         loader: L,
-        seat: Option<Seat>,
+        previous: Option<Body>,
+        seat: Seat,
     ) -> Result<Loaded, LoadError<E>>
     where
-        L: FnOnce() -> F,
-        F: Future<Output = Result<Option<Body>, E>>,
+        L: FnOnce(Option<Body>) -> F,
+        F: Future<Output = Result<Fresh, E>>,
     {
-        let services = self.namespace.services.clone();
-        services.metrics().add(Counter::CacheLoads, 1);
-        let load = tokio::time::timeout(self.namespace.settings.load_timeout, loader());
-        let body = match self.renewing(load).await {
-            Ok(Ok(body)) => body,
-            Ok(Err(error)) => {
-                services.metrics().add(Counter::CacheLoadErrors, 1);
-                self.release().await;
-                return Err(LoadError::Loader(error));
+        let load = self.timed(fill.key(), loader(previous.clone()));
+        let loaded = self.renewing(std::slice::from_ref(&fill), load).await;
+        let is_stored = loaded.as_ref().is_ok_and(Fresh::is_stored);
+        let settled = loaded.and_then(|fresh| fresh.settle(previous).map_err(LoadError::Cache));
+        let (body, set) = match settled {
+            Ok(settled) if is_stored => settled,
+            Ok((body, _)) => {
+                fill.release().await;
+                return Ok(Loaded { body, source: Source::Unstored });
             }
-            Err(_) => {
-                services.metrics().add(Counter::CacheLoadErrors, 1);
-                self.release().await;
-                return Err(loaded_too_long(&self.key).into());
+            Err(error) => {
+                fill.release().await;
+                return Err(error);
             }
         };
-        let source = match self.put(body.as_ref(), options).await {
+        let source = match fill.put(body.as_ref(), options, set).await {
             Ok(true) => Source::Loader,
             Ok(false) => Source::Unstored,
             Err(Error::TooLarge { size_bytes, max_bytes }) => {
-                tracing::warn!(key = self.key, size_bytes, max_bytes, "loaded value is above the cap; not cached");
-                self.release().await;
+                tracing::warn!(key = fill.key(), size_bytes, max_bytes, "loaded value is above the cap; not cached");
+                fill.release().await;
                 Source::Unstored
             }
             Err(error) if error.is_outage() => Source::Outage,
             Err(error) => return Err(error.into()),
         };
-        if source != Source::Unstored
-            && let Some(seat) = seat
-        {
+        if source != Source::Unstored {
             seat.land(&body);
         }
         Ok(Loaded { body, source })
     }
 
-    /// Awaits `work` and renews the lease meanwhile. A lost lease does not stop the work; its fill will be refused.
-    async fn renewing<T>(&self, work: impl Future<Output = T>) -> T {
-        let backend = self.namespace.services.backend();
-        let mut ticks = tokio::time::interval(self.namespace.settings.lease / 3);
-        ticks.tick().await;
-        let lease_ms = self.namespace.lease_ms();
-        let renewals = async {
-            loop {
-                ticks.tick().await;
-                let command = Command::script(&steps::RENEW, &[&self.lease], &[&self.token, &lease_ms.to_string()]);
-                if let Err(error) = backend.call(command).await {
-                    tracing::debug!(key = self.key, %error, "lease not renewed");
-                }
-            }
+    async fn load_without_store<E, L, F>(&self, key: &str, loader: L) -> Result<Loaded, LoadError<E>>
+    where
+        L: FnOnce(Option<Body>) -> F,
+        F: Future<Output = Result<Fresh, E>>,
+    {
+        let (body, _) = self.timed(key, loader(None)).await?.settle(None)?;
+        Ok(Loaded { body, source: Source::Outage })
+    }
+
+    /// Awaits a loader up to the hard timeout, and counts.
+    pub(super) async fn timed<T, E>(
+        &self,
+        key: &str,
+        load: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, LoadError<E>> {
+        self.services.metrics().add(Counter::CacheLoads, 1);
+        let loaded = match tokio::time::timeout(self.settings.load_timeout, load).await {
+            Ok(loaded) => loaded.map_err(LoadError::Loader),
+            Err(_) => Err(Error::Timeout(format!("the loader of {key:?}")).into()),
         };
-        tokio::select! {
-            result = work => result,
-            () = renewals => unreachable!("renews for ever"),
-        }
+        self.services.metrics().add(Counter::CacheLoadErrors, u64::from(loaded.is_err()));
+        loaded
     }
 
-    async fn release(&mut self) {
-        self.settled = true;
-        let command = self.release_command();
-        if let Err(error) = self.namespace.services.backend().call(command).await {
-            tracing::debug!(key = self.key, %error, "lease not released; it will expire");
+    /// Judges what was found, and draws whether it is refreshed ahead of time.
+    pub(super) fn age(&self, found: &Found) -> Age {
+        let fresh_ms = match found.phase() {
+            Phase::Fresh(None) => return Age::Fresh,
+            Phase::Fresh(Some(fresh_ms)) => fresh_ms,
+            Phase::Stale => return Age::Stale,
+            Phase::FailSafe => return Age::Over,
+        };
+        if found.entry.load_ms == 0 {
+            return Age::Fresh;
         }
-    }
-
-    fn release_command(&self) -> Command {
-        Command::script(&steps::RELEASE, &[&self.lease], &[&self.token])
+        let ahead_ms = found.entry.load_ms as f64 * self.settings.early_refresh * -random::unit().ln();
+        if ahead_ms >= fresh_ms as f64 { Age::Ending } else { Age::Fresh }
     }
 }
 
-impl Drop for Fill {
-    fn drop(&mut self) {
-        // Outside a runtime nothing can be sent; the lease then ends by itself.
-        if !self.settled
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let (backend, command) = (self.namespace.services.backend().clone(), self.release_command());
-            runtime.spawn(async move { backend.call(command).await });
-        }
-    }
+/// What is to be done with a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Age {
+    /// Give it.
+    Fresh,
+    /// Give it and refresh it: it is fresh, but drawn to be refreshed ahead of time.
+    Ending,
+    /// Give it and refresh it.
+    Stale,
+    /// Load; give it if that fails.
+    Over,
 }
 
 fn waited_too_long(key: &str) -> Error {
     Error::Timeout(format!("another caller's loader of {key:?}"))
 }
 
-fn loaded_too_long(key: &str) -> Error {
-    Error::Timeout(format!("the loader of {key:?}"))
+/// Takes apart the errors of a loader that asks the cache itself.
+pub(super) fn flatten<E>(error: LoadError<LoadError<E>>) -> LoadError<E> {
+    match error {
+        LoadError::Cache(error) => LoadError::Cache(error),
+        LoadError::Loader(error) => error,
+    }
 }

@@ -1,5 +1,7 @@
 //! The cache's rows, and their inputs and outputs.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use schemars::JsonSchema;
@@ -322,14 +324,14 @@ fn open(services: &Services, tenant: String, namespace: &str) -> Result<Namespac
 }
 
 fn set_options(ttl: Option<TtlInput>, tags: Vec<String>) -> Result<SetOptions> {
-    Ok(SetOptions { ttl: ttl.map(Ttl::try_from).transpose()?, stale: None, tags })
+    Ok(SetOptions { ttl: ttl.map(Ttl::try_from).transpose()?, tags, ..SetOptions::default() })
 }
 
 fn body(value: Option<Json>, bytes_base64: Option<String>) -> Result<Body> {
     match (value, bytes_base64) {
-        (Some(value), None) => Ok(Body::Json(value)),
+        (Some(value), None) => Ok(value.into()),
         (None, Some(text)) => {
-            BASE64.decode(text).map(Body::Bytes).map_err(|error| Error::invalid("bytes_base64", error))
+            BASE64.decode(text).map(Body::from).map_err(|error| Error::invalid("bytes_base64", error))
         }
         _ => Err(Error::invalid("value", "give exactly one of value and bytes_base64")),
     }
@@ -343,7 +345,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D
 impl From<Lookup> for Found {
     fn from(lookup: Lookup) -> Self {
         let (outcome, value, bytes_base64) = match lookup {
-            Lookup::Hit(Body::Json(json)) => (Outcome::Hit, Some(json), None),
+            Lookup::Hit(Body::Json(json)) => (Outcome::Hit, Some(Arc::unwrap_or_clone(json)), None),
             Lookup::Hit(Body::Bytes(bytes)) => (Outcome::Hit, None, Some(BASE64.encode(bytes))),
             Lookup::Absent => (Outcome::Absent, None, None),
             Lookup::Miss => (Outcome::Miss, None, None),

@@ -22,6 +22,9 @@ pub(super) static RELEASE: Script =
     Script::new("cache.release", Flags::AllowOom, Repeat::Safe, &[include_str!("release.lua")]);
 pub(super) static TAGGED: Script =
     Script::new("cache.tagged", Flags::AllowOom, Repeat::Safe, &[INTEGERS, PARTITION, include_str!("tagged.lua")]);
+/// A second run finds the invalidation ended, and cannot say how many were overwritten.
+pub(super) static FINISH: Script =
+    Script::new("cache.finish", Flags::AllowOom, Repeat::Never, &[INTEGERS, PARTITION, include_str!("finish.lua")]);
 pub(super) static FENCE: Script =
     Script::new("cache.fence", Flags::AllowOom, Repeat::Safe, &[INTEGERS, PARTITION, include_str!("fence.lua")]);
 pub(super) static PURGE: Script =

@@ -15,7 +15,7 @@ async fn open(place: &Place) -> (Services, Tenant, Namespace) {
 }
 
 fn bytes(text: &str) -> Body {
-    Body::Bytes(text.as_bytes().to_vec())
+    Body::from(text.as_bytes())
 }
 
 fn tagged(tags: &[&str]) -> SetOptions {
@@ -42,7 +42,7 @@ pub(crate) async fn zero_false_empty_and_null_are_not_misses(place: Place) {
     assert_eq!(namespace.lookup("nothing").await, Ok(Lookup::Miss));
     for value in [json!({}), json!(0), json!(false), json!(""), json!(null), json!([]), json!(0.5), json!({"a": [1]})] {
         namespace.set("k", &value).await.unwrap();
-        assert_eq!(namespace.lookup("k").await, Ok(Lookup::Hit(Body::Json(value.clone()))), "{value}");
+        assert_eq!(namespace.lookup("k").await, Ok(Lookup::Hit(Body::from(value.clone()))), "{value}");
         assert!(namespace.exists("k").await.unwrap());
     }
     namespace.store("k", &bytes(""), &SetOptions::default()).await.unwrap();
@@ -56,7 +56,7 @@ pub(crate) async fn zero_false_empty_and_null_are_not_misses(place: Place) {
 pub(crate) async fn bytes_come_back_as_given(place: Place) {
     let (_, _, namespace) = open(&place).await;
     let every: Vec<u8> = (0..=255).chain(*b"\r\n1;j;0;0;0\n").collect();
-    for body in [Body::Bytes(every), Body::Bytes(vec![0xff, 0xfe]), Body::Bytes(b"\n".to_vec())] {
+    for body in [Body::from(every), Body::from(vec![0xff, 0xfe]), Body::from(&b"\n"[..])] {
         namespace.store("k", &body, &SetOptions::default()).await.unwrap();
         assert_eq!(namespace.lookup("k").await, Ok(Lookup::Hit(body)));
     }
@@ -85,10 +85,10 @@ pub(crate) async fn defaults_are_an_hour_and_a_mebibyte(place: Place) {
     namespace.set("k", &1).await.unwrap();
     let Remaining::Ms(ms) = namespace.remaining("k").await.unwrap() else { panic!("has a lifetime") };
     assert!((3_590_000..=3_600_000).contains(&ms), "{ms}");
-    let largest = Body::Bytes(vec![b'x'; 1 << 20]);
+    let largest = Body::from(vec![b'x'; 1 << 20]);
     namespace.store("large", &largest, &SetOptions::default()).await.unwrap();
     assert_eq!(namespace.lookup("large").await, Ok(Lookup::Hit(largest)));
-    let above = Body::Bytes(vec![b'x'; (1 << 20) + 1]);
+    let above = Body::from(vec![b'x'; (1 << 20) + 1]);
     assert_eq!(
         namespace.store("large", &above, &SetOptions::default()).await,
         Err(Error::TooLarge { size_bytes: (1 << 20) + 1, max_bytes: 1 << 20 })
@@ -149,13 +149,13 @@ pub(crate) async fn many_keys_in_order(place: Place) {
     let (_, _, namespace) = open(&place).await;
     let names: Vec<String> = (0..100).map(|number| format!("user:{number}")).collect();
     let entries: Vec<(&str, Body)> =
-        names.iter().enumerate().map(|(number, name)| (name.as_str(), Body::Json(json!(number)))).collect();
+        names.iter().enumerate().map(|(number, name)| (name.as_str(), Body::from(json!(number)))).collect();
     let stored = namespace.store_many(&entries, &SetOptions::default()).await.unwrap();
     assert_eq!(stored, vec![Ok(()); 100]);
     let keys: Vec<&str> = names.iter().rev().map(String::as_str).chain(["missing"]).collect();
     let found = namespace.lookup_many(&keys).await.unwrap();
     for (index, lookup) in found[..100].iter().enumerate() {
-        assert_eq!(*lookup, Lookup::Hit(Body::Json(json!(99 - index))));
+        assert_eq!(*lookup, Lookup::Hit(Body::from(json!(99 - index))));
     }
     assert_eq!(found[100], Lookup::Miss);
     assert_eq!(namespace.lookup_many(&[]).await, Ok(Vec::new()));
@@ -247,6 +247,72 @@ pub(crate) async fn tag_invalidation_of_many_pages(place: Place) {
     assert_eq!(namespace.count().await, Ok(1));
 }
 
+/// Where a key is, as the essay says: FNV-1a over its bytes.
+fn partition_of(key: &str) -> usize {
+    let hash = key.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash as usize % PARTITIONS
+}
+
+pub(crate) async fn tag_invalidation_is_immediate(place: Place) {
+    let (_, tenant, namespace) = open(&place).await;
+    let other = place.services().await.cache(&tenant).namespace("users").unwrap();
+    // Many pages of one partition, so that removing them one page after the other would be seen.
+    let all: Vec<String> =
+        (0..48_000).map(|number| format!("k{number}")).filter(|key| partition_of(key) == 3).collect();
+    let entries: Vec<(&str, Body)> = all.iter().map(|key| (key.as_str(), bytes("v"))).collect();
+    assert!(namespace.store_many(&entries, &tagged(&["t"])).await.unwrap().iter().all(Result::is_ok));
+    let keys: Vec<&str> = all.iter().map(String::as_str).collect();
+    let watcher = async {
+        loop {
+            // Keys of one partition are read at one instant.
+            let found = other.lookup_many(&keys).await.unwrap();
+            let misses = found.iter().filter(|lookup| **lookup == Lookup::Miss).count();
+            assert!(misses == 0 || misses == keys.len(), "{misses} of {} are gone", keys.len());
+            if misses > 0 {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let invalidation = async {
+        tokio::task::yield_now().await;
+        namespace.invalidate_tag("t").await
+    };
+    let (removed, ()) = tokio::join!(invalidation, watcher);
+    assert_eq!(removed, Ok(keys.len() as u64));
+    assert_eq!(namespace.count().await, Ok(0));
+}
+
+pub(crate) async fn tag_invalidations_count_each_entry_once(place: Place) {
+    const WRITERS: u64 = 4;
+    const ENTRIES: u64 = 150;
+    let (_, tenant, _) = open(&place).await;
+    let (done, mut tasks) = (std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0)), tokio::task::JoinSet::new());
+    for number in 0..WRITERS + 3 {
+        let namespace = place.services().await.cache(&tenant).namespace("users").unwrap();
+        let done = done.clone();
+        tasks.spawn(async move {
+            let mut removed = 0;
+            if number < WRITERS {
+                for entry in 0..ENTRIES {
+                    let tag = ["red", "blue"][(entry % 2) as usize];
+                    namespace.store(&format!("k{number}.{entry}"), &bytes("v"), &tagged(&[tag, "all"])).await.unwrap();
+                }
+                done.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+            while number >= WRITERS && done.load(std::sync::atomic::Ordering::SeqCst) < WRITERS {
+                removed += namespace.invalidate_tag(["red", "blue", "all"][(number - WRITERS) as usize]).await.unwrap();
+            }
+            removed
+        });
+    }
+    let removed: u64 = tasks.join_all().await.into_iter().sum();
+    let namespace = place.services().await.cache(&tenant).namespace("users").unwrap();
+    let rest = namespace.count().await.unwrap();
+    assert_eq!(removed + rest, WRITERS * ENTRIES);
+    assert_eq!(namespace.invalidate_tag("all").await, Ok(rest));
+}
+
 pub(crate) async fn pattern_invalidation_stays_inside(place: Place) {
     let (services, tenant, namespace) = open(&place).await;
     let other = services.cache(&tenant).namespace("other").unwrap();
@@ -257,7 +323,7 @@ pub(crate) async fn pattern_invalidation_stays_inside(place: Place) {
     assert_eq!(namespace.invalidate_pattern("user:?").await, Ok(2));
     assert_eq!(namespace.invalidate_pattern("us\\*r").await, Ok(1));
     assert_eq!(namespace.invalidate_pattern("[u]*").await, Ok(1));
-    assert_eq!(namespace.lookup("task:1").await, Ok(Lookup::Hit(Body::Json(json!(1)))));
+    assert_eq!(namespace.lookup("task:1").await, Ok(Lookup::Hit(Body::from(json!(1)))));
     assert!(namespace.invalidate_pattern("").await.is_err());
     assert_eq!(other.count().await, Ok(5));
 }
@@ -277,7 +343,7 @@ pub(crate) async fn clearing_is_exact_and_immediate(place: Place) {
     let entry = Command::new("EXISTS").key(&index_keys(&tenant, "v:k1")[0]);
     assert_eq!(services.backend().call(entry).await.unwrap().as_i64(), Some(0));
     namespace.set("k1", &1).await.unwrap();
-    assert_eq!(namespace.lookup("k1").await, Ok(Lookup::Hit(Body::Json(json!(1)))));
+    assert_eq!(namespace.lookup("k1").await, Ok(Lookup::Hit(Body::from(json!(1)))));
     assert_eq!(namespace.invalidate_tag("t").await, Ok(0));
     assert_eq!(namespace.count().await, Ok(1));
 }

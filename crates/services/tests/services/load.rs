@@ -26,7 +26,7 @@ fn quick() -> Settings {
 }
 
 fn number(value: u64) -> Option<Body> {
-    Some(Body::Json(json!(value)))
+    Some(Body::from(json!(value)))
 }
 
 fn value_of(loaded: &Loaded) -> Option<u64> {
@@ -41,8 +41,9 @@ fn options(ttl_ms: i64, stale_ms: u64, tags: &[&str]) -> LoadOptions {
         ttl: Some(Ttl::ms(ttl_ms).unwrap()),
         stale: Some(Duration::from_millis(stale_ms)),
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        ..SetOptions::default()
     };
-    LoadOptions { set, absent_ttl: None }
+    LoadOptions { set, ..LoadOptions::default() }
 }
 
 /// Loads a number at once.
@@ -198,9 +199,9 @@ pub(crate) async fn absence_is_cached(place: Place) {
     tokio::time::sleep(Duration::from_millis(1510)).await;
     assert_eq!(namespace.lookup("k").await, Ok(Lookup::Miss));
     // A value of null is a value, not an absence.
-    let null = namespace.get_or_set("n", &brief, || async { Ok::<_, String>(Some(Body::Json(json!(null)))) });
-    assert_eq!(null.await.unwrap().body, Some(Body::Json(json!(null))));
-    assert_eq!(namespace.lookup("n").await, Ok(Lookup::Hit(Body::Json(json!(null)))));
+    let null = namespace.get_or_set("n", &brief, || async { Ok::<_, String>(Some(Body::from(json!(null)))) });
+    assert_eq!(null.await.unwrap().body, Some(Body::from(json!(null))));
+    assert_eq!(namespace.lookup("n").await, Ok(Lookup::Hit(Body::from(json!(null)))));
 }
 
 pub(crate) async fn fill_after_delete_is_refused(place: Place) {
@@ -382,11 +383,43 @@ pub(crate) async fn loaded_value_above_the_cap(place: Place) {
     let mut settings = Settings::default();
     settings.cache.bytes_max = 10;
     let namespace = open(&place, &tenant, settings).await;
-    let large = || async { Ok::<_, String>(Some(Body::Bytes(vec![1; 11]))) };
+    let large = || async { Ok::<_, String>(Some(Body::from(vec![1; 11]))) };
     let loaded = namespace.get_or_set("k", &LoadOptions::default(), large).await.unwrap();
-    assert_eq!(loaded, Loaded { body: Some(Body::Bytes(vec![1; 11])), source: Source::Unstored });
+    assert_eq!(loaded, Loaded { body: Some(Body::from(vec![1; 11])), source: Source::Unstored });
     assert_eq!(namespace.lookup("k").await, Ok(Lookup::Miss));
     assert!(matches!(namespace.claim("k").await.unwrap(), Claim::Lead(_)), "the lease was given back");
+}
+
+pub(crate) async fn waiters_are_woken_and_do_not_poll(place: Place) {
+    let tenant = tenant();
+    let services = place.services().await;
+    let (leader, waiter) =
+        (open(&place, &tenant, Settings::default()).await, services.cache(&tenant).namespace("users").unwrap());
+    for round in 0..3 {
+        let key = format!("k{round}");
+        let fill = claim(&leader, &key).await;
+        let task = tokio::spawn({
+            let (waiter, key) = (waiter.clone(), key.clone());
+            async move {
+                let loader = || async { Ok::<_, String>(number(8)) };
+                waiter.get_or_set(&key, &LoadOptions::default(), loader).await.unwrap()
+            }
+        });
+        eventually("waiting", || async { services.signals().channels() == 1 }).await;
+        // Time for the subscription. Who looked again at intervals would be asleep for long after it.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let settled = std::time::Instant::now();
+        if round < 2 {
+            assert!(fill.store(number(7).as_ref(), &LoadOptions::default()).await.unwrap());
+        } else {
+            drop(fill);
+        }
+        let loaded = task.await.unwrap();
+        assert!(settled.elapsed() < redpoll_services::signal::RECHECK_MAX / 2, "{:?}", settled.elapsed());
+        let expected = if round < 2 { (Some(7), Source::Shared) } else { (Some(8), Source::Loader) };
+        assert_eq!((value_of(&loaded), loaded.source), expected);
+        assert_eq!(services.signals().channels(), 0);
+    }
 }
 
 pub(crate) async fn waiting_is_bounded(place: Place) {

@@ -11,9 +11,12 @@ mod cache;
 mod delivery;
 mod event_operations;
 mod events;
+mod fallback;
 mod idempotency;
 mod killed;
 mod load;
+mod many;
+mod near;
 mod operations;
 mod ratelimit;
 mod refresh_tokens;
@@ -23,6 +26,7 @@ mod support;
 mod tls;
 mod tokens;
 mod triggers;
+mod typed;
 
 macro_rules! suite {
     ($place:ident; $($module:ident: $($name:ident)*;)*) => {
@@ -65,6 +69,8 @@ on_every_backend! {
         tag_invalidation_is_exact
         tags_of_an_overwritten_entry
         tag_invalidation_of_many_pages
+        tag_invalidation_is_immediate
+        tag_invalidations_count_each_entry_once
         pattern_invalidation_stays_inside
         clearing_is_exact_and_immediate
         index_does_not_leak
@@ -118,6 +124,18 @@ on_every_backend! {
         answers_are_bounded_and_kept_for_a_day
         a_clock_that_went_back_does_not_prolong_a_lease
         records_match_the_model;
+    fallback:
+        fail_safe_value_when_loading_fails
+        fail_safe_never_past_its_maximum
+        what_was_removed_is_not_kept_for_failures
+        soft_timeout_goes_on_in_the_background
+        hard_timeout_is_an_error
+        loader_knows_how_long
+        unchanged_gets_a_new_lifetime
+        sliding_lifetimes
+        touching_keeps_stale_and_fail_safe_time
+        jitter_spreads_lifetimes
+        large_values_are_compressed;
     killed:
         killed_recorder_leaves_whole_batches;
     load:
@@ -134,7 +152,20 @@ on_every_backend! {
         stale_value_while_one_refreshes
         early_refresh
         loaded_value_above_the_cap
+        waiters_are_woken_and_do_not_poll
         waiting_is_bounded;
+    many:
+        many_load_once_what_is_missing
+        many_stampede_loads_each_key_once
+        many_fills_are_refused_one_by_one
+        many_go_on_after_a_crash_and_after_a_failure
+        many_stale_and_kept_for_fail_safe;
+    near:
+        near_hits_do_not_ask_the_store
+        own_writes_are_seen_at_once
+        others_writes_are_told
+        others_invalidations_are_told
+        near_ends_with_the_lifetime;
     operations:
         cache_round_trip
         numbers_come_back_as_they_were_given
@@ -204,4 +235,12 @@ on_every_backend! {
         pushed_triggers_cannot_be_leased
         full_outbox_refuses_events_and_loses_none
         the_dead_are_bounded_and_dropping_is_counted;
+    typed:
+        http_is_cached_as_it_says
+        http_varies
+        http_revalidates
+        no_stale_lookup_after_a_rename
+        cache_aside_race
+        task_lists_change_with_their_tasks
+        derived_keys_and_embeddings;
 }

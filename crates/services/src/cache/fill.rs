@@ -1,0 +1,288 @@
+//! The right to load a key, and what comes of it: leases, their renewal, and fills that the store may refuse.
+
+use redpoll_resp::Value;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::entry::{Body, Epoch, decode};
+use super::load::LoadOptions;
+use super::namespace::Namespace;
+use super::near::Forgetting;
+use super::steps;
+use super::stored::{SetOptions, Stored};
+use crate::backend::Command;
+use crate::error::{Error, Result};
+use crate::keys::{Key, check_name};
+use crate::metrics::Counter;
+
+/// What a caller that takes a lease has seen of the key: nothing, or what is kept for fail-safe only.
+pub(super) const NOTHING_SEEN: i64 = -2;
+
+/// Who loads a key.
+#[derive(Debug)]
+pub enum Claim {
+    /// Nobody needs to: here it is (`None` is a cached absence).
+    Found(Option<Body>),
+    /// The caller. Storing through the fill is refused if the key changes meanwhile.
+    Lead(Fill),
+    /// Another caller, whose lease ends in so many milliseconds unless renewed.
+    Busy(u64),
+}
+
+/// What a loader gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fresh {
+    answer: Answer,
+    set: Option<SetOptions>,
+    is_stored: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Answer {
+    Value(Option<Body>),
+    Unchanged,
+}
+
+impl Fresh {
+    /// A value.
+    pub fn value(body: impl Into<Body>) -> Self {
+        Self::from(Some(body.into()))
+    }
+
+    /// There is none, which is cached too.
+    pub fn absent() -> Self {
+        Self::from(None)
+    }
+
+    /// What the loader was handed still holds, and gets a new lifetime.
+    pub fn unchanged() -> Self {
+        Self { answer: Answer::Unchanged, set: None, is_stored: true }
+    }
+
+    /// Stores it with these options instead of the call's: the loader often knows best how long its value lasts.
+    #[must_use]
+    pub fn with(self, set: SetOptions) -> Self {
+        Self { set: Some(set), ..self }
+    }
+
+    /// Gives it to the caller and stores nothing; nobody else gets it.
+    #[must_use]
+    pub fn unstored(self) -> Self {
+        Self { is_stored: false, ..self }
+    }
+
+    /// Whether it is to be stored.
+    pub(super) fn is_stored(&self) -> bool {
+        self.is_stored
+    }
+
+    /// Returns the value, which is `previous` if that is unchanged, and the options.
+    pub(super) fn settle(self, previous: Option<Body>) -> Result<(Option<Body>, Option<SetOptions>)> {
+        match (self.answer, previous) {
+            (Answer::Value(body), _) => Ok((body, self.set)),
+            (Answer::Unchanged, Some(previous)) => Ok((Some(previous), self.set)),
+            (Answer::Unchanged, None) => {
+                Err(Error::invalid("loader", "said \"unchanged\" of a value that it was not handed"))
+            }
+        }
+    }
+}
+
+impl From<Option<Body>> for Fresh {
+    fn from(body: Option<Body>) -> Self {
+        Self { answer: Answer::Value(body), set: None, is_stored: true }
+    }
+}
+
+/// The right to store a loaded value. Dropping it lets another caller load.
+#[derive(Debug)]
+pub struct Fill {
+    namespace: Namespace,
+    key: String,
+    lease: Key,
+    token: String,
+    started: Instant,
+    settled: bool,
+}
+
+impl Namespace {
+    /// Takes the right to load a key, for callers that do not want to hand over a loader. The lease is not renewed, so
+    /// the value must be stored within [`CacheSettings::lease`](super::CacheSettings::lease).
+    pub async fn claim(&self, key: &str) -> Result<Claim> {
+        check_name("key", key)?;
+        self.acquire(key, NOTHING_SEEN).await
+    }
+
+    pub(super) async fn acquire(&self, key: &str, seen_ms: i64) -> Result<Claim> {
+        Ok(self.acquire_many(&[(key, seen_ms)]).await?.pop().expect("one was asked for"))
+    }
+
+    /// Takes the right to load keys, each with the remaining lifetime of what was seen of it, in one exchange.
+    pub(super) async fn acquire_many(&self, wanted: &[(&str, i64)]) -> Result<Vec<Claim>> {
+        let lease_ms = self.lease_ms();
+        let attempt = Uuid::new_v4().to_string();
+        let commands = wanted.iter().map(|(key, seen_ms)| {
+            let partition = self.partition(key);
+            let keys = [partition.entry(key), partition.lease(key)];
+            partition.step(&steps::ACQUIRE, &keys, &[&attempt, &lease_ms, seen_ms, key])
+        });
+        let replies = self.services.backend().pipeline(commands.collect()).await?;
+        // All of them first: a lease that was given and is not taken note of would keep others waiting.
+        let claims: Vec<Result<Claim>> =
+            wanted.iter().zip(replies).map(|((key, _), reply)| self.claimed(key, &reply?)).collect();
+        claims.into_iter().collect()
+    }
+
+    fn claimed(&self, key: &str, reply: &Value) -> Result<Claim> {
+        let parts = reply.as_array().unwrap_or_default();
+        match (parts.first().and_then(Value::as_str), parts.get(1)) {
+            (Some("hit"), Some(stored)) => {
+                let stored = stored.as_bytes().unwrap_or_default();
+                let epoch = stored.split(|byte| *byte == b';').nth(2).unwrap_or_default();
+                // The step has judged whether it exists.
+                match decode(stored, &Epoch::of(epoch), self.settings.bytes_max) {
+                    Some(entry) => Ok(Claim::Found(entry.body)),
+                    None => Err(Error::unexpected("cache.acquire", reply)),
+                }
+            }
+            (Some("lead"), Some(token)) => Ok(Claim::Lead(Fill {
+                namespace: self.clone(),
+                key: key.to_owned(),
+                lease: self.partition(key).lease(key),
+                token: token.as_str().unwrap_or_default().to_owned(),
+                started: Instant::now(),
+                settled: false,
+            })),
+            (Some("wait"), Some(ms)) => Ok(Claim::Busy(ms.as_i64().and_then(|ms| ms.try_into().ok()).unwrap_or(0))),
+            _ => Err(Error::unexpected("cache.acquire", reply)),
+        }
+    }
+
+    /// Awaits `work` and renews the leases meanwhile. A lost lease does not stop the work; its fill will be refused.
+    pub(super) async fn renewing<T>(&self, fills: &[Fill], work: impl Future<Output = T>) -> T {
+        let mut ticks = tokio::time::interval(self.settings.lease / 3);
+        ticks.tick().await;
+        let lease_ms = self.lease_ms().to_string();
+        let renewals = async {
+            loop {
+                ticks.tick().await;
+                let renew = |fill: &Fill| Command::script(&steps::RENEW, &[&fill.lease], &[&fill.token, &lease_ms]);
+                if let Err(error) = self.services.backend().pipeline(fills.iter().map(renew).collect()).await {
+                    tracing::debug!(%error, "leases not renewed");
+                }
+            }
+        };
+        tokio::select! {
+            result = work => result,
+            () = renewals => unreachable!("renews for ever"),
+        }
+    }
+
+    /// Stores what was loaded, each through its fill, in one exchange; tells for each whether it was stored.
+    pub(super) async fn put_many(
+        &self,
+        loaded: Vec<(Fill, Option<Body>)>,
+        options: &LoadOptions,
+    ) -> Result<Vec<Result<bool>>> {
+        let mut sent = Vec::with_capacity(loaded.len());
+        let mut commands = Vec::with_capacity(loaded.len());
+        for (fill, body) in &loaded {
+            let command = fill.command(body.as_ref(), options, None);
+            sent.push(command.as_ref().map(drop).map_err(Clone::clone));
+            commands.extend(command.ok());
+        }
+        let replies = {
+            let _forgetting = Forgetting::these(self.near(), loaded.iter().map(|(fill, _)| fill.key.as_str()));
+            self.services.backend().pipeline(commands).await?
+        };
+        let mut replies = replies.into_iter();
+        let mut results = Vec::with_capacity(loaded.len());
+        for ((mut fill, _), sent) in loaded.into_iter().zip(sent) {
+            results.push(match sent {
+                Ok(()) => replies.next().expect("a reply for each command").map(|reply| fill.settle(&reply)),
+                Err(error) => Err(error),
+            });
+        }
+        Ok(results)
+    }
+
+    fn lease_ms(&self) -> u64 {
+        u64::try_from(self.settings.lease.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Fill {
+    /// Returns the key to load.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Stores the loaded value, `None` being "there is none"; tells whether it was stored.
+    pub async fn store(mut self, body: Option<&Body>, options: &LoadOptions) -> Result<bool> {
+        self.put(body, options, None).await
+    }
+
+    /// Stores a value with these options, if any, else the call's.
+    pub(super) async fn put(
+        &mut self,
+        body: Option<&Body>,
+        options: &LoadOptions,
+        set: Option<SetOptions>,
+    ) -> Result<bool> {
+        let command = self.command(body, options, set)?;
+        let namespace = self.namespace.clone();
+        let key = self.key.clone();
+        let _forgetting = Forgetting::these(namespace.near(), [key.as_str()]);
+        let reply = namespace.services.backend().call(command).await?;
+        Ok(self.settle(&reply))
+    }
+
+    fn command(&self, body: Option<&Body>, options: &LoadOptions, own: Option<SetOptions>) -> Result<Command> {
+        let settings = &self.namespace.settings;
+        let own_ttl = own.as_ref().and_then(|own| own.ttl);
+        let mut set = own.unwrap_or_else(|| options.set.clone());
+        if body.is_none() {
+            set.ttl = Some(own_ttl.or(options.absent_ttl).unwrap_or(settings.absent_ttl));
+            // That there is nothing is not said of a time for which nobody knows.
+            set.fail_safe = Some(std::time::Duration::ZERO);
+        }
+        let load_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let stored = Stored::new(&self.namespace, &self.key, body, &set)?;
+        Ok(stored.command(&steps::FILL, load_ms, &self.token))
+    }
+
+    /// Takes note of the answer to a fill.
+    fn settle(&mut self, reply: &Value) -> bool {
+        self.settled = true;
+        let accepted = reply.as_i64() == Some(1);
+        if !accepted {
+            self.namespace.services.metrics().add(Counter::CacheFillsRefused, 1);
+        }
+        accepted
+    }
+
+    /// Gives the lease back.
+    pub(super) async fn release(&mut self) {
+        self.settled = true;
+        let command = self.release_command();
+        if let Err(error) = self.namespace.services.backend().call(command).await {
+            tracing::debug!(key = self.key, %error, "lease not released; it will expire");
+        }
+    }
+
+    fn release_command(&self) -> Command {
+        Command::script(&steps::RELEASE, &[&self.lease], &[&self.token])
+    }
+}
+
+impl Drop for Fill {
+    fn drop(&mut self) {
+        // Outside a runtime nothing can be sent; the lease then ends by itself.
+        if !self.settled
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (backend, command) = (self.namespace.services.backend().clone(), self.release_command());
+            runtime.spawn(async move { backend.call(command).await });
+        }
+    }
+}
