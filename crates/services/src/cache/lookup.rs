@@ -26,6 +26,9 @@ impl Namespace {
     /// Looks a key up.
     pub async fn lookup(&self, key: &str) -> Result<Lookup> {
         check_name("key", key)?;
+        if let Some(lookup) = self.lookup_near(key) {
+            return Ok(lookup);
+        }
         let lookup = match self.find(key, self.ask()).await {
             Ok(Some(found)) => {
                 if found.must_slide() {
@@ -39,6 +42,17 @@ impl Namespace {
         };
         self.count_lookup(&lookup);
         Ok(lookup)
+    }
+
+    /// Looks a key up in this process's memory only, at once; none if it is not there or must not be served from there.
+    pub fn lookup_near(&self, key: &str) -> Option<Lookup> {
+        let found = self.near()?.find(key)?;
+        if found.must_slide() {
+            return None;
+        }
+        let lookup = found.into_lookup();
+        self.count_lookup(&lookup);
+        Some(lookup)
     }
 
     /// Looks many keys up; results are in the order of the keys. Keys of one partition are read at one instant.

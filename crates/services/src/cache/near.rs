@@ -1,7 +1,7 @@
 //! The near cache: entries of a namespace in this process's memory, kept right by the store.
 //!
 //! ```text
-//! lookup ─► near: found and trusted? ─ yes ─► value, about a tenth of a microsecond, no copy
+//! lookup ─► near: found and trusted? ─ yes ─► value, shared and not copied
 //!             │ no
 //!          token ─► read the store ─► fill with the token, refused if anything was told in between
 //! ```

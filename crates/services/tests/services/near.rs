@@ -63,6 +63,9 @@ pub(crate) async fn near_hits_do_not_ask_the_store(place: Place) {
     let loaded = other.get_or_set("k", &Default::default(), never).await.unwrap();
     assert_eq!(loaded.body, found[0].clone().into_body());
     assert_eq!(hits(&services), before + 3);
+    assert_eq!(other.lookup_near("k").as_ref(), Some(&found[0]));
+    assert_eq!(other.lookup_near("missing"), None);
+    assert_eq!(far(&place, &tenant).await.lookup_near("k"), None, "nothing is near that was not asked to be");
     // A miss is never kept.
     let writer = far(&place, &tenant).await;
     assert_eq!(namespace.lookup("missing").await, Ok(Lookup::Miss));
