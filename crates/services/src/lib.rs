@@ -28,6 +28,7 @@ pub mod operation;
 mod random;
 pub mod ratelimit;
 pub mod script;
+pub mod sessions;
 pub mod settings;
 pub mod signal;
 pub mod tokens;
@@ -44,8 +45,15 @@ pub use settings::Settings;
 pub use ttl::Ttl;
 
 /// Every service.
-pub const SERVICES: &[Service] =
-    &[cache::SERVICE, ratelimit::SERVICE, events::SERVICE, events::SEED_SERVICE, tokens::SERVICE, idempotency::SERVICE];
+pub const SERVICES: &[Service] = &[
+    cache::SERVICE,
+    ratelimit::SERVICE,
+    events::SERVICE,
+    events::SEED_SERVICE,
+    tokens::SERVICE,
+    idempotency::SERVICE,
+    sessions::SERVICE,
+];
 
 /// A backend and the settings; handles for the services derive from it. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -94,6 +102,11 @@ impl Services {
     /// Returns a tenant's idempotency keys within a scope, which is as a rule a user.
     pub fn idempotency(&self, tenant: &Tenant, scope: &str) -> Result<idempotency::Idempotency> {
         idempotency::Idempotency::open(self.clone(), tenant.clone(), scope)
+    }
+
+    /// Returns a tenant's sessions.
+    pub fn sessions(&self, tenant: &Tenant) -> sessions::Sessions {
+        sessions::Sessions::new(self.clone(), tenant.clone())
     }
 
     /// Returns the backend.

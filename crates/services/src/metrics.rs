@@ -60,6 +60,12 @@ counters! {
     IdempotencyTakeovers,  "redpoll_idempotency_takeovers_total",  "Requests started anew because the first owner's lease had ended.";
     IdempotencyLost,    "redpoll_idempotency_lost_total",       "Results refused because the lease was another's by then.";
     IdempotencyOutages, "redpoll_idempotency_outages_total",    "Requests refused because the store was down or may evict.";
+    SessionsCreated,    "redpoll_sessions_created_total",       "Sessions created.";
+    SessionsEvicted,    "redpoll_sessions_evicted_total",       "Sessions ended to make room for a newer one of their user.";
+    SessionsEnded,      "redpoll_sessions_ended_total",         "Sessions ended by logout or revocation.";
+    SessionsRotated,    "redpoll_sessions_rotated_total",       "Session ids replaced.";
+    SessionsMismatched, "redpoll_sessions_mismatched_total",    "Sessions asked for from another address or user agent than they are bound to.";
+    SessionsOutages,    "redpoll_sessions_outages_total",       "Calls about sessions that failed because the store was down.";
 }
 
 /// The counters of one process.

@@ -10,6 +10,7 @@ use crate::idempotency::IdempotencySettings;
 use crate::kept::Eviction;
 use crate::keys::Keyring;
 use crate::ratelimit::RateLimitSettings;
+use crate::sessions::SessionsSettings;
 use crate::tokens::TokensSettings;
 use crate::ttl::Ttl;
 
@@ -30,6 +31,8 @@ pub struct Settings {
     pub idempotency: IdempotencySettings,
     /// What services whose data must not be evicted do on a store that evicts. Default refuse.
     pub eviction: Eviction,
+    /// Those of sessions.
+    pub sessions: SessionsSettings,
 }
 
 impl Default for Settings {
@@ -42,12 +45,14 @@ impl Default for Settings {
             tokens: TokensSettings::default(),
             idempotency: IdempotencySettings::default(),
             eviction: Eviction::default(),
+            sessions: SessionsSettings::default(),
         }
     }
 }
 
 impl Settings {
-    /// Reads `REDIS_KEY_PREFIX` and, in seconds, `CACHE_DEFAULT_TTL`, `REDIS_CACHE_TTL` or `REDIS_DEFAULT_TTL`.
+    /// Reads `REDIS_KEY_PREFIX` and, in seconds, `CACHE_DEFAULT_TTL`, `REDIS_CACHE_TTL` or `REDIS_DEFAULT_TTL`, and
+    /// `REDIS_SESSION_TTL` for how long an unused session lives.
     pub fn from_environment(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let mut settings = Self::default();
         if let Some((_, prefix)) = first(lookup, &["REDIS_KEY_PREFIX"]) {
@@ -56,6 +61,10 @@ impl Settings {
         if let Some((name, text)) = first(lookup, &["CACHE_DEFAULT_TTL", "REDIS_CACHE_TTL", "REDIS_DEFAULT_TTL"]) {
             let seconds: i64 = text.parse().map_err(|_| unreadable(name, &text))?;
             settings.cache.ttl = Ttl::seconds(seconds)?;
+        }
+        if let Some((name, text)) = first(lookup, &["REDIS_SESSION_TTL"]) {
+            let seconds: i64 = text.parse().map_err(|_| unreadable(name, &text))?;
+            settings.sessions.idle = Ttl::seconds(seconds)?;
         }
         Ok(settings)
     }

@@ -9,8 +9,11 @@
 //! service answered. It decides nothing that the service could decide. Layers take any tower service that takes
 //! requests with [`axum_core::body::Body`], which every axum router does.
 //!
+//! A store, as [`sessions`] has one, does the same for a framework that has a layer of its own.
+//!
 //! What is not here: state, keys of the store, routes.
 
 pub mod idempotency;
+pub mod sessions;
 
 pub use idempotency::IdempotencyLayer;

@@ -20,6 +20,12 @@ mod near;
 mod operations;
 mod ratelimit;
 mod refresh_tokens;
+mod session_foreign;
+mod session_lifetimes;
+mod session_lists;
+mod session_pitfalls;
+mod session_races;
+mod sessions;
 mod signal;
 mod single_use;
 mod support;
@@ -224,6 +230,64 @@ on_every_backend! {
         everything_of_a_user_is_revoked_up_to_now
         clocks_of_issuers_may_be_ahead_by_the_leeway
         revoking_all_misses_nothing_issued_at_the_same_time;
+    session_foreign:
+        sessions_of_other_libraries
+        imports_take_a_session_over_once
+        sessions_round_trip;
+    session_lifetimes:
+        reading_changes_nothing
+        lifetimes_are_milliseconds_and_never_zero
+        touches_slide_up_to_the_absolute_end
+        an_unused_session_ends
+        a_touch_within_the_interval_writes_nothing
+        extending_sets_the_end_within_the_absolute
+        expired_sessions_do_not_push_others_out;
+    session_lists:
+        lists_and_counts
+        revoking_is_exact
+        a_workspace_ends_in_all_partitions
+        the_index_ends_with_its_longest_session
+        what_the_index_lost_comes_back
+        expired_ones_leave_the_index_step_by_step;
+    session_pitfalls:
+        lost_update
+        logout_then_save
+        logout_then_touch
+        double_rotation
+        request_under_way
+        chosen_id
+        lifetime_dropped_by_a_read
+        lifetime_of_another_unit
+        absolute_end
+        index_too_short
+        index_too_long
+        sign_out_racing_a_login;
+    session_races:
+        parallel_requests_lose_no_update
+        compare_and_set_counts_exactly
+        a_logout_is_final_whoever_races_it
+        rotations_at_once_give_one_new_id
+        logins_at_once_make_one_session_and_lose_nothing
+        the_cap_holds_under_racing_creates
+        sign_out_everywhere_racing_creates
+        sessions_match_the_model
+        a_login_racing_a_logout;
+    sessions:
+        a_created_session_is_loaded
+        an_id_that_was_not_given_out_is_nobodys
+        the_store_keeps_no_secret
+        updates_change_what_they_name
+        compare_and_set_by_version
+        sizes_are_bounded
+        fields_are_counted
+        the_last_messages_are_kept
+        nothing_comes_back_after_the_logout
+        a_replaced_id_is_accepted_for_the_grace
+        an_id_from_before_the_login_is_worth_nothing
+        the_oldest_session_makes_room
+        a_lowered_cap_ends_the_excess
+        binding_is_checked_by_loading
+        short_ids;
     triggers:
         one_trigger_per_crossing_of_32_recorders
         ack_of_a_lost_lease_is_refused
