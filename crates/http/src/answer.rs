@@ -15,6 +15,9 @@ use axum::response::{IntoResponse, Response};
 use redpoll_services::operation::{Envelope, Misfit, Operation};
 use serde_json::{Value as Json, json};
 
+/// Fields whose being false makes a result a refusal, and the status that says so where an operation lists it.
+const REFUSALS: &[(&str, u16)] = &[("allowed", 429), ("acquired", 409)];
+
 /// What went wrong, ready to be told.
 #[derive(Debug)]
 pub(crate) struct Problem {
@@ -96,8 +99,10 @@ impl From<redpoll_services::Error> for Problem {
 /// Writes an operation's result.
 pub(crate) fn success(operation: &Operation, result: Json) -> Response {
     let headers = rate_headers(&result);
-    let refused = result["allowed"] == Json::Bool(false) && operation.statuses.contains(&429);
-    let status = if refused { 429 } else { operation.statuses.first().copied().unwrap_or(200) };
+    let refusal = REFUSALS
+        .iter()
+        .find(|(field, status)| result[*field] == Json::Bool(false) && operation.statuses.contains(status));
+    let status = refusal.map(|(_, status)| *status).or_else(|| operation.statuses.first().copied()).unwrap_or(200);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     let body = match operation.envelope {
         Envelope::None => result,

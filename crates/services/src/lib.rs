@@ -23,6 +23,7 @@ pub mod events;
 pub mod idempotency;
 pub mod kept;
 pub mod keys;
+pub mod locks;
 pub mod metrics;
 pub mod operation;
 mod random;
@@ -53,6 +54,7 @@ pub const SERVICES: &[Service] = &[
     tokens::SERVICE,
     idempotency::SERVICE,
     sessions::SERVICE,
+    locks::SERVICE,
 ];
 
 /// A backend and the settings; handles for the services derive from it. Cloning is cheap.
@@ -107,6 +109,11 @@ impl Services {
     /// Returns a tenant's sessions.
     pub fn sessions(&self, tenant: &Tenant) -> sessions::Sessions {
         sessions::Sessions::new(self.clone(), tenant.clone())
+    }
+
+    /// Returns a tenant's locks.
+    pub fn locks(&self, tenant: &Tenant) -> locks::Locks {
+        locks::Locks::new(self.clone(), tenant.clone())
     }
 
     /// Returns the backend.

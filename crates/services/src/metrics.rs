@@ -37,6 +37,11 @@ counters! {
     CacheNearLost,      "redpoll_cache_near_lost_total",        "Times a near cache was emptied because it could no longer be told of changes.";
     CacheFailSafe,      "redpoll_cache_fail_safe_total",        "Values served past their lifetime because loading failed or took too long.";
     CacheInvalidated,   "redpoll_cache_invalidated_total",      "Entries removed by tag, pattern or clearing.";
+    LocksAcquired,      "redpoll_locks_acquired_total",         "Locks acquired.";
+    LocksRefused,       "redpoll_locks_refused_total",          "Attempts to acquire a lock that ended because the time to wait was up.";
+    LocksLost,          "redpoll_locks_lost_total",             "Locks that were lost while they were held and renewed.";
+    LockWaits,          "redpoll_lock_waits_total",             "Callers that waited for a lock.";
+    LockOutages,        "redpoll_lock_outages_total",           "Attempts to acquire a lock that failed because the store was down.";
     RateAllowed,        "redpoll_rate_limit_allowed_total",     "Requests admitted by a rate limit.";
     RateRefused,        "redpoll_rate_limit_refused_total",     "Requests refused by a rate limit.";
     RateOutages,        "redpoll_rate_limit_outages_total",     "Requests decided by the outage policy because the store was down.";

@@ -9,6 +9,7 @@ use crate::events::EventsSettings;
 use crate::idempotency::IdempotencySettings;
 use crate::kept::Eviction;
 use crate::keys::Keyring;
+use crate::locks::LockSettings;
 use crate::ratelimit::RateLimitSettings;
 use crate::sessions::SessionsSettings;
 use crate::tokens::TokensSettings;
@@ -33,6 +34,8 @@ pub struct Settings {
     pub eviction: Eviction,
     /// Those of sessions.
     pub sessions: SessionsSettings,
+    /// Those of locks.
+    pub locks: LockSettings,
 }
 
 impl Default for Settings {
@@ -46,6 +49,7 @@ impl Default for Settings {
             idempotency: IdempotencySettings::default(),
             eviction: Eviction::default(),
             sessions: SessionsSettings::default(),
+            locks: LockSettings::default(),
         }
     }
 }

@@ -92,6 +92,21 @@ async fn a_body_must_say_that_it_is_json() {
 }
 
 #[tokio::test]
+async fn a_lock_that_is_not_acquired_is_a_conflict() {
+    let api = Api::new();
+    let first = api.json("POST", "/v1/locks/mutex/orders/acquire", json!({})).await;
+    assert_eq!((first.status, &first.json()["acquired"]), (StatusCode::OK, &json!(true)));
+    let second = api.json("POST", "/v1/locks/mutex/orders/acquire", json!({"wait_ms": 1})).await;
+    assert_eq!((second.status, &second.json()["acquired"]), (StatusCode::CONFLICT, &json!(false)));
+    let token = json!({"token": first.json()["token"]});
+    let release = async || api.json("POST", "/v1/locks/mutex/orders/release", token.clone()).await.status;
+    assert_eq!(release().await, StatusCode::OK);
+    api.json("POST", "/v1/locks/mutex/orders/force_release", json!({})).await;
+    assert_eq!(release().await, StatusCode::CONFLICT);
+    assert_eq!(api.get("/v1/locks/mutex/orders").await.json()["holders"], json!([]));
+}
+
+#[tokio::test]
 async fn a_decision_of_a_rate_limit_stands_in_status_and_headers_too() {
     let api = Api::new();
     let body = json!({"limit": 2, "window_ms": 60_000, "algorithm": "fixed_window"});

@@ -27,7 +27,8 @@
 //! its subscriptions. Embedded it is a subscription of the store; on a Cluster a connection to any node, as PUBLISH reaches all. A channel is subscribed to while somebody waits for it, up to [`MAX_CHANNELS`] at once: who comes then is not
 //! refused, but has only the interval.
 //!
-//! Steps publish within their script, so that a change and its hint are one. A channel's name is a [`Key`], so it belongs to one tenant; channels
+//! Steps publish within their script, so that a change and its hint are one, by `redis.pcall`: a user who may not publish loses time and nothing
+//! else. A channel's name is a [`Key`], so it belongs to one tenant; channels
 //! know no databases, and a stranger's hint does no harm.
 //!
 //! Not here: payloads, queues, and delivery. What must arrive is kept in the store.

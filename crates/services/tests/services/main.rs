@@ -15,6 +15,10 @@ mod fallback;
 mod idempotency;
 mod killed;
 mod load;
+mod lock_fences;
+mod lock_queue;
+mod lock_sharing;
+mod locks;
 mod many;
 mod near;
 mod operations;
@@ -160,6 +164,40 @@ on_every_backend! {
         loaded_value_above_the_cap
         waiters_are_woken_and_do_not_poll
         waiting_is_bounded;
+    lock_fences:
+        fences_grow_whatever_happens_to_the_store
+        a_paused_holders_write_is_refused;
+    lock_queue:
+        waiters_are_served_in_the_order_they_came
+        the_dead_hold_others_up_for_one_short_lease_together
+        who_gives_up_leaves_nothing_behind
+        who_gives_up_at_the_moment_of_its_turn_passes_it_on
+        a_waiter_takes_over_when_the_lease_ends
+        a_lock_taken_by_force_goes_to_who_waits
+        a_lost_queue_delays_and_loses_nobody;
+    lock_sharing:
+        permits_are_never_exceeded
+        permits_of_the_dead_come_back
+        who_wants_much_is_not_starved_by_who_wants_little
+        asking_twice_for_permits_is_asking_once
+        permits_match_the_model
+        readers_share_and_a_writer_is_alone
+        readers_do_not_starve_a_writer_nor_it_them
+        one_candidate_leads_and_another_follows
+        renewal_of_permits;
+    locks:
+        one_holder_at_any_time_in_the_order_of_fences
+        wait_and_lease_have_nothing_to_do_with_each_other
+        only_the_owner_extends_and_releases
+        asking_twice_is_asking_once
+        a_renewed_lock_is_kept
+        nothing_is_renewed_after_its_release
+        a_holder_is_told_when_its_lock_is_taken_away
+        a_lease_that_ended_is_not_revived
+        info_tells_who_and_since_when_but_no_token
+        every_key_of_a_lock_expires
+        decisions_match_the_model
+        locks_of_other_tenants_kinds_and_names_are_others;
     many:
         many_load_once_what_is_missing
         many_stampede_loads_each_key_once
@@ -173,6 +211,7 @@ on_every_backend! {
         others_invalidations_are_told
         near_ends_with_the_lifetime;
     operations:
+        locks_round_trip
         cache_round_trip
         numbers_come_back_as_they_were_given
         rate_round_trip

@@ -198,3 +198,50 @@ pub(crate) async fn idempotency_round_trip(place: Place) {
         assert_eq!(ask("begin", bad).await.unwrap_err().status(), 422);
     }
 }
+
+pub(crate) async fn locks_round_trip(place: Place) {
+    let services = place.services().await;
+    let tenant = tenant().name().to_owned();
+    let of = |kind: &str, more: Json| {
+        let mut input = json!({"tenant": tenant, "kind": kind, "name": "n"});
+        input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        input
+    };
+    for (kind, wish) in [
+        ("mutex", json!({})),
+        ("election", json!({})),
+        ("rw", json!({"mode": "write"})),
+        ("semaphore", json!({"permits": 2, "capacity": 2})),
+    ] {
+        let held = run(&services, "locks", "acquire", of(kind, wish.clone())).await.unwrap();
+        assert_eq!(held["acquired"], json!(true));
+        let refused = run(&services, "locks", "acquire", of(kind, wish.clone())).await;
+        assert_eq!(refused, Ok(json!({"acquired": false, "token": null, "fence": null})));
+        let extend = of(kind, json!({"token": held["token"], "lease_ms": 5000}));
+        assert_eq!(run(&services, "locks", "extend", extend).await, Ok(json!({"done": true})));
+        let info = run(&services, "locks", "info", of(kind, json!({}))).await.unwrap();
+        assert_eq!((&info["holders"][0]["fence"], &info["holders_total"]), (&held["fence"], &json!(1)));
+        let token = of(kind, json!({"token": held["token"]}));
+        assert_eq!(run(&services, "locks", "release", token.clone()).await, Ok(json!({"done": true})));
+        let again = run(&services, "locks", "acquire", of(kind, wish)).await.unwrap();
+        assert!(again["fence"].as_u64() > held["fence"].as_u64());
+        assert_eq!(run(&services, "locks", "release", token).await.unwrap_err().status(), 409);
+        let forced = run(&services, "locks", "force_release", of(kind, json!({}))).await.unwrap();
+        assert_eq!(forced["was_held"], json!(true));
+        assert!(forced["fence"].as_u64() > again["fence"].as_u64());
+    }
+    for (kind, bad) in [
+        ("rw", json!({})),
+        ("semaphore", json!({})),
+        ("semaphore", json!({"capacity": 1, "permits": 2})),
+        ("mutex", json!({"mode": "read"})),
+        ("mutex", json!({"capacity": 1})),
+        ("mutex", json!({"token": "mine"})),
+        ("mutex", json!({"lease_ms": 0})),
+        ("mutex", json!({"wait_ms": u64::MAX})),
+        ("spin", json!({})),
+    ] {
+        let error = run(&services, "locks", "acquire", of(kind, bad.clone())).await.unwrap_err();
+        assert_eq!(error.status(), 422, "{kind} {bad}");
+    }
+}
