@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use redpoll_services::idempotency::{Answer, BeginOptions, Begun, Claim, Fingerprint, Idempotency};
 use redpoll_services::metrics::Counter;
+use redpoll_services::signal::RECHECK_MAX;
 use redpoll_services::{Command, Error, Services, Settings, Tenant, Ttl};
 use redpoll_testkit::{Random, RedisServer};
 use serde_json::json;
@@ -423,6 +424,40 @@ pub(crate) async fn records_match_the_model(place: Place) {
         }
     }
     assert!(seen.iter().all(|count| *count >= 3), "the test must see all of them: {seen:?}");
+}
+
+#[tokio::test]
+async fn who_waits_is_woken_by_the_answer() {
+    let server = RedisServer::start().unwrap();
+    let place = Place::at(server.url());
+    let (services, tenant, keys) = open(&place).await;
+    let mut quickest = Duration::MAX;
+    for round in 0..3 {
+        let key = round.to_string();
+        let claim = start(&keys, &key, &lease(LONG)).await;
+        let other = place.services().await.idempotency(&tenant, "ann").unwrap();
+        let waiting = BeginOptions { wait: Some(Duration::from_secs(60)), ..BeginOptions::default() };
+        let waiter = tokio::spawn({
+            let key = key.clone();
+            async move { other.begin_with(&key, &request("1"), &waiting).await }
+        });
+        let channel = format!("rp:kept:{{{}:idempotency:ann:{key}}}:r", tenant.name());
+        eventually("the subscription", || async {
+            let ask = Command::new("PUBSUB").arg("NUMSUB").arg(&channel);
+            let counts = services.backend().call(ask).await.unwrap().into_array().unwrap();
+            counts[1].as_i64() == Some(1)
+        })
+        .await;
+        // The waiter has looked once more by then.
+        for _ in 0..20 {
+            assert!(matches!(keys.begin(&key, &request("1")).await, Ok(Begun::InProgress { .. })));
+        }
+        let told = Instant::now();
+        claim.complete(&answer(b"done")).await.unwrap();
+        assert!(matches!(waiter.await.unwrap(), Ok(Begun::Replay(_))));
+        quickest = quickest.min(told.elapsed());
+    }
+    assert!(quickest < RECHECK_MAX / 2, "{quickest:?}: nobody was woken");
 }
 
 #[tokio::test]

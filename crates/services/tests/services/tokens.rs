@@ -186,22 +186,22 @@ pub(crate) async fn revoking_all_misses_nothing_issued_at_the_same_time(place: P
         let tokens = processes[issuer % 3].tokens(&tenant);
         let (phase, start) = (phase.clone(), start.clone());
         issuers.spawn(async move {
-            start.wait().await;
             let mut issued = Vec::new();
             loop {
                 let before = phase.load(Ordering::SeqCst);
                 let refresh = tokens.issue_refresh("ann", &json!(issuer)).await.unwrap();
                 issued.push((before, phase.load(Ordering::SeqCst), refresh.token));
-                if before == 2 {
-                    return issued;
+                match before {
+                    2 => return issued,
+                    // Everybody has issued one before the revocation begins.
+                    _ if issued.len() == 1 => drop(start.wait().await),
+                    _ => tokio::task::yield_now().await,
                 }
-                tokio::task::yield_now().await;
             }
         });
     }
     let tokens = processes[0].tokens(&tenant);
     start.wait().await;
-    tokens.issue_refresh("ann", &json!("first")).await.unwrap();
     phase.store(1, Ordering::SeqCst);
     tokens.revoke_user("ann").await.unwrap();
     phase.store(2, Ordering::SeqCst);
@@ -213,7 +213,7 @@ pub(crate) async fn revoking_all_misses_nothing_issued_at_the_same_time(place: P
             other => panic!("issued in phase {before} to {after}: {other:?}"),
         }
     }
-    assert!(revoked > 0 && good >= ISSUERS, "{revoked} {good}");
+    assert!(revoked >= ISSUERS && good >= ISSUERS, "{revoked} {good}");
 
     // An index of the user's tokens misses the one that is made but not yet in it.
     let backend = processes[0].backend();
