@@ -64,7 +64,7 @@ pub(crate) async fn denied_for_exactly_the_rest_of_its_life(place: Place) {
 
 pub(crate) async fn a_token_is_denied_until_it_expires_and_not_longer(place: Place) {
     let (services, _, tokens) = open(&place).await;
-    let exp = seconds(&services).await + 2;
+    let exp = seconds(&services).await + 3;
     assert!(matches!(tokens.deny("a", exp).await, Ok(Denial::Denied { .. })));
     eventually("the token's end", || async {
         let verdict = tokens.check_token("a").await.unwrap();
