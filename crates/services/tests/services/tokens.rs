@@ -194,7 +194,9 @@ pub(crate) async fn revoking_all_misses_nothing_issued_at_the_same_time(place: P
                 match before {
                     2 => return issued,
                     // Everybody has issued one before the revocation begins.
-                    _ if issued.len() == 1 => drop(start.wait().await),
+                    _ if issued.len() == 1 => {
+                        start.wait().await;
+                    }
                     _ => tokio::task::yield_now().await,
                 }
             }
