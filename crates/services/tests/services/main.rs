@@ -8,6 +8,7 @@
 
 mod backend;
 mod cache;
+mod cache_model;
 mod delivery;
 mod event_operations;
 mod events;
@@ -86,6 +87,9 @@ on_every_backend! {
         index_does_not_leak
         eviction_of_the_index_hides_entries
         foreign_bytes_are_a_miss;
+    cache_model:
+        two_processes_are_one_cache
+        a_process_sees_its_own_writes_also_near;
     delivery:
         webhook_is_signed_and_names_its_trigger
         receiver_down_then_up_accepts_each_trigger_once
