@@ -124,19 +124,18 @@ pub(crate) fn json_response(status: StatusCode, body: &Json) -> Response {
 /// Says in headers what a decision of a rate limit says in fields; times are whole seconds, rounded up.
 fn rate_headers(result: &Json) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let (Some(allowed), Some(limit), Some(remaining), Some(reset_after_ms)) = (
-        result["allowed"].as_bool(),
-        result["limit"].as_u64(),
-        result["remaining"].as_u64(),
-        result["reset_after_ms"].as_u64(),
-    ) else {
+    let Some(allowed) = result["allowed"].as_bool() else {
         return headers;
     };
-    headers.insert(HeaderName::from_static("ratelimit-limit"), limit.into());
-    headers.insert(HeaderName::from_static("ratelimit-remaining"), remaining.into());
-    headers.insert(HeaderName::from_static("ratelimit-reset"), reset_after_ms.div_ceil(1000).into());
-    if !allowed {
-        let after_ms = result["retry_after_ms"].as_u64().unwrap_or(reset_after_ms);
+    if let (Some(limit), Some(remaining), Some(reset_after_ms)) =
+        (result["limit"].as_u64(), result["remaining"].as_u64(), result["reset_after_ms"].as_u64())
+    {
+        headers.insert(HeaderName::from_static("ratelimit-limit"), limit.into());
+        headers.insert(HeaderName::from_static("ratelimit-remaining"), remaining.into());
+        headers.insert(HeaderName::from_static("ratelimit-reset"), reset_after_ms.div_ceil(1000).into());
+    }
+    // Null if waiting does not help.
+    if let Some(after_ms) = result["retry_after_ms"].as_u64().filter(|_| !allowed) {
         headers.insert(RETRY_AFTER, after_ms.div_ceil(1000).max(1).into());
     }
     headers

@@ -147,6 +147,11 @@ impl Backend {
         &self.inner.metrics
     }
 
+    /// Tells whether keys of one step must share a slot. One server runs a step over any keys.
+    pub fn is_cluster(&self) -> bool {
+        matches!(self.inner.transport, Transport::Cluster(_))
+    }
+
     /// Runs one command and returns its reply; an error reply is an error.
     pub async fn call(&self, command: Command) -> Result<Value> {
         let attempts = async {

@@ -23,6 +23,7 @@ pub mod events;
 pub mod idempotency;
 pub mod kept;
 pub mod keys;
+pub mod limits;
 pub mod locks;
 pub mod metrics;
 pub mod operation;
@@ -49,6 +50,7 @@ pub use ttl::Ttl;
 pub const SERVICES: &[Service] = &[
     cache::SERVICE,
     ratelimit::SERVICE,
+    limits::SERVICE,
     events::SERVICE,
     events::SEED_SERVICE,
     tokens::SERVICE,
@@ -89,6 +91,11 @@ impl Services {
     /// Returns a tenant's rate limiter.
     pub fn rate_limit(&self, tenant: &Tenant) -> ratelimit::RateLimit {
         ratelimit::RateLimit::new(self.clone(), tenant.clone())
+    }
+
+    /// Returns a tenant's rate limit policies, blocks and reservations.
+    pub fn limits(&self, tenant: &Tenant) -> limits::Limits {
+        limits::Limits::new(self.clone(), tenant.clone())
     }
 
     /// Returns a tenant's event consumers.

@@ -45,6 +45,11 @@ counters! {
     RateAllowed,        "redpoll_rate_limit_allowed_total",     "Requests admitted by a rate limit.";
     RateRefused,        "redpoll_rate_limit_refused_total",     "Requests refused by a rate limit.";
     RateOutages,        "redpoll_rate_limit_outages_total",     "Requests decided by the outage policy because the store was down.";
+    LimitsBypassed,     "redpoll_limits_bypassed_total",        "Requests that a role took past all limits.";
+    LimitsBlocked,      "redpoll_limits_blocked_total",         "Requests refused because a scope is blocked.";
+    LimitsEscalated,    "redpoll_limits_escalated_total",       "Blocks begun by too many refusals.";
+    LimitsShadowRefused, "redpoll_limits_shadow_refused_total", "Refusals that limits in shadow would have made.";
+    LimitsUncharged,    "redpoll_limits_uncharged_total",       "Units used by reservations beyond the limit and its debt.";
     EventsRecorded,     "redpoll_events_recorded_total",        "Events counted.";
     EventsDuplicate,    "redpoll_events_duplicate_total",       "Events not counted because their id was known.";
     EventsPoison,       "redpoll_events_poison_total",          "Messages that could not be understood as events.";

@@ -125,6 +125,34 @@ async fn a_decision_of_a_rate_limit_stands_in_status_and_headers_too() {
 }
 
 #[tokio::test]
+async fn a_verdict_of_a_policy_stands_in_status_and_headers_too() {
+    let api = Api::new();
+    let table = json!({
+        "limits": {"hour": {"per": ["user"], "algorithm": "fixed_window", "limit": 1, "window_ms": 3_600_000}},
+        "endpoints": [{"pattern": "**", "limits": ["hour"]}]
+    });
+    let defined = api.json("PUT", "/v1/limits/policies/api", json!({"table": table})).await;
+    assert_eq!((defined.status, defined.json()), (StatusCode::OK, json!({"version": 1})));
+    let body = json!({"endpoint": "POST /x", "subject": {"user": "ann"}});
+    let first = api.json("POST", "/v1/limits/policies/api/check", body.clone()).await;
+    assert_eq!((first.status, first.header("ratelimit-remaining")), (StatusCode::OK, "0"));
+    let refused = api.json("POST", "/v1/limits/policies/api/check", body.clone()).await;
+    assert_eq!((refused.status, refused.json()["binding"].as_str()), (StatusCode::TOO_MANY_REQUESTS, Some("hour")));
+    assert!((3500..=3600).contains(&refused.header("retry-after").parse::<u64>().unwrap()));
+    // A block has no limit to tell of, but a time; one for good has none.
+    for (ttl, after) in [(json!(60_000), true), (json!("never"), false)] {
+        api.json("PUT", "/v1/limits/scopes/user:ann/block", json!({"ttl_ms": ttl})).await;
+        let blocked = api.json("POST", "/v1/limits/policies/api/check", body.clone()).await;
+        assert_eq!(blocked.status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!((blocked.header("ratelimit-limit"), !blocked.header("retry-after").is_empty()), ("", after));
+    }
+    let slot = json!({"limit": 1, "lease_ms": 30_000});
+    assert_eq!(api.json("POST", "/v1/limits/scopes/user:ann/slots/jobs/acquire", slot.clone()).await.status, 200);
+    let full = api.json("POST", "/v1/limits/scopes/user:ann/slots/jobs/acquire", slot).await;
+    assert_eq!((full.status, full.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "30"));
+}
+
+#[tokio::test]
 async fn endpoints_in_an_envelope_keep_their_status() {
     let api = Api::new();
     let missing = api.get("/redis/count/orders").await;

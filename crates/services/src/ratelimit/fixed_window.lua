@@ -14,10 +14,10 @@ if at - start >= WINDOW then
   start, count = at, 0
 end
 
-local allowed = count + COST <= LIMIT
+local allowed = count + COST <= LIMIT + SLACK
 local ends = start + WINDOW
 if allowed and TAKE then
-  count = count + COST
+  count = math.max(0, count + COST)
   redis.call('HSET', STATE, 'start', start, 'count', count)
   redis.call('PEXPIRE', STATE, ends - now)
 end

@@ -40,7 +40,9 @@
 //! A step touches a few numbers. That of the sliding log searches among at most [`MAX_LOG_LIMIT`] elements, and takes
 //! 16 at most out of the log (`PRUNE_STEP` in its file), whatever the cost.
 //!
-//! Not here: which rules hold for whom, several rules at once, blocking, and HTTP headers.
+//! An algorithm stands in one file, whose text is a step of its own here and a function of the steps of
+//! [`limits`](crate::limits), which has what is not here: which rules hold for whom, several rules at once, reserving,
+//! blocking, and HTTP headers.
 
 mod operations;
 
@@ -64,7 +66,7 @@ pub const MAX_WINDOW_MS: u64 = 366 * 86_400_000;
 pub const MAX_LOG_LIMIT: u64 = 100_000;
 
 /// Largest product of limit or burst and window: keeps the arithmetic of the steps exact.
-const MAX_CAPACITY: u64 = 1 << 52;
+pub(crate) const MAX_CAPACITY: u64 = 1 << 52;
 
 const DECIDE: &str = include_str!("decide.lua");
 
@@ -89,6 +91,20 @@ static TOKEN_BUCKET: Script = Script::new(
     &[INTEGERS, DECIDE, include_str!("token_bucket.lua")],
 );
 
+/// The algorithms as functions of Lua, for steps that ask several limits at once; `several.lua` says what they return.
+pub(crate) const ALGORITHMS: &str = concat!(
+    include_str!("several.lua"),
+    "local function fixed_window(STATE, LIMIT, WINDOW, COST, TAKE, BURST, DEBT, SLACK)\n",
+    include_str!("fixed_window.lua"),
+    "end\nlocal function sliding_log(STATE, LIMIT, WINDOW, COST, TAKE, BURST, DEBT, SLACK)\n",
+    include_str!("sliding_log.lua"),
+    "end\nlocal function sliding_counter(STATE, LIMIT, WINDOW, COST, TAKE, BURST, DEBT, SLACK)\n",
+    include_str!("sliding_counter.lua"),
+    "end\nlocal function token_bucket(STATE, LIMIT, WINDOW, COST, TAKE, BURST, DEBT, SLACK)\n",
+    include_str!("token_bucket.lua"),
+    "end\n",
+);
+
 /// How requests are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -108,7 +124,8 @@ impl Algorithm {
     /// Every algorithm.
     pub const ALL: [Self; 4] = [Self::FixedWindow, Self::SlidingLog, Self::SlidingCounter, Self::TokenBucket];
 
-    fn kind(self) -> &'static str {
+    /// Returns the letter that names the algorithm in keys.
+    pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::FixedWindow => "f",
             Self::SlidingLog => "l",
@@ -172,6 +189,26 @@ impl Rule {
     /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns how requests are counted.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Returns how many units are admitted per window.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Returns the window in milliseconds.
+    pub fn window_ms(&self) -> u64 {
+        self.window_ms
+    }
+
+    /// Returns what a token bucket holds; of the other algorithms, the limit.
+    pub fn burst(&self) -> u64 {
+        self.burst
     }
 
     /// Returns the most that can be admitted at once.

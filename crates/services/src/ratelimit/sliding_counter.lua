@@ -36,10 +36,13 @@ local at = bucket * WINDOW + elapsed
 
 local capacity = LIMIT * WINDOW
 local used = previous * (WINDOW - elapsed) + current * WINDOW
-local allowed = used + COST * WINDOW <= capacity
+local allowed = used + COST * WINDOW <= capacity + SLACK * WINDOW
 if allowed and TAKE then
   current = current + COST
-  used = used + COST * WINDOW
+  if current < 0 then
+    current, previous = 0, math.max(0, previous + current)
+  end
+  used = previous * (WINDOW - elapsed) + current * WINDOW
   redis.call('HSET', STATE, 'window', WINDOW, 'bucket', bucket,
     'current', current, 'previous', previous)
   redis.call('PEXPIRE', STATE, at + 2 * WINDOW - elapsed - now)

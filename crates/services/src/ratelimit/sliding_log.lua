@@ -29,7 +29,7 @@ local at = newest and math.max(now, newest.at) or now
 local from = text(at - WINDOW)
 local oldest = newest and element(redis.call('ZRANGEBYSCORE', STATE, '(' .. from, '+inf', 'LIMIT', 0, 1)[1])
 local count = oldest and units_between(oldest, newest) or 0
-local allowed = count + COST <= LIMIT
+local allowed = count + COST <= LIMIT + SLACK
 local newest_at = newest and newest.at or now
 if allowed and TAKE then
   local before, units = 0, COST

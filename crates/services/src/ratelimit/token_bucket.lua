@@ -3,7 +3,6 @@
 --
 -- State: hash of window (ms), level (what is used, multiplied by the window) and at (ms of the last change). The level
 -- drains by `limit` each ms; a unit weighs `window`. Integers throughout: nothing drifts.
-local BURST = tonumber(ARGV[5])
 local now = now_ms()
 local state = redis.call('HMGET', STATE, 'window', 'level', 'at')
 local capacity = BURST * WINDOW
@@ -23,12 +22,12 @@ if state[1] then
     level = math.ceil(level / window * WINDOW)
   end
   -- Never fuller than full, so that a lowered burst does not lock anyone out for longer than it takes to drain.
-  level = math.min(capacity, math.max(0, level - (at - last) * LIMIT))
+  level = math.min(capacity + DEBT * WINDOW, math.max(0, level - (at - last) * LIMIT))
 end
 
-local allowed = level + COST * WINDOW <= capacity
+local allowed = level + COST * WINDOW <= capacity + SLACK * WINDOW
 if allowed and TAKE then
-  level = level + COST * WINDOW
+  level = math.max(0, level + COST * WINDOW)
   redis.call('HSET', STATE, 'window', WINDOW, 'level', level, 'at', at)
   redis.call('PEXPIRE', STATE, math.ceil(level / LIMIT) + at - now)
 end

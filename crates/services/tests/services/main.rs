@@ -15,6 +15,9 @@ mod events;
 mod fallback;
 mod idempotency;
 mod killed;
+mod limit_model;
+mod limit_operations;
+mod limits;
 mod load;
 mod lock_fences;
 mod lock_queue;
@@ -25,6 +28,8 @@ mod near;
 mod operations;
 mod ratelimit;
 mod refresh_tokens;
+mod reservations;
+mod scopes;
 mod session_foreign;
 mod session_lifetimes;
 mod session_lists;
@@ -214,6 +219,23 @@ on_every_backend! {
         others_writes_are_told
         others_invalidations_are_told
         near_ends_with_the_lifetime;
+    limit_model:
+        everything_matches_the_model;
+    limit_operations:
+        limits_round_trip;
+    limits:
+        the_minute_is_not_consumed_when_the_hour_refuses
+        a_refusal_in_another_scope_consumes_nothing
+        the_binding_limit_and_the_state_of_each
+        a_cost_above_a_limit_is_an_error
+        hammering_several_limits_admits_exactly_what_they_allow
+        no_double_burst_at_the_border
+        a_changed_policy_holds_within_its_window
+        retry_after_never_moves_away
+        a_wait_asks_only_when_it_is_due
+        limits_in_shadow_count_and_refuse_nobody
+        what_a_request_leaves_expires
+        amounts_and_windows_cannot_change_places;
     operations:
         locks_round_trip
         cache_round_trip
@@ -239,6 +261,24 @@ on_every_backend! {
         a_log_grows_by_requests_and_not_by_cost
         a_log_knows_whose_leaving_makes_room
         a_log_is_pruned_a_little_at_a_time;
+    reservations:
+        an_estimate_counts_until_it_is_settled
+        more_than_reserved_goes_into_debt_up_to_a_bound
+        a_refund_never_lifts_above_capacity
+        a_reservation_ends_with_its_lease
+        a_reservation_is_settled_once
+        asking_again_gives_the_same_answer
+        penalties_and_rewards;
+    scopes:
+        a_block_of_an_hour_lasts_an_hour
+        who_is_denied_stays_out_until_let_in
+        refusals_climb_the_ladder
+        custom_amounts_hold_at_once_and_end
+        changes_are_remembered_and_bounded
+        policies_are_stored_with_their_history
+        so_many_at_once_and_no_more
+        slots_of_the_dead_come_back
+        who_waits_for_a_slot_is_woken;
     signal:
         a_message_wakes_those_it_is_for
         a_signal_before_the_wait_is_not_lost
