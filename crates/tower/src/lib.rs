@@ -6,14 +6,16 @@
 //! ```
 //!
 //! A layer here translates: it reads from a request what the service needs, and says in headers and statuses what the
-//! service answered. It decides nothing that the service could decide. Layers take any tower service that takes
-//! requests with [`axum_core::body::Body`], which every axum router does.
+//! service answered. It decides nothing that the service could decide. A layer that has to read bodies takes services of
+//! requests with [`axum_core::body::Body`], which every axum router is; the others take any.
 //!
 //! A store, as [`sessions`] has one, does the same for a framework that has a layer of its own.
 //!
 //! What is not here: state, keys of the store, routes.
 
 pub mod idempotency;
+pub mod rate_limit;
 pub mod sessions;
 
 pub use idempotency::IdempotencyLayer;
+pub use rate_limit::RateLimitLayer;

@@ -42,7 +42,8 @@
 //! # When the store is down
 //!
 //! The policy's row decides, open or closed; the verdict says so in its `source`, and it is counted. Reserving is refused
-//! with the error, as is everything else: a promise needs a store.
+//! with the error, as is everything else: a promise needs a store. On a store that evicts, counts that were evicted
+//! begin anew, and blocks and custom amounts may be lost.
 //!
 //! # Work
 //!

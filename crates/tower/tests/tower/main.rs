@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod idempotency;
+mod rate_limit;
 mod sessions;
