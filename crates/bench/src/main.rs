@@ -14,6 +14,7 @@ mod memory;
 mod pair;
 mod process;
 mod served;
+mod services;
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
@@ -23,7 +24,7 @@ use redpoll_testkit::Client;
 #[command(about = "Workloads measured beside redis-server")]
 struct Cli {
     /// Which measurements to take.
-    #[arg(value_enum, default_values_t = [Part::Served, Part::Embedded, Part::Memory, Part::Durable])]
+    #[arg(value_enum, default_values_t = [Part::Served, Part::Embedded, Part::Memory, Part::Durable, Part::Services])]
     parts: Vec<Part>,
     /// Commands per workload at pipeline 64; shallower ones take a part of it.
     #[arg(long, default_value_t = 2_000_000)]
@@ -46,6 +47,8 @@ enum Part {
     Memory,
     /// What the log, snapshots and loading cost, beside redis-server.
     Durable,
+    /// Time per call of the services on the embedded store.
+    Services,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -60,6 +63,7 @@ fn main() -> anyhow::Result<()> {
             Part::Embedded => embedded::run(cli.repeat)?,
             Part::Memory => memory::run(&cli.only)?,
             Part::Durable => durable::run(cli.commands, cli.repeat, &cli.only)?,
+            Part::Services => services::run(cli.repeat, &cli.only)?,
         }
     }
     Ok(())

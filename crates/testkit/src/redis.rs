@@ -141,6 +141,8 @@ impl RedisCluster {
         for (index, node) in cluster.nodes.iter().enumerate() {
             cluster.assign(index, node)?;
         }
+        // Only now: a node that has been met takes no epoch any more.
+        cluster.nodes.iter().try_for_each(|node| cluster.introduce(node))?;
         for node in &cluster.nodes {
             let mut client = node.client()?;
             let ready = poll(START_PATIENCE, || knows_all(&mut client, masters));
@@ -160,7 +162,11 @@ impl RedisCluster {
         let (from, to) = (index * SLOTS / count, (index + 1) * SLOTS / count - 1);
         let mut client = node.client()?;
         expect_ok(&mut client, &format!("CLUSTER SET-CONFIG-EPOCH {}", index + 1))?;
-        expect_ok(&mut client, &format!("CLUSTER ADDSLOTSRANGE {from} {to}"))?;
+        expect_ok(&mut client, &format!("CLUSTER ADDSLOTSRANGE {from} {to}"))
+    }
+
+    fn introduce(&self, node: &RedisServer) -> Result<()> {
+        let mut client = node.client()?;
         for other in &self.nodes {
             let bus = other.client()?.run("CONFIG GET cluster-port");
             let bus = bus.as_slice().and_then(|pair| pair.get(1)).and_then(|value| value.as_bytes());
