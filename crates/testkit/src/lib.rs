@@ -10,7 +10,9 @@
 //! - [`linear`]: a checker that decides whether the history of concurrent operations on one key could have happened
 //!   one after another.
 //! - the real thing: [`RedisServer`] and [`RedisCluster`] start redis-server, [`Program`] starts our own binary, each
-//!   in a directory of its own on a free port, and take it down again.
+//!   in a directory of its own on a free port, and take it down again; [`RedisSentinel`] starts a group with a sentinel.
+//!
+//! Between a client and any of them a [`Proxy`] can be put, which delays, goes silent, cuts and refuses.
 //!
 //! What is absent on purpose: any of our other crates. The client, the reply type and its parser are written anew
 //! here, because a wire error made twice by the same code would compare equal. Nothing here ships to users.
@@ -21,14 +23,18 @@ pub mod transcript;
 
 mod client;
 mod program;
+mod proxy;
 mod random;
 mod redis;
 mod reply;
 mod scratch;
+mod sentinel;
 
 pub use client::{Client, Protocol, Target, command};
 pub use program::{Launch, Program};
+pub use proxy::{Mode, Proxy};
 pub use random::Random;
 pub use redis::{RedisCluster, RedisServer};
 pub use reply::Reply;
 pub use scratch::Scratch;
+pub use sentinel::{RedisSentinel, SERVICE as SENTINEL_SERVICE};

@@ -23,8 +23,9 @@ const SLOTS: usize = 16_384;
 pub struct RedisServer {
     // The order matters: the process ends before its directory goes.
     process: Guarded,
-    _scratch: Scratch,
+    scratch: Scratch,
     address: SocketAddr,
+    args: Vec<String>,
 }
 
 impl RedisServer {
@@ -57,13 +58,20 @@ impl RedisServer {
     fn attempt(args: &[&str]) -> Result<Option<Self>> {
         let scratch = Scratch::new()?;
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let args = args.iter().map(|&arg| arg.to_owned()).collect::<Vec<_>>();
+        let process = Self::launch(&scratch, address, &args)?;
+        Ok(process.map(|process| Self { process, scratch, address, args }))
+    }
+
+    /// Starts the process and waits until it answers; nothing when the port is taken.
+    fn launch(scratch: &Scratch, address: SocketAddr, args: &[String]) -> Result<Option<Guarded>> {
         let log = scratch.path().join("log");
         let mut start = Command::new("redis-server");
         start.args(["--save", "", "--appendonly", "no", "--enable-debug-command", "yes"]);
         start.args(["--bind", "127.0.0.1", "--port", &address.port().to_string()]);
         start.arg("--dir").arg(scratch.path()).args(args);
         start.stdout(std::fs::File::create(&log)?).stderr(Stdio::null());
-        let mut process = match Guarded::spawn(&mut start, &scratch) {
+        let mut process = match Guarded::spawn(&mut start, scratch) {
             Ok(process) => process,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 bail!("redis-server is not installed: run `apt-get install redis-server redis-tools`")
@@ -79,7 +87,31 @@ impl RedisServer {
             return Ok(None);
         }
         ensure!(up && !exited, "redis-server did not start: {}", tail(&log));
-        Ok(Some(Self { process, _scratch: scratch, address }))
+        Ok(Some(process))
+    }
+
+    /// Kills the process as a crash would (SIGKILL); nothing listens on its port from then on.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.signal("KILL")?;
+        self.process.wait(START_PATIENCE).map(drop)
+    }
+
+    /// Starts a process on the same port again, in the same directory and with the same arguments.
+    ///
+    /// # Errors
+    /// When it does not come up, also because somebody else has taken the port.
+    pub fn restart(&mut self) -> Result<()> {
+        let process = Self::launch(&self.scratch, self.address, &self.args)?;
+        self.process = process.with_context(|| format!("{} was taken by somebody else", self.address))?;
+        Ok(())
+    }
+
+    /// Tells whether it answers as a master.
+    pub fn is_master(&self) -> bool {
+        self.client().is_ok_and(|mut client| client.run("ROLE").print().contains("\"master\""))
     }
 
     /// Gives the number of its process.
