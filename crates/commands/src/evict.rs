@@ -9,7 +9,8 @@
 //!
 //! As Redis does, a few keys are drawn at random for each that goes, and the best of them and of those left over from earlier draws goes: the one not used for the
 //! longest time (LRU), the one used least (LFU), the one that expires next (TTL). A key that was used after it was drawn is no longer what it was drawn for
-//! and is passed over. Keys with a beginning that stands in `non-evictable-prefixes` are never chosen.
+//! and is passed over. Keys with a beginning that stands in `non-evictable-prefixes` are never chosen; there, `*` is any text without a colon, so that a
+//! prefix can name a family below parts that vary (`app:*:session:`).
 //!
 //! No lock is held while several shards are looked at: one shard is locked to draw, then one to remove. Threads that make room at the same time draw into pools of
 //! their own. What is removed is a deletion for the log, for watchers and for clients that track; they are told before the command runs that made it necessary.
@@ -65,8 +66,34 @@ impl Prefixes {
 
     #[inline]
     pub(crate) fn cover(&self, key: &[u8]) -> bool {
-        self.0.iter().any(|prefix| key.starts_with(prefix))
+        self.0.iter().any(|prefix| begins(key, prefix))
     }
+}
+
+/// Tells whether a key begins as the prefix says, in which `*` is any run of bytes without a colon.
+///
+/// It is enough to go back to the last star: where there is a colon between two stars, the colon holds the first in its place, and elsewhere the second reaches
+/// whatever the first would.
+fn begins(key: &[u8], prefix: &[u8]) -> bool {
+    let (mut at, mut from) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while at < prefix.len() {
+        if prefix[at] == b'*' {
+            at += 1;
+            star = Some((at, from));
+        } else if key.get(from) == Some(&prefix[at]) {
+            (at, from) = (at + 1, from + 1);
+        } else {
+            match star {
+                Some((after, swallowed)) if key.get(swallowed).is_some_and(|byte| *byte != b':') => {
+                    star = Some((after, swallowed + 1));
+                    (at, from) = (after, swallowed + 1);
+                }
+                _ => return false,
+            }
+        }
+    }
+    true
 }
 
 /// By what a key is chosen.
@@ -361,6 +388,43 @@ mod tests {
         assert!(prefixes.cover(b"queue:1") && prefixes.cover(b"session:"));
         assert!(!prefixes.cover(b"queue") && !prefixes.cover(b"a queue:1"));
         assert!(!Prefixes::of_words("").cover(b""));
+    }
+
+    #[test]
+    fn a_star_is_text_without_a_colon() {
+        let prefixes = Prefixes::of_words("rp:{*:lock: a*b*:c");
+        for key in [&b"rp:{acme:lock:x}"[..], b"rp:{:lock:", b"rp:{*:lock:", b"abxbbb:c", b"ab:cd"] {
+            assert!(prefixes.cover(key), "{}", key.escape_ascii());
+        }
+        for key in [&b"rp:{acme:cache:lock:x}"[..], b"rp:{acme:lock}", b"rp:{a", b"rp:", b"a:b:c", b"axb:d", b""] {
+            assert!(!prefixes.cover(key), "{}", key.escape_ascii());
+        }
+        assert!(Prefixes::of_words("a*").cover(b"a") && !Prefixes::of_words("*a").cover(b"b:a"));
+        // Whatever one star or two can do, in all short texts.
+        let texts = |len: u32| {
+            (0..3_usize.pow(len)).map(move |n| (0..len).map(|at| b"ab:"[n / 3_usize.pow(at) % 3]).collect::<Vec<u8>>())
+        };
+        for key in (0..6).flat_map(texts) {
+            for prefix in [&b"*a*b"[..], b"*a:*b", b"a**b", b"*:*a", b"*ab*ab", b"a*"] {
+                assert_eq!(
+                    begins(&key, prefix),
+                    every_way(&key, prefix),
+                    "{} {}",
+                    key.escape_ascii(),
+                    prefix.escape_ascii()
+                );
+            }
+        }
+    }
+
+    fn every_way(key: &[u8], prefix: &[u8]) -> bool {
+        match prefix {
+            [] => true,
+            [b'*', rest @ ..] => {
+                every_way(key, rest) || key.first().is_some_and(|byte| *byte != b':') && every_way(&key[1..], prefix)
+            }
+            [byte, rest @ ..] => key.first() == Some(byte) && every_way(&key[1..], rest),
+        }
     }
 
     #[test]

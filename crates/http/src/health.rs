@@ -14,6 +14,7 @@
 
 use std::time::{Duration, Instant};
 
+use redpoll_services::backend::CircuitState;
 use redpoll_services::{Backend, Command, Error, Services, Tenant};
 use serde::Serialize;
 
@@ -81,6 +82,17 @@ pub(crate) async fn examine(services: &Services) -> Health {
     match info::ask(services.backend()).await {
         Ok(nodes) => reasons.extend(nodes.iter().flat_map(judge)),
         Err(error) => reasons.push(Finding { level: Level::Unknown, check: "info", reason: error.to_string() }),
+    }
+    // One that does not tell what it evicts has been found not to tell anything above.
+    if probed.is_ok()
+        && let Ok(Some(reason)) = services.eviction_risk().await
+    {
+        reasons.push(Finding { level: Level::Warning, check: "eviction", reason });
+    }
+    let circuit = services.backend().circuit();
+    if circuit != CircuitState::Closed {
+        let reason = format!("the store did not answer: the circuit is {}", circuit.name());
+        reasons.push(Finding { level: Level::Critical, check: "circuit", reason });
     }
     let status = reasons.iter().map(|finding| finding.level).max().unwrap_or(Level::Healthy);
     let latency_ms = probed.is_ok().then_some(took.as_secs_f64() * 1000.0);

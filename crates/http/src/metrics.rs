@@ -4,7 +4,9 @@
 //! computed from one INFO reply, whatever the backend; what a server does not tell is left out. `redis_up` says whether
 //! it answered. The masters of a Cluster are told apart by the label `node`. Families of our own begin with `redpoll_`.
 
+use redpoll_services::backend::CircuitState;
 use redpoll_services::operation::Operation;
+use redpoll_services::{SERVICES, Services};
 
 use crate::exposition::{Exposition, Kind, Samples};
 use crate::info::{self, Info, Node};
@@ -121,11 +123,30 @@ pub(crate) async fn collect(app: &App) -> String {
         Ok(nodes) => store(&mut out, &nodes),
         Err(error) => tracing::debug!(%error, "the store does not tell its state"),
     }
-    for (name, help, value) in app.services.metrics().snapshot() {
-        out.single(name, Kind::Counter, help, value as f64);
-    }
+    services(&mut out, &app.services);
     routes(&mut out, app);
     out.into_text()
+}
+
+/// Writes what the services have counted, and what they do without the store.
+fn services(out: &mut Exposition, services: &Services) {
+    for (name, help, value) in services.metrics().snapshot() {
+        out.single(name, Kind::Counter, help, value as f64);
+    }
+    let now = services.backend().circuit();
+    let help = "Whether calls reach the store (closed), one tries (half_open), or all fail at once (open).";
+    out.family("redpoll_backend_circuit_state", Kind::Gauge, help, |samples| {
+        for state in [CircuitState::Closed, CircuitState::HalfOpen, CircuitState::Open] {
+            samples.add("", &[("state", state.name())], if state == now { 1.0 } else { 0.0 });
+        }
+    });
+    let help = "What each service answers while the store does not; always 1.";
+    out.family("redpoll_outage_policy", Kind::Gauge, help, |samples| {
+        for service in SERVICES {
+            let policy = services.settings().outage.of(service.name).name();
+            samples.add("", &[("service", service.name), ("policy", policy)], 1.0);
+        }
+    });
 }
 
 /// Writes what the nodes say.

@@ -1,10 +1,11 @@
 //! Which store the services run on: the one in this process, or one elsewhere.
 
 use anyhow::{Context, bail};
-use redpoll_services::{Backend, BackendConfig};
+use redpoll_services::{Backend, BackendConfig, Services};
 
 /// How URLs of stores begin; those with an `s` are reached by TLS.
-const SCHEMES: [&str; 4] = ["redis://", "rediss://", "redis+cluster://", "rediss+cluster://"];
+const SCHEMES: [&str; 6] =
+    ["redis://", "rediss://", "redis+sentinel://", "rediss+sentinel://", "redis+cluster://", "rediss+cluster://"];
 
 /// What `--backend` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +23,9 @@ impl std::str::FromStr for BackendChoice {
         match text {
             "embedded" => Ok(BackendChoice::Embedded),
             url if SCHEMES.iter().any(|scheme| url.starts_with(scheme)) => Ok(BackendChoice::Elsewhere(url.to_owned())),
-            _ => Err("give embedded, redis[s]://host:port or redis[s]+cluster://host:port,host:port".to_owned()),
+            _ => Err("give embedded, redis[s]://host:port, redis[s]+sentinel://host:port,host:port/service or \
+                      redis[s]+cluster://host:port,host:port"
+                .to_owned()),
         }
     }
 }
@@ -43,6 +46,15 @@ pub(crate) async fn connect(url: &str) -> anyhow::Result<Backend> {
     Ok(backend)
 }
 
+/// Warns if the store would evict keys that must stay. One that does not tell says so in the health of the services, once it can be asked.
+pub(crate) async fn warn_of_eviction(services: Services) {
+    match services.eviction_risk().await {
+        Ok(None) => {}
+        Ok(Some(reason)) => tracing::warn!("{reason}"),
+        Err(error) => tracing::debug!(%error, "the backend does not say what it evicts"),
+    }
+}
+
 /// Returns a URL as it may be shown: without user and password.
 pub(crate) fn without_secret(url: &str) -> String {
     match url.split_once("://") {
@@ -60,6 +72,7 @@ mod tests {
         assert_eq!("embedded".parse(), Ok(BackendChoice::Embedded));
         assert_eq!("redis://a:1".parse(), Ok(BackendChoice::Elsewhere("redis://a:1".to_owned())));
         assert_eq!("rediss://a:1".parse(), Ok(BackendChoice::Elsewhere("rediss://a:1".to_owned())));
+        assert!("redis+sentinel://a:1,b:2/main".parse::<BackendChoice>().is_ok());
         assert!("localhost:6379".parse::<BackendChoice>().is_err());
     }
 

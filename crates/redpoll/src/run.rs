@@ -103,6 +103,7 @@ impl Plan {
         }
         let settings = Settings::from_environment(&|name| std::env::var(name).ok())?;
         let services = Services::new(backend, settings);
+        tokio::spawn(backend::warn_of_eviction(services.clone()));
         let deliverer = Some(Deliveries::start(services.clone()));
         let http = bound.map(|bound| bound.serve(services)).transpose()?;
         Ok(Running { resp, http, store, deliverer, shutdown })

@@ -1,12 +1,14 @@
 //! `redpoll serve`: the store and the services on the network, as the command line and the configuration file say.
 //!
-//! What they say becomes a [`Plan`]: the defaults of the program (data in `./data`, the log on), over them the file, over it the flags. Nothing is
+//! What they say becomes a [`Plan`]: the defaults of the program (data in `./data`, the log on), over them the environment (`REDIS_MAX_MEMORY`,
+//! `REDIS_EVICTION_POLICY`), the file, and the flags. Nothing is
 //! touched before all of it is understood.
 
 use std::path::PathBuf;
 
 use anyhow::bail;
 use redpoll_http::{HttpConfig, Options};
+use redpoll_services::backend::store_settings_from_environment;
 use redpoll_store::Config;
 
 use crate::backend::{BackendChoice, without_secret};
@@ -39,7 +41,7 @@ pub(crate) struct Serve {
     /// Worker threads of the Redis protocol; 0 for one per processor.
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Where the services keep their data: `embedded`, `redis://…` or `redis+cluster://…`, with TLS `rediss…`; elsewhere, only HTTP is served.
+    /// Where the services keep their data: `embedded`, `redis://…`, `redis+sentinel://…` or `redis+cluster://…`, with TLS `rediss…`; elsewhere, only HTTP is served.
     #[arg(long, default_value = "embedded", env = "REDPOLL_BACKEND", hide_env_values = true, value_name = "WHERE")]
     backend: BackendChoice,
     /// Addresses of the HTTP API; any beyond loopback needs a token.
@@ -90,6 +92,9 @@ impl Serve {
             }
         }
         let mut config = keys::given(Config::in_memory())?.set("dir", DEFAULT_DIR)?.set("appendonly", "yes")?;
+        for (name, value) in store_settings_from_environment(&|name| std::env::var(name).ok()) {
+            config = config.set(name, &value)?;
+        }
         if let Some(file) = &self.config {
             config = config.read(Some(file), "")?;
         }

@@ -1,8 +1,9 @@
-//! The few verbs the services speak, and the three places that answer them.
+//! The few verbs the services speak, and the places that answer them.
 //!
 //! ```text
 //! services ─► Backend ─► embedded   the store in this process
 //!                     ├► remote     one Redis, Valkey or Redpoll server
+//!                     ├► sentinel   the one that a Sentinel group calls master
 //!                     └► cluster    a Redis or Valkey Cluster
 //! ```
 //!
@@ -16,12 +17,16 @@
 //! certainly not executed (connection refused, server loading, failover in progress), or it is marked repeatable.
 //! Everything else is reported at the first failure, because the step may have taken place.
 //!
+//! A store that does not answer several calls in a row is left alone for a moment: calls then fail at once. See
+//! [`CircuitPolicy`].
+//!
 //! **Order.** Commands of one pipeline that share a slot run in the order given. On a Cluster different slots are served
 //! in parallel.
 //!
 //! Not here: blocking commands, which would hold up a shared connection, and transactions, which are scripts in this
 //! crate. For listening [`crate::signal`] has a connection of its own.
 
+mod circuit;
 mod cluster;
 mod command;
 pub(crate) mod config;
@@ -30,6 +35,7 @@ pub mod invalidations;
 mod nodes;
 mod remote;
 mod reply;
+mod sentinel;
 mod tls;
 
 use std::sync::Arc;
@@ -41,13 +47,18 @@ use crate::metrics::{Counter, Metrics};
 use crate::script::Script;
 use crate::signal::{Servers, Signals, Source};
 
+use circuit::{Circuit, Outcome};
+pub use circuit::{CircuitPolicy, CircuitState, MAX_OUTAGES};
 use cluster::Cluster;
 pub use command::{Command, ToArg};
-pub use config::{BackendConfig, RetryPolicy, TlsFiles, url_from_environment};
+pub use config::{
+    BackendConfig, RetryPolicy, SentinelLogin, TlsFiles, store_settings_from_environment, url_from_environment,
+};
 use embedded::Embedded;
 use invalidations::Feed;
 use remote::Remote;
 use reply::{Failure, Sent};
+use sentinel::Sentinel;
 
 /// Longest pipeline, in commands.
 pub const MAX_PIPELINE_COMMANDS: usize = 100_000;
@@ -63,6 +74,7 @@ struct Inner {
     signals: Signals,
     transport: Transport,
     config: BackendConfig,
+    circuit: Circuit,
     metrics: Arc<Metrics>,
     feed: Arc<Feed>,
 }
@@ -70,16 +82,37 @@ struct Inner {
 #[derive(Debug)]
 enum Transport {
     Embedded(Embedded),
-    Remote(Remote),
+    Remote(Box<Remote>),
+    Sentinel(Arc<Sentinel>),
     Cluster(Cluster),
+}
+
+/// Who is listened to.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// Any of these: each hears everything that is published. At least one.
+    Any(Vec<redis::Client>),
+    /// Whoever is master.
+    Master(Arc<Sentinel>),
+}
+
+impl Heard {
+    /// Returns the client for the next connection, which speaks RESP3.
+    pub(crate) async fn client(&self, turn: usize) -> redis::RedisResult<redis::Client> {
+        match self {
+            Self::Any(clients) => Ok(clients[turn % clients.len()].clone()),
+            Self::Master(sentinel) => Box::pin(sentinel.listening_client()).await,
+        }
+    }
 }
 
 impl Backend {
     /// Connects and makes sure that the store answers.
     ///
     /// `url` is `embedded:` for a store in memory, `embedded:<directory>` for one that keeps its data,
-    /// `redis://[user:password@]host[:port][/db]`, or `redis+cluster://[user:password@]host:port,host:port`; with TLS
-    /// `rediss://` and `rediss+cluster://`.
+    /// `redis://[user:password@]host[:port][/db]`, `redis+sentinel://[user:password@]host:port,host:port/service[/db]`, or
+    /// `redis+cluster://[user:password@]host:port,host:port`; with TLS `rediss://`, `rediss+sentinel://` and
+    /// `rediss+cluster://`.
     pub async fn connect(url: &str) -> Result<Self> {
         Self::connect_with(url, BackendConfig::default()).await
     }
@@ -97,22 +130,29 @@ impl Backend {
     /// a tokio runtime.
     pub fn connect_lazily(url: &str, config: BackendConfig) -> Result<Self> {
         if let Some(dir) = url.strip_prefix("embedded:") {
-            return Ok(Self::over_embedded(Embedded::open(dir)?, config));
+            return Ok(Self::over_embedded(Embedded::open(dir, &config.store)?, config));
         }
-        let (transport, clients) = if let Some(nodes) = url.strip_prefix("redis+cluster://") {
+        let (transport, heard) = if let Some(nodes) = url.strip_prefix("redis+cluster://") {
             Self::cluster("redis", nodes, &config)?
         } else if let Some(nodes) = url.strip_prefix("rediss+cluster://") {
             Self::cluster("rediss", nodes, &config)?
+        } else if let Some(group) = url.strip_prefix("redis+sentinel://") {
+            Self::sentinel("redis", group, &config)?
+        } else if let Some(group) = url.strip_prefix("rediss+sentinel://") {
+            Self::sentinel("rediss", group, &config)?
         } else if url.starts_with("redis://") || url.starts_with("rediss://") {
-            (Transport::Remote(Remote::open(url, &config)?), vec![remote::listening_client(url, &config)?])
+            (
+                Transport::Remote(Box::new(Remote::open(url, &config)?)),
+                Heard::Any(vec![remote::listening_client(url, &config)?]),
+            )
         } else {
             return Err(Error::invalid(
                 "url",
-                "must start with embedded:, redis://, rediss://, redis+cluster:// or rediss+cluster://",
+                "must start with embedded:, redis[s]://, redis[s]+sentinel:// or redis[s]+cluster://",
             ));
         };
         let metrics = Arc::new(Metrics::new());
-        let servers = Servers { clients, config: config.clone(), metrics: Arc::clone(&metrics) };
+        let servers = Servers { heard, config: config.clone(), metrics: Arc::clone(&metrics) };
         Ok(Self::over(transport, Source::Servers(Arc::new(servers)), config, metrics))
     }
 
@@ -127,13 +167,20 @@ impl Backend {
         Self::over(Transport::Embedded(embedded), source, config, metrics)
     }
 
-    fn cluster(scheme: &'static str, nodes: &str, config: &BackendConfig) -> Result<(Transport, Vec<redis::Client>)> {
+    fn cluster(scheme: &'static str, nodes: &str, config: &BackendConfig) -> Result<(Transport, Heard)> {
         let clients = cluster::listening_clients(scheme, nodes, config)?;
-        Ok((Transport::Cluster(Cluster::open(scheme, nodes, config)?), clients))
+        Ok((Transport::Cluster(Cluster::open(scheme, nodes, config)?), Heard::Any(clients)))
+    }
+
+    fn sentinel(scheme: &'static str, group: &str, config: &BackendConfig) -> Result<(Transport, Heard)> {
+        let sentinel = Arc::new(Sentinel::open(scheme, group, config)?);
+        Ok((Transport::Sentinel(Arc::clone(&sentinel)), Heard::Master(sentinel)))
     }
 
     fn over(transport: Transport, source: Source, config: BackendConfig, metrics: Arc<Metrics>) -> Self {
-        let inner = Inner { signals: Signals::new(source), transport, config, metrics, feed: Arc::default() };
+        let circuit = Circuit::new(config.circuit);
+        let signals = Signals::new(source);
+        let inner = Inner { signals, transport, config, circuit, metrics, feed: Arc::default() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -152,6 +199,18 @@ impl Backend {
         matches!(self.inner.transport, Transport::Cluster(_))
     }
 
+    /// Tells whether calls are tried or fail at once because the store was found to be gone.
+    pub fn circuit(&self) -> CircuitState {
+        self.inner.circuit.state()
+    }
+
+    /// Has a store in this process never evict keys that begin so. Elsewhere only the operator can say so.
+    pub(crate) fn spare(&self, beginnings: &[String]) {
+        if let Transport::Embedded(embedded) = &self.inner.transport {
+            embedded.spare(beginnings);
+        }
+    }
+
     /// Runs one command and returns its reply; an error reply is an error.
     pub async fn call(&self, command: Command) -> Result<Value> {
         let attempts = async {
@@ -163,7 +222,7 @@ impl Backend {
                 };
                 let harmless = failure.sent == Sent::No || command.is_repeatable();
                 if !(failure.error.is_outage() && harmless && attempt < self.inner.config.retry.attempts_max) {
-                    return Err(failure.error);
+                    return Err(failure);
                 }
                 self.inner.metrics.add(Counter::BackendRetries, 1);
                 tokio::time::sleep(self.inner.config.retry.pause(attempt)).await;
@@ -194,7 +253,7 @@ impl Backend {
                 };
                 let harmless = failure.sent == Sent::No || repeatable;
                 if !(failure.error.is_outage() && harmless && attempt < self.inner.config.retry.attempts_max) {
-                    return Err(failure.error);
+                    return Err(failure);
                 }
                 self.inner.metrics.add(Counter::BackendRetries, 1);
                 tokio::time::sleep(self.inner.config.retry.pause(attempt)).await;
@@ -243,6 +302,8 @@ impl Backend {
         match &self.inner.transport {
             Transport::Embedded(embedded) => embedded.send(command).await,
             Transport::Remote(remote) => remote.send(command).await,
+            // On the heap: looking a master up is rare and nested deeply.
+            Transport::Sentinel(sentinel) => Box::pin(sentinel.send(command)).await,
             Transport::Cluster(cluster) => cluster.send(command).await,
         }
     }
@@ -251,22 +312,34 @@ impl Backend {
         match &self.inner.transport {
             Transport::Embedded(embedded) => embedded.send_all(commands).await,
             Transport::Remote(remote) => remote.send_all(commands).await,
+            Transport::Sentinel(sentinel) => Box::pin(sentinel.send_all(commands)).await,
             Transport::Cluster(cluster) => cluster.send_all(commands).await,
         }
     }
 
-    async fn within_deadline<T>(&self, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let timeout = self.inner.config.command_timeout;
-        let result = match tokio::time::timeout(timeout, work).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::Timeout(format!("{what} took longer than {} ms", timeout.as_millis()))),
+    /// Does the work unless the circuit is open, in the time that a call may take.
+    async fn within_deadline<T>(&self, what: &str, work: impl Future<Output = Result<T, Failure>>) -> Result<T> {
+        let Inner { config, circuit, metrics, .. } = &*self.inner;
+        let pass = circuit.admit().inspect_err(|_| metrics.add(Counter::BackendNotTried, 1))?;
+        let timeout = config.command_timeout;
+        let failure = match tokio::time::timeout(timeout, work).await {
+            Ok(Ok(value)) => {
+                pass.settle(Outcome::Answered);
+                return Ok(value);
+            }
+            Ok(Err(failure)) => failure,
+            Err(_) => {
+                let error = Error::Timeout(format!("{what} took longer than {} ms", timeout.as_millis()));
+                Failure::silence(error, Sent::Maybe)
+            }
         };
-        if let Err(error) = &result
-            && error.is_outage()
-        {
-            self.inner.metrics.add(Counter::BackendFailures, 1);
-            tracing::debug!(what, %error, "store outage");
+        if pass.settle(if failure.answered { Outcome::Answered } else { Outcome::Outage }) {
+            metrics.add(Counter::BackendCircuitOpened, 1);
         }
-        result
+        if failure.error.is_outage() {
+            metrics.add(Counter::BackendFailures, 1);
+            tracing::debug!(what, error = %failure.error, "store outage");
+        }
+        Err(failure.error)
     }
 }

@@ -88,6 +88,15 @@ impl Keyring {
         key.strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with(':'))
     }
 
+    /// Returns how the keys of a service begin, whoever the tenant is; `*` stands for text without a colon. They have the
+    /// service's name, or that, a dash and the name of a family.
+    ///
+    /// This is how `non-evictable-prefixes` of our own store takes them, whose words end at blanks.
+    pub(crate) fn beginnings(&self, service: &str) -> [String; 3] {
+        let prefix = self.prefix.replace(' ', "*");
+        [':', '}', '-'].map(|end| format!("{prefix}:{{*:{service}{end}"))
+    }
+
     /// Returns a service's group over all tenants. No tenant's name is empty, so it is nobody's.
     pub fn group_of_all(&self, service: &'static str) -> Group {
         Group { head: format!("{}:{{:{service}}}", self.prefix) }

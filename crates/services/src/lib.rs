@@ -10,16 +10,18 @@
 //! [`SERVICES`] and a handle on [`Services`].
 //!
 //! The rules they share stand in the modules below and nowhere else: keys in [`keys`], lifetimes in [`ttl`], atomic
-//! steps in [`script`], errors in [`error`], what must not be evicted in [`kept`], counters in [`metrics`], rows in [`operation`], hints to
-//! those who wait in [`signal`], the store in [`backend`].
+//! steps in [`script`], errors in [`error`], what must not be evicted in [`kept`] and [`eviction`], counters in [`metrics`], rows in [`operation`],
+//! hints to those who wait in [`signal`], the store in [`backend`] and what happens without it in [`outage`].
 //!
 //! What is not here: sockets, HTTP types, and any state of its own that outlives a call, but for what a near cache
 //! keeps, which the store keeps right. Two processes with the same backend are one service.
 
+pub mod atomic;
 pub mod backend;
 pub mod cache;
 pub mod error;
 pub mod events;
+pub mod eviction;
 pub mod idempotency;
 pub mod kept;
 pub mod keys;
@@ -27,6 +29,7 @@ pub mod limits;
 pub mod locks;
 pub mod metrics;
 pub mod operation;
+pub mod outage;
 mod random;
 pub mod ratelimit;
 pub mod script;
@@ -43,6 +46,7 @@ pub use error::{Error, Result};
 pub use keys::Tenant;
 pub use metrics::Metrics;
 pub use operation::{Operation, Service};
+pub use outage::OutagePolicy;
 pub use settings::Settings;
 pub use ttl::Ttl;
 
@@ -57,6 +61,7 @@ pub const SERVICES: &[Service] = &[
     idempotency::SERVICE,
     sessions::SERVICE,
     locks::SERVICE,
+    atomic::SERVICE,
 ];
 
 /// A backend and the settings; handles for the services derive from it. Cloning is cheap.
@@ -71,8 +76,9 @@ pub struct Services {
 }
 
 impl Services {
-    /// Puts the services upon a backend.
+    /// Puts the services upon a backend. A store in this process will never evict keys that must stay.
     pub fn new(backend: Backend, settings: Settings) -> Self {
+        backend.spare(&eviction::beginnings(&settings.keyring));
         Self {
             backend,
             settings: Arc::new(settings),
@@ -98,6 +104,11 @@ impl Services {
         limits::Limits::new(self.clone(), tenant.clone())
     }
 
+    /// Returns a tenant's atomic operations.
+    pub fn atomic(&self, tenant: &Tenant) -> atomic::Atomic {
+        atomic::Atomic::new(self.clone(), tenant.clone())
+    }
+
     /// Returns a tenant's event consumers.
     pub fn events(&self, tenant: &Tenant) -> events::Events {
         events::Events::new(self.clone(), tenant.clone())
@@ -121,6 +132,11 @@ impl Services {
     /// Returns a tenant's locks.
     pub fn locks(&self, tenant: &Tenant) -> locks::Locks {
         locks::Locks::new(self.clone(), tenant.clone())
+    }
+
+    /// Asks whether the store would evict keys that must stay, and says how as a sentence; see [`eviction`].
+    pub async fn eviction_risk(&self) -> Result<Option<String>> {
+        eviction::risk(&self.backend, &self.settings.keyring).await
     }
 
     /// Returns the backend.

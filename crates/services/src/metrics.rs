@@ -23,6 +23,8 @@ macro_rules! counters {
 counters! {
     BackendRetries,     "redpoll_backend_retries_total",        "Calls to the store that were tried again.";
     BackendFailures,    "redpoll_backend_failures_total",       "Calls to the store that ended in an outage or timeout.";
+    BackendNotTried,    "redpoll_backend_not_tried_total",      "Calls that failed at once because the circuit was open.";
+    BackendCircuitOpened, "redpoll_backend_circuit_opened_total", "Times the circuit was opened because the store did not answer.";
     SignalLosses,       "redpoll_signal_losses_total",          "Listening connections lost; who waited looked for itself.";
     CacheHits,          "redpoll_cache_hits_total",             "Lookups that found a value.";
     CacheAbsents,       "redpoll_cache_absents_total",          "Lookups that found a cached absence.";
@@ -56,6 +58,10 @@ counters! {
     TriggersFired,      "redpoll_triggers_fired_total",         "Crossings of a threshold.";
     TriggersDelivered,  "redpoll_triggers_delivered_total",     "Triggers that their receiver accepted.";
     TriggersRetried,    "redpoll_triggers_retried_total",       "Deliveries that failed and will be repeated.";
+    AtomicApplied,      "redpoll_atomic_applied_total",         "Atomic operations that changed something.";
+    AtomicRefused,      "redpoll_atomic_refused_total",         "Atomic operations that changed nothing: not as expected, out of bounds, or no units left.";
+    AtomicReplayed,     "redpoll_atomic_replayed_total",        "Atomic operations that had been done by an earlier request of the same id.";
+    AtomicExpired,      "redpoll_atomic_reservations_expired_total", "Reservations given back because they expired.";
     TriggersDead,       "redpoll_triggers_dead_total",          "Triggers given up.";
     TokensDenied,       "redpoll_tokens_denied_total",          "Tokens put on the deny list.";
     TokensRevoked,      "redpoll_tokens_revoked_total",         "Checks that found a token revoked.";

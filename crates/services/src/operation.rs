@@ -27,7 +27,9 @@ use serde_json::Value as Json;
 
 use crate::Services;
 use crate::error::{Error, Result};
+use crate::eviction::Eviction;
 use crate::keys::Tenant;
+use crate::outage::OutagePolicy;
 
 pub use shape::{Field, Misfit, Shape};
 
@@ -127,6 +129,10 @@ pub struct Service {
     pub name: &'static str,
     /// What it is for, a paragraph.
     pub doc: &'static str,
+    /// Whether a full store may give up its keys: all whose service is this name (see [`crate::keys`]).
+    pub eviction: Eviction,
+    /// What it may answer while the store does not, the default first.
+    pub outage: &'static [OutagePolicy],
     /// What it can do.
     pub operations: &'static [Operation],
 }

@@ -17,7 +17,9 @@
 //!
 //! A script is called by its SHA-1 and sent in full only when the server answers NOSCRIPT.
 
-use std::sync::OnceLock;
+use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 /// Functions that steps of every service use; the first part of those that do.
 pub const INTEGERS: &str = include_str!("integers.lua");
@@ -45,7 +47,7 @@ pub enum Repeat {
 /// One atomic step.
 #[derive(Debug)]
 pub struct Script {
-    name: &'static str,
+    name: Cow<'static, str>,
     flags: Flags,
     repeat: Repeat,
     parts: &'static [&'static str],
@@ -61,12 +63,18 @@ struct Loaded {
 impl Script {
     /// Declares a script; `parts` are the files' texts in the order they are joined.
     pub const fn new(name: &'static str, flags: Flags, repeat: Repeat, parts: &'static [&'static str]) -> Self {
-        Self { name, flags, repeat, parts, loaded: OnceLock::new() }
+        Self { name: Cow::Borrowed(name), flags, repeat, parts, loaded: OnceLock::new() }
+    }
+
+    /// Takes a script whose text is known only when the program runs, without its shebang.
+    pub fn owned(name: impl Into<String>, flags: Flags, repeat: Repeat, text: &str) -> Arc<Self> {
+        let loaded = OnceLock::from(Loaded::of(flags, &[text]));
+        Arc::new(Self { name: Cow::Owned(name.into()), flags, repeat, parts: &[], loaded })
     }
 
     /// Returns the name used in errors.
-    pub fn name(&self) -> &'static str {
-        self.name
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Tells whether the step may be repeated.
@@ -85,19 +93,55 @@ impl Script {
     }
 
     fn loaded(&self) -> &Loaded {
-        self.loaded.get_or_init(|| {
-            let mut source = String::from(match self.flags {
-                Flags::None => "#!lua\n",
-                Flags::AllowOom => "#!lua flags=allow-oom\n",
-                Flags::NoWrites => "#!lua flags=no-writes\n",
-            });
-            for part in self.parts {
-                source.push_str(part);
-                source.push('\n');
-            }
-            let sha = sha1_smol::Sha1::from(source.as_bytes()).digest().to_string();
-            Loaded { source, sha }
-        })
+        self.loaded.get_or_init(|| Loaded::of(self.flags, self.parts))
+    }
+}
+
+impl Loaded {
+    fn of(flags: Flags, parts: &[&str]) -> Self {
+        let mut source = String::from(match flags {
+            Flags::None => "#!lua\n",
+            Flags::AllowOom => "#!lua flags=allow-oom\n",
+            Flags::NoWrites => "#!lua flags=no-writes\n",
+        });
+        for part in parts {
+            source.push_str(part);
+            source.push('\n');
+        }
+        let sha = sha1_smol::Sha1::from(source.as_bytes()).digest().to_string();
+        Self { source, sha }
+    }
+}
+
+/// A script of this crate, or one that a program brought along.
+#[derive(Debug, Clone)]
+pub enum ScriptRef {
+    /// Declared as a constant.
+    Static(&'static Script),
+    /// Made by [`Script::owned`].
+    Shared(Arc<Script>),
+}
+
+impl Deref for ScriptRef {
+    type Target = Script;
+
+    fn deref(&self) -> &Script {
+        match self {
+            Self::Static(script) => script,
+            Self::Shared(script) => script,
+        }
+    }
+}
+
+impl From<&'static Script> for ScriptRef {
+    fn from(script: &'static Script) -> Self {
+        Self::Static(script)
+    }
+}
+
+impl From<&Arc<Script>> for ScriptRef {
+    fn from(script: &Arc<Script>) -> Self {
+        Self::Shared(Arc::clone(script))
     }
 }
 
@@ -123,7 +167,9 @@ mod tests {
     #[test]
     fn no_step_does_more_than_its_share() {
         let mut files = 0;
-        for service in ["cache", "events", "idempotency", "limits", "locks", "ratelimit", "sessions", "tokens"] {
+        for service in
+            ["atomic", "cache", "events", "idempotency", "limits", "locks", "ratelimit", "sessions", "tokens"]
+        {
             let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(service);
             for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
                 if file.extension().is_some_and(|extension| extension == "lua") {
@@ -142,5 +188,7 @@ mod tests {
         static SCRIPT: Script = Script::new("one", Flags::NoWrites, Repeat::Safe, &["return 1"]);
         assert_eq!(SCRIPT.source(), "#!lua flags=no-writes\nreturn 1\n");
         assert_eq!(SCRIPT.sha().len(), 40);
+        let owned = Script::owned("one", Flags::NoWrites, Repeat::Safe, "return 1");
+        assert_eq!((owned.source(), owned.sha(), owned.name()), (SCRIPT.source(), SCRIPT.sha(), SCRIPT.name()));
     }
 }

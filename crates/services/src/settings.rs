@@ -2,6 +2,7 @@
 //!
 //! Built in code, or from the environment under the names that existing deployments use.
 
+use crate::atomic::AtomicSettings;
 use crate::backend::config::{first, unreadable};
 use crate::cache::CacheSettings;
 use crate::error::Result;
@@ -10,6 +11,7 @@ use crate::idempotency::IdempotencySettings;
 use crate::kept::Eviction;
 use crate::keys::Keyring;
 use crate::locks::LockSettings;
+use crate::outage::OutagePolicies;
 use crate::ratelimit::RateLimitSettings;
 use crate::sessions::SessionsSettings;
 use crate::tokens::TokensSettings;
@@ -20,6 +22,10 @@ use crate::ttl::Ttl;
 pub struct Settings {
     /// First part of every key. Default `rp`.
     pub keyring: Keyring,
+    /// What each service answers while the store does not.
+    pub outage: OutagePolicies,
+    /// Those of atomic operations.
+    pub atomic: AtomicSettings,
     /// The cache's.
     pub cache: CacheSettings,
     /// The rate limiter's.
@@ -42,6 +48,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             keyring: Keyring::new("rp").expect("the default prefix is valid"),
+            outage: OutagePolicies::default(),
+            atomic: AtomicSettings::default(),
             cache: CacheSettings::default(),
             rate_limit: RateLimitSettings::default(),
             events: EventsSettings::default(),
@@ -55,12 +63,15 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads `REDIS_KEY_PREFIX` and, in seconds, `CACHE_DEFAULT_TTL`, `REDIS_CACHE_TTL` or `REDIS_DEFAULT_TTL`, and
+    /// Reads `REDIS_KEY_PREFIX`, `REDPOLL_OUTAGE` (such as `rate=closed,cache=error`) and, in seconds, `CACHE_DEFAULT_TTL`, `REDIS_CACHE_TTL` or `REDIS_DEFAULT_TTL`, and
     /// `REDIS_SESSION_TTL` for how long an unused session lives.
     pub fn from_environment(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let mut settings = Self::default();
         if let Some((_, prefix)) = first(lookup, &["REDIS_KEY_PREFIX"]) {
             settings.keyring = Keyring::new(&prefix)?;
+        }
+        if let Some((_, choices)) = first(lookup, &["REDPOLL_OUTAGE"]) {
+            settings.outage = OutagePolicies::parse(&choices)?;
         }
         if let Some((name, text)) = first(lookup, &["CACHE_DEFAULT_TTL", "REDIS_CACHE_TTL", "REDIS_DEFAULT_TTL"]) {
             let seconds: i64 = text.parse().map_err(|_| unreadable(name, &text))?;

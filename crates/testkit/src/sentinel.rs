@@ -12,8 +12,8 @@ use std::time::Duration;
 /// What the sentinel calls the master.
 pub const SERVICE: &str = "main";
 
-/// How long starting, replicating and failing over may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long starting, replicating and failing over may take. A sentinel that was starved of processor time trusts nothing for half a minute.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The running group.
 #[derive(Debug)]

@@ -61,7 +61,7 @@ settings! {
     MaxmemoryPolicy "maxmemory-policy" POLICIES, "noeviction", Always, "What to do when memory is full; also decides how accesses are stamped.";
     MaxmemorySamples "maxmemory-samples" int(1, i32::MAX as i64), "5", Always, "Keys drawn for each one that is evicted; more than 64 are not.";
     MaxmemoryEvictionTenacity "maxmemory-eviction-tenacity" int(0, 100), "10", Always, "How long a command may evict before it goes on: up to 500 microseconds at 10, for as long as it takes at 100.";
-    NonEvictablePrefixes "non-evictable-prefixes" SettingKind::Words(Words::Prefixes), "", Always, "Beginnings of the names of keys that are never evicted, whatever the policy.";
+    NonEvictablePrefixes "non-evictable-prefixes" SettingKind::Words(Words::Prefixes), "", Always, "Beginnings of the names of keys that are never evicted, whatever the policy; `*` is any text without a colon.";
     Maxclients "maxclients" int(1, 1_000_000), "10000", Always, "Connections beyond this number are refused.";
     Timeout "timeout" INT, "0", Always, "Seconds after which an idle connection is closed; 0 for never.";
     ProtoMaxBulkLen "proto-max-bulk-len" STRING, "512mb", Always, "Longest string a client can send or make, at most 512mb.";

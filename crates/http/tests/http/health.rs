@@ -77,6 +77,28 @@ async fn a_store_that_is_down_is_critical_and_operations_say_so() {
     assert!(metrics.text().contains("\nredpoll_backend_failures_total "));
     let set = api.json("PUT", "/v1/cache/n/entries/k", json!({"value": 1})).await;
     assert_eq!((set.status, &set.json()["error"]["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("unavailable")));
+
+    // After some more outages in a row nothing is tried for a while.
+    for _ in 0..5 {
+        api.get("/v1/cache/n").await;
+    }
+    assert!(api.get("/metrics").await.text().contains("\nredpoll_backend_circuit_state{state=\"open\"} 1\n"));
+    let health = api.get("/readyz").await.json();
+    let checks = health["reasons"].as_array().unwrap().iter().map(|reason| reason["check"].as_str().unwrap());
+    assert!(checks.into_iter().any(|check| check == "circuit"), "{health}");
+}
+
+#[tokio::test]
+async fn a_store_that_would_evict_what_must_stay_is_a_warning() {
+    let server = RedisServer::start_with(&["--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru"]).unwrap();
+    let api = Api::over(Backend::connect(&server.url()).await.unwrap(), Options::default());
+    let ready = api.get("/readyz").await;
+    assert_eq!(ready.status, StatusCode::OK);
+    let health = ready.json();
+    assert_eq!((&health["status"], &health["reasons"][0]["check"]), (&json!("warning"), &json!("eviction")));
+    let store = Config::in_memory().set("maxmemory", "100mb").unwrap().set("maxmemory-policy", "allkeys-lru").unwrap();
+    let api = Api::over(Backend::embedded(Store::open(store).unwrap()), Options::default());
+    assert_eq!(api.get("/readyz").await.json()["status"], "healthy", "ours keeps them");
 }
 
 #[tokio::test]
@@ -114,6 +136,10 @@ async fn metrics_have_the_names_that_dashboards_know() {
         "redis_db_keys_expiring{db=\"db0\"} 1",
         "redis_evicted_keys_total 0",
         "redpoll_cache_misses_total 1",
+        "redpoll_backend_circuit_state{state=\"closed\"} 1",
+        "redpoll_backend_circuit_state{state=\"open\"} 0",
+        "redpoll_outage_policy{service=\"rate\",policy=\"open\"} 1",
+        "redpoll_outage_policy{service=\"events\",policy=\"error\"} 1",
         "redpoll_http_requests_total{service=\"cache\",operation=\"get\",status=\"2xx\"} 1",
         "redpoll_http_request_duration_seconds_bucket{service=\"cache\",operation=\"get\",le=\"+Inf\"} 1",
         "redpoll_http_request_duration_seconds_count{service=\"cache\",operation=\"get\"} 1",

@@ -1,7 +1,7 @@
 //! One command on its way to a store: arguments, where its first key is, and whether it may run twice.
 
 use crate::keys::Key;
-use crate::script::{Repeat, Script};
+use crate::script::{Repeat, ScriptRef};
 
 /// A command and what a transport must know about it.
 #[derive(Debug, Clone)]
@@ -9,7 +9,7 @@ pub struct Command {
     args: Vec<Vec<u8>>,
     key_index: Option<usize>,
     repeatable: bool,
-    script: Option<&'static Script>,
+    script: Option<ScriptRef>,
 }
 
 impl Command {
@@ -19,10 +19,11 @@ impl Command {
     }
 
     /// Makes the call of a script by its hash.
-    pub fn script<K: ToArg, A: ToArg>(script: &'static Script, keys: &[K], args: &[A]) -> Self {
+    pub fn script<K: ToArg, A: ToArg>(script: impl Into<ScriptRef>, keys: &[K], args: &[A]) -> Self {
+        let script = script.into();
         let mut command = Self::new("EVALSHA").arg(script.sha()).arg(keys.len());
-        command.script = Some(script);
         command.repeatable = script.repeat() == Repeat::Safe;
+        command.script = Some(script);
         for key in keys {
             command = command.key(key);
         }
@@ -61,7 +62,7 @@ impl Command {
 
     /// Returns what errors call the command: its name, or the script's.
     pub fn name(&self) -> &str {
-        match self.script {
+        match &self.script {
             Some(script) => script.name(),
             None => std::str::from_utf8(&self.args[0]).expect("command names are constants"),
         }
@@ -79,7 +80,7 @@ impl Command {
 
     /// Returns the same call with the script's text instead of its hash, `None` for what is not a script.
     pub(super) fn in_full(&self) -> Option<Self> {
-        let script = self.script?;
+        let script = self.script.as_ref()?;
         let mut full = self.clone();
         full.args[0] = b"EVAL".to_vec();
         full.args[1] = script.source().as_bytes().to_vec();
@@ -133,7 +134,7 @@ to_arg! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::script::Flags;
+    use crate::script::{Flags, Script};
 
     #[test]
     fn script_call_and_its_full_form() {

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::circuit::CircuitPolicy;
 use crate::error::{Error, Result};
 use crate::random;
 
@@ -25,6 +26,27 @@ pub struct BackendConfig {
     pub retry: RetryPolicy,
     /// With what to speak TLS, for URLs that say so.
     pub tls: TlsFiles,
+    /// When calls fail at once instead of being tried.
+    pub circuit: CircuitPolicy,
+    /// Settings of a store that is opened in this process, by the names of its configuration.
+    pub store: Vec<(&'static str, String)>,
+    /// As whom to speak to sentinels. Default: as nobody.
+    pub sentinel: Option<SentinelLogin>,
+}
+
+/// Credentials for sentinels; those of the store are in the URL.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SentinelLogin {
+    /// The user; the default one if absent.
+    pub username: Option<String>,
+    /// The user's password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for SentinelLogin {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("SentinelLogin").field("username", &self.username).finish_non_exhaustive()
+    }
 }
 
 /// Files of TLS, in PEM.
@@ -55,6 +77,9 @@ impl Default for BackendConfig {
             connections: 2,
             retry: RetryPolicy::default(),
             tls: TlsFiles::default(),
+            circuit: CircuitPolicy::default(),
+            store: Vec::new(),
+            sentinel: None,
         }
     }
 }
@@ -75,7 +100,8 @@ impl RetryPolicy {
 impl BackendConfig {
     /// Reads `REDIS_CONNECTION_TIMEOUT`, `REDIS_SOCKET_TIMEOUT`, `REDIS_TIMEOUT` (seconds, fractions allowed) and
     /// `REDIS_MAX_CONNECTIONS` (an upper bound; connections are multiplexed, so few are used), and the files of TLS: `REDIS_SSL_CA_CERTS`,
-    /// `REDIS_SSL_CERTFILE` and `REDIS_SSL_KEYFILE`, the last two together.
+    /// `REDIS_SSL_CERTFILE` and `REDIS_SSL_KEYFILE`, the last two together. `REDIS_SENTINEL_PASSWORD` and `REDIS_SENTINEL_USERNAME` are for sentinels;
+    /// a store in this process takes [`store_settings_from_environment`].
     pub fn from_environment(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let mut config = Self::default();
         if let Some(timeout) = seconds(lookup, &["REDIS_CONNECTION_TIMEOUT", "REDIS_TIMEOUT"])? {
@@ -88,6 +114,11 @@ impl BackendConfig {
             let count: usize = text.parse().map_err(|_| unreadable(name, &text))?;
             config.connections = config.connections.min(count).clamp(1, MAX_CONNECTIONS);
         }
+        config.store = store_settings_from_environment(lookup);
+        config.sentinel = first(lookup, &["REDIS_SENTINEL_PASSWORD"]).map(|(_, password)| {
+            let username = first(lookup, &["REDIS_SENTINEL_USERNAME"]).map(|(_, name)| name);
+            SentinelLogin { username, password }
+        });
         let file = |name| first(lookup, &[name]).map(|(_, path)| PathBuf::from(path));
         config.tls.ca_certs = file("REDIS_SSL_CA_CERTS");
         config.tls.client = match (file("REDIS_SSL_CERTFILE"), file("REDIS_SSL_KEYFILE")) {
@@ -100,8 +131,16 @@ impl BackendConfig {
     }
 }
 
-/// Returns the store's URL from `REDIS_URL`, from `UPSTASH_REDIS_URL` with `UPSTASH_REDIS_TOKEN`, or from `REDIS_HOST`,
-/// `REDIS_PORT`, `REDIS_DB`, `REDIS_PASSWORD`, `REDIS_SSL`; `None` if none of them is set.
+/// Returns settings of a store in this process, by the names of its configuration: `maxmemory` from `REDIS_MAX_MEMORY`, such as
+/// `2gb`, and `maxmemory-policy` from `REDIS_EVICTION_POLICY`. What they may be, the store decides that takes them.
+pub fn store_settings_from_environment(lookup: &dyn Fn(&str) -> Option<String>) -> Vec<(&'static str, String)> {
+    let names = [("maxmemory", "REDIS_MAX_MEMORY"), ("maxmemory-policy", "REDIS_EVICTION_POLICY")];
+    names.into_iter().filter_map(|(setting, name)| Some((setting, first(lookup, &[name])?.1))).collect()
+}
+
+/// Returns the store's URL from `REDIS_URL`, from `UPSTASH_REDIS_URL` with `UPSTASH_REDIS_TOKEN`, from
+/// `REDIS_SENTINEL_HOSTS` (`host:port,host:port`) with `REDIS_SENTINEL_SERVICE`, or from `REDIS_HOST`, `REDIS_PORT`,
+/// `REDIS_DB`, `REDIS_PASSWORD`, `REDIS_SSL`, of which the last three hold for sentinels too; `None` if none of them is set.
 pub fn url_from_environment(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>> {
     if let Some((_, url)) = first(lookup, &["REDIS_URL"]) {
         return Ok(Some(url));
@@ -113,8 +152,9 @@ pub fn url_from_environment(lookup: &dyn Fn(&str) -> Option<String>) -> Result<O
         let token = lookup("UPSTASH_REDIS_TOKEN").ok_or_else(|| unreadable(name, "UPSTASH_REDIS_TOKEN is missing"))?;
         return Ok(Some(format!("rediss://default:{}@{}:6379", url_text(&token), host.trim_end_matches('/'))));
     }
+    let sentinels = first(lookup, &["REDIS_SENTINEL_HOSTS"]);
     let names = ["REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_PASSWORD", "REDIS_SSL"];
-    if names.iter().all(|name| first(lookup, &[name]).is_none()) {
+    if sentinels.is_none() && names.iter().all(|name| first(lookup, &[name]).is_none()) {
         return Ok(None);
     }
     let text =
@@ -133,6 +173,11 @@ pub fn url_from_environment(lookup: &dyn Fn(&str) -> Option<String>) -> Result<O
         password => format!(":{}@", url_text(password)),
     };
     let (port, db) = (number("REDIS_PORT", 6379)?, number("REDIS_DB", 0)?);
+    if let Some((name, hosts)) = sentinels {
+        let service = first(lookup, &["REDIS_SENTINEL_SERVICE"]);
+        let (_, service) = service.ok_or_else(|| unreadable(name, "REDIS_SENTINEL_SERVICE is missing"))?;
+        return Ok(Some(format!("{scheme}+sentinel://{credentials}{hosts}/{service}/{db}")));
+    }
     Ok(Some(format!("{scheme}://{credentials}{}:{port}/{db}", text("REDIS_HOST", "127.0.0.1"))))
 }
 
@@ -197,6 +242,36 @@ mod tests {
             Ok(Some("rediss://default:t@eu1.example:6379".into()))
         );
         assert!(url(&[("REDIS_PORT", "many")]).is_err());
+        assert_eq!(
+            url(&[("REDIS_SENTINEL_HOSTS", "a:1,b"), ("REDIS_SENTINEL_SERVICE", "main"), ("REDIS_PASSWORD", "p@w")]),
+            Ok(Some("redis+sentinel://:p%40w@a:1,b/main/0".into()))
+        );
+        assert!(url(&[("REDIS_SENTINEL_HOSTS", "a:1")]).is_err());
+    }
+
+    #[test]
+    fn settings_of_a_store_in_this_process() {
+        let read = |set: &[(&str, &str)]| {
+            store_settings_from_environment(&|name| {
+                set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert_eq!(read(&[("REDIS_MAX_MEMORY", "")]), []);
+        assert_eq!(
+            read(&[("REDIS_MAX_MEMORY", "2gb"), ("REDIS_EVICTION_POLICY", "allkeys-lru")]),
+            [("maxmemory", "2gb".to_owned()), ("maxmemory-policy", "allkeys-lru".to_owned())]
+        );
+    }
+
+    #[test]
+    fn credentials_of_sentinels_are_not_printed() {
+        let config = BackendConfig::from_environment(&|name| match name {
+            "REDIS_SENTINEL_PASSWORD" => Some("hush".into()),
+            _ => None,
+        });
+        let login = config.unwrap().sentinel.unwrap();
+        assert_eq!((login.username.as_deref(), login.password.as_str()), (None, "hush"));
+        assert!(!format!("{login:?}").contains("hush"));
     }
 
     #[test]

@@ -33,6 +33,7 @@ use std::time::{Duration, Instant};
 use redpoll_resp::Value;
 use tokio::sync::Notify;
 
+use super::nodes::Nodes;
 use super::{Backend, Transport};
 use crate::error::{Error, Result};
 
@@ -113,6 +114,9 @@ impl Backend {
                 *feed.thread.lock().expect("nothing panics while holding the lock") = Some(thread);
             }
             Transport::Remote(remote) => remote::spawn(reading, remote.nodes(), &self.inner.config),
+            Transport::Sentinel(sentinel) => {
+                remote::spawn(reading, Nodes::Master { sentinel: Arc::clone(sentinel) }, &self.inner.config);
+            }
             Transport::Cluster(cluster) => remote::spawn(reading, cluster.nodes(), &self.inner.config),
         }
     }

@@ -3,6 +3,7 @@
 //! For what belongs to a connection, such as being told of changes: the connections that commands go over are shared
 //! and come and go.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::ConnectionLike;
@@ -10,6 +11,7 @@ use redis::cluster_async::ClusterConnection;
 use redpoll_resp::Value;
 
 use super::reply::{checked, value_or_failure};
+use super::sentinel::Sentinel;
 use crate::error::{Error, Result};
 
 /// The servers that hold keys.
@@ -19,6 +21,11 @@ pub(super) enum Nodes {
     One {
         /// Where it is.
         url: String,
+    },
+    /// Whoever is master of a Sentinel group.
+    Master {
+        /// Who finds it.
+        sentinel: Arc<Sentinel>,
     },
     /// The masters of a Cluster.
     Masters {
@@ -36,6 +43,10 @@ impl Nodes {
     pub(super) async fn masters(&self, timeout: Duration) -> Result<Vec<String>> {
         let (connection, scheme, credentials) = match self {
             Self::One { url } => return Ok(vec![url.clone()]),
+            Self::Master { sentinel } => {
+                let asked = tokio::time::timeout(timeout, Box::pin(sentinel.url())).await;
+                return asked.map_err(|_| Error::Timeout("asking the sentinels".to_owned()))?;
+            }
             Self::Masters { connection, scheme, credentials } => (connection, scheme, credentials),
         };
         let mut connection = connection.clone();

@@ -26,12 +26,27 @@ pub(super) struct Failure {
     pub(super) no_script: bool,
     /// The slot is served elsewhere.
     pub(super) moved: bool,
+    /// Who answered is a replica.
+    pub(super) replica: bool,
+    /// There was an answer, if only an error.
+    pub(super) answered: bool,
 }
 
 impl Failure {
-    fn new(error: Error, sent: Sent) -> Self {
-        Self { error, sent, no_script: false, moved: false }
+    /// An error that was the answer.
+    fn answer(error: Error, sent: Sent) -> Self {
+        Self { error, sent, no_script: false, moved: false, replica: false, answered: true }
     }
+
+    /// There was no answer.
+    pub(super) fn silence(error: Error, sent: Sent) -> Self {
+        Self { answered: false, ..Self::answer(error, sent) }
+    }
+}
+
+/// Tells whether a reply says that who gave it is a replica.
+pub(super) fn is_of_a_replica(value: &Value) -> bool {
+    matches!(value, Value::Error(line) if line.starts_with("READONLY "))
 }
 
 /// Splits a reply into value and error.
@@ -47,24 +62,27 @@ fn failure_of_line(line: String) -> Failure {
     let code = line.split(' ').next().unwrap_or_default();
     match code {
         "LOADING" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "READONLY" | "BUSY" | "NOREPLICAS" | "OOM" => {
-            Failure::new(Error::Unavailable(line), Sent::No)
+            let replica = matches!(code, "READONLY" | "MASTERDOWN");
+            Failure { replica, ..Failure::answer(Error::Unavailable(line), Sent::No) }
         }
-        "NOSCRIPT" => Failure { no_script: true, ..Failure::new(Error::Backend(line), Sent::No) },
-        "MOVED" | "ASK" => Failure { moved: true, ..Failure::new(Error::Unavailable(line), Sent::No) },
-        _ => Failure::new(Error::Backend(line), Sent::Maybe),
+        "NOSCRIPT" => Failure { no_script: true, ..Failure::answer(Error::Backend(line), Sent::No) },
+        "MOVED" | "ASK" => Failure { moved: true, ..Failure::answer(Error::Unavailable(line), Sent::No) },
+        _ => Failure::answer(Error::Backend(line), Sent::Maybe),
     }
 }
 
 /// Judges an error of the client library.
 pub(super) fn failure_of(error: &RedisError) -> Failure {
     match error.kind() {
-        ErrorKind::Io if error.is_timeout() => Failure::new(Error::Timeout(error.to_string()), Sent::Maybe),
-        ErrorKind::Io if error.is_connection_refusal() => Failure::new(Error::Unavailable(error.to_string()), Sent::No),
-        ErrorKind::Io | ErrorKind::Parse => Failure::new(Error::Unavailable(error.to_string()), Sent::Maybe),
-        ErrorKind::ClusterConnectionNotFound => Failure::new(Error::Unavailable(error.to_string()), Sent::No),
+        ErrorKind::Io if error.is_timeout() => Failure::silence(Error::Timeout(error.to_string()), Sent::Maybe),
+        ErrorKind::Io if error.is_connection_refusal() => {
+            Failure::silence(Error::Unavailable(error.to_string()), Sent::No)
+        }
+        ErrorKind::Io | ErrorKind::Parse => Failure::silence(Error::Unavailable(error.to_string()), Sent::Maybe),
+        ErrorKind::ClusterConnectionNotFound => Failure::silence(Error::Unavailable(error.to_string()), Sent::No),
         _ => match error.code() {
             Some(code) => failure_of_line(format!("{code} {}", error.detail().unwrap_or_default())),
-            None => Failure::new(Error::Backend(error.to_string()), Sent::Maybe),
+            None => Failure::answer(Error::Backend(error.to_string()), Sent::Maybe),
         },
     }
 }
@@ -121,6 +139,8 @@ mod tests {
         assert!(failure_of_line("NOSCRIPT No matching script.".to_owned()).no_script);
         assert!(failure_of_line("MOVED 1 127.0.0.1:1".to_owned()).moved);
         assert!(!failure_of_line("WRONGTYPE x".to_owned()).error.is_outage());
+        let readonly = failure_of_line("READONLY You can't write against a read only replica.".to_owned());
+        assert!(readonly.answered && readonly.replica && readonly.error.is_outage());
     }
 
     #[test]

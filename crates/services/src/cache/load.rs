@@ -162,7 +162,7 @@ impl Namespace {
         let at = Instant::now();
         let found = match self.find(key, Ask::Lifetimes).await {
             Ok(found) => found,
-            Err(error) if error.is_outage() => {
+            Err(error) if self.goes_on_without(&error) => {
                 self.services.metrics().add(Counter::CacheOutages, 1);
                 return self.load_without_store(key, loader).await;
             }
@@ -288,7 +288,7 @@ impl Namespace {
                 Ok(Claim::Busy(lease_ms)) => {
                     self.wait(key, &mut waiter, lease_ms, deadline).await?;
                 }
-                Err(error) if error.is_outage() => {
+                Err(error) if self.goes_on_without(&error) => {
                     let loaded = self.load_without_store(key, loader).await?;
                     seat.land(&loaded.body);
                     return Ok(loaded);

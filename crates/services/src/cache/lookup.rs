@@ -37,7 +37,7 @@ impl Namespace {
                 found.into_lookup()
             }
             Ok(None) => Lookup::Miss,
-            Err(error) if error.is_outage() => Lookup::Outage,
+            Err(error) if self.goes_on_without(&error) => Lookup::Outage,
             Err(error) => return Err(error),
         };
         self.count_lookup(&lookup);
@@ -68,7 +68,7 @@ impl Namespace {
                     found.into_lookup()
                 }
                 Ok(None) => Lookup::Miss,
-                Err(error) if error.is_outage() => Lookup::Outage,
+                Err(error) if self.goes_on_without(&error) => Lookup::Outage,
                 Err(error) => return Err(error),
             });
         }

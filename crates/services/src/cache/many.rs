@@ -66,7 +66,7 @@ impl Namespace {
                 let wanted: Vec<(&str, i64)> = known.missing.iter().map(|key| (*key, NOTHING_SEEN)).collect();
                 let claims = match self.acquire_many(&wanted).await {
                     Ok(claims) => claims,
-                    Err(error) if error.is_outage() => {
+                    Err(error) if self.goes_on_without(&error) => {
                         let missing = std::mem::take(&mut known.missing);
                         self.load_many_without_store(missing, &*loader, &mut known).await?;
                         break;
@@ -99,7 +99,7 @@ impl Namespace {
             match found {
                 Ok(Some(found)) => self.note(key, &found, at, &mut known),
                 Ok(None) => known.missing.push(key),
-                Err(error) if error.is_outage() => unanswered.push(*key),
+                Err(error) if self.goes_on_without(&error) => unanswered.push(*key),
                 Err(error) => return Err(error.into()),
             }
         }

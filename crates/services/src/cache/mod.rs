@@ -51,8 +51,8 @@
 //! # When the store is down
 //!
 //! A lookup answers [`Lookup::Outage`], to be treated as a miss, and is counted; what is near is not served either, since
-//! nobody says whether it still holds. `get_or_set` runs its loader and stores nothing. Writing, deleting and
-//! invalidating are errors: pretending would break their promise.
+//! nobody says whether it still holds. `get_or_set` runs its loader and stores nothing. (With [`OutagePolicy::Error`](crate::OutagePolicy::Error)
+//! both are errors.) Writing, deleting and invalidating are errors: pretending would break their promise.
 //!
 //! # Upon it
 //!

@@ -14,6 +14,7 @@ use crate::Services;
 use crate::backend::{Command, ToArg};
 use crate::error::{Error, Result};
 use crate::keys::{Group, Key, Tenant, check_name};
+use crate::outage::OutagePolicy;
 use crate::script::Script;
 use crate::ttl::Ttl;
 
@@ -193,6 +194,11 @@ impl Namespace {
             let parts = [self.place.name.as_str(), &format!("{number:02}")];
             Partition::new(self.services.settings().keyring.group(&self.place.tenant, "cache", &parts))
         })
+    }
+
+    /// Tells whether an error is an outage that the policy answers as a miss.
+    pub(super) fn goes_on_without(&self, error: &Error) -> bool {
+        error.is_outage() && self.services.settings().outage.of("cache") == OutagePolicy::Open
     }
 
     fn set_command(&self, key: &str, body: &Body, options: &SetOptions) -> Result<Command> {

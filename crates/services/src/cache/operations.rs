@@ -11,8 +11,10 @@ use serde_json::Value as Json;
 use super::{Body, Lookup, Namespace, Remaining, SetOptions};
 use crate::Services;
 use crate::error::{Error, Result};
+use crate::eviction::Eviction;
 use crate::keys::Tenant;
 use crate::operation::{Service, default_tenant, operation};
+use crate::outage::OutagePolicy;
 use crate::ttl::{Ttl, TtlInput};
 
 const NAME: &str = "cache";
@@ -22,6 +24,8 @@ const NAME: &str = "cache";
 pub const SERVICE: Service = Service {
     name: NAME,
     doc: "Values with a lifetime, in namespaces, with tags. A value, a cached absence, a miss and an outage are four different outcomes.",
+    eviction: Eviction::Allowed,
+    outage: &[OutagePolicy::Open, OutagePolicy::Error],
     operations: &[
         operation!(NAME, "get", Get "/cache/{namespace}/entries/{key}", get: KeyInput => Found, [200, 422],
             "Looks a key up.",

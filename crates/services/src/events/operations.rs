@@ -9,8 +9,10 @@ use super::{
 };
 use crate::Services;
 use crate::error::Result;
+use crate::eviction::Eviction;
 use crate::keys::Tenant;
 use crate::operation::{Service, default_tenant, operation};
+use crate::outage::OutagePolicy;
 
 const NAME: &str = "events";
 
@@ -19,6 +21,8 @@ const NAME: &str = "events";
 pub const SERVICE: Service = Service {
     name: NAME,
     doc: "Counts events per consumer and fires one trigger for each threshold crossed, by events or by time; delivers triggers by webhook, list, stream or channel, or lets them be leased.",
+    eviction: Eviction::Never,
+    outage: &[OutagePolicy::Error],
     operations: &[
         operation!(NAME, "define", Put "/events/{consumer}/definition", define: DefineInput => ConsumerInfo, [200, 409, 422, 503, 504],
             "Defines a consumer and starts it.",

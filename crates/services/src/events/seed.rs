@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::{ConsumerInfo, Status};
 use crate::Services;
 use crate::error::Result;
+use crate::eviction::Eviction;
 use crate::keys::Tenant;
 use crate::operation::{Service, default_tenant, operation};
+use crate::outage::OutagePolicy;
 
 const NAME: &str = "redis";
 
@@ -18,6 +20,8 @@ const NAME: &str = "redis";
 pub const SERVICE: Service = Service {
     name: NAME,
     doc: "Event counts at the paths and in the envelope that existing clients of an event service expect.",
+    eviction: Eviction::Never,
+    outage: &[OutagePolicy::Error],
     operations: &[
         operation!(NAME, "count", Get "/redis/count/{id}", count: IdInput => CountData, [200, 404, 422, 503, 504],
             "Counts the events of a consumer's open window.", "0 if none is open.").in_envelope("event count retrieved"),

@@ -11,8 +11,10 @@ use serde_json::Value as Json;
 use super::{Answer, BeginOptions, Begun, Claim, Fingerprint};
 use crate::Services;
 use crate::error::{Error, Result};
+use crate::eviction::Eviction;
 use crate::keys::{Tenant, check_name};
 use crate::operation::{Service, default_tenant, operation};
+use crate::outage::OutagePolicy;
 use crate::ttl::Ttl;
 
 const NAME: &str = "idempotency";
@@ -22,6 +24,8 @@ const NAME: &str = "idempotency";
 pub const SERVICE: Service = Service {
     name: NAME,
     doc: "A request that is sent twice is done once: begin before the work, complete after it. Keys belong to a scope, as a rule a user.",
+    eviction: Eviction::Kept,
+    outage: &[OutagePolicy::Error],
     operations: &[
         operation!(NAME, "begin", Post "/idempotency/{scope}/{key}/begin", begin: BeginInput => BeginDone, [200, 422, 503, 504],
             "Begins a request.",

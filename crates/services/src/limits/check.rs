@@ -19,6 +19,7 @@ use super::{Limits, MAX_RESERVATIONS, TWO_PHASE_LEASE};
 use crate::backend::Command;
 use crate::error::{Error, Result};
 use crate::metrics::Counter;
+use crate::outage::OutagePolicy;
 use crate::random;
 
 /// Longest time that waiting adds to what a limit says, so that those who wait do not come all at once.
@@ -180,7 +181,7 @@ impl Limits {
     }
 
     fn or_outage(&self, plan: &Plan, error: Error) -> Result<Verdict> {
-        if !error.is_outage() {
+        if !error.is_outage() || plan.outage() == OutagePolicy::Error {
             return Err(error);
         }
         self.services.metrics().add(Counter::RateOutages, 1);

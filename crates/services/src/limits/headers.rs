@@ -91,7 +91,7 @@ fn string(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::limits::VerdictSource;
-    use crate::ratelimit::OutagePolicy;
+    use crate::outage::OutagePolicy;
 
     fn state(name: &str, remaining: u64, mode: Mode) -> LimitState {
         LimitState {

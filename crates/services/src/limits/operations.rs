@@ -10,8 +10,10 @@ use super::inputs::{
 use super::{Limits, Plan, Policy, PolicyVersion, Request, Scope, ScopeStatus, Settled, Slot, SlotAnswer, Verdict};
 use crate::Services;
 use crate::error::{Error, Result};
+use crate::eviction::Eviction;
 use crate::keys::Tenant;
 use crate::operation::{Service, operation};
+use crate::outage::OutagePolicy;
 use crate::ttl::Ttl;
 
 const NAME: &str = "limits";
@@ -24,6 +26,9 @@ const MAX_WAIT_MS: u64 = 60_000;
 pub const SERVICE: Service = Service {
     name: NAME,
     doc: "Rate limit policies: which limits hold for whom, several at once all or nothing, reservations, blocks, custom amounts, concurrency.",
+    eviction: Eviction::Never,
+    // What is asked of a policy that could be read, its rows decide; everything else is an error.
+    outage: &[OutagePolicy::Error],
     operations: &[
         operation!(NAME, "check", Post "/limits/policies/{policy}/check", check: CheckInput => Verdict, [200, 429, 404, 422, 503, 504],
             "Asks all limits that a policy has for a request.",

@@ -8,7 +8,7 @@ use super::limit::{Limit, REQUESTS};
 use super::scope::Scope;
 use crate::error::{Error, Result};
 use crate::keys::{check_name, escape};
-use crate::ratelimit::OutagePolicy;
+use crate::outage::OutagePolicy;
 
 /// What a request says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

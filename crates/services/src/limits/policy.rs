@@ -16,7 +16,7 @@ use super::plan::{Plan, Request};
 use super::scope::{Scope, check_kind};
 use super::table::{LimitRow, PerTier, PolicyTable, TierAmount};
 use crate::error::{Error, Result};
-use crate::ratelimit::OutagePolicy;
+use crate::outage::OutagePolicy;
 
 /// Most rows, limits, tiers and roles of a policy, each.
 const MAX_ROWS: usize = 1000;

@@ -22,7 +22,8 @@ use crate::backend::Command;
 use crate::error::{Error, Result};
 use crate::keys::{Key, check_name};
 use crate::metrics::Counter;
-use crate::ratelimit::{Algorithm, OutagePolicy};
+use crate::outage::OutagePolicy;
+use crate::ratelimit::Algorithm;
 
 /// Longest lease of a reservation.
 const MAX_LEASE: Duration = Duration::from_secs(86_400);

@@ -28,7 +28,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::limit::Mode;
-use crate::ratelimit::{Algorithm, OutagePolicy};
+use crate::outage::OutagePolicy;
+use crate::ratelimit::Algorithm;
 
 /// A policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

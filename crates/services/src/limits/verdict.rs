@@ -8,7 +8,7 @@ use super::limit::Mode;
 use super::plan::Plan;
 use super::steps::{self, Step};
 use crate::error::{Error, Result};
-use crate::ratelimit::OutagePolicy;
+use crate::outage::OutagePolicy;
 
 /// A policy's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -10,8 +10,10 @@ use super::info::{LockInfo, Mode};
 use super::lock::{Kind, Lock, Token};
 use crate::Services;
 use crate::error::{Error, Result};
+use crate::eviction::Eviction;
 use crate::keys::Tenant;
 use crate::operation::{Service, default_tenant, operation};
+use crate::outage::OutagePolicy;
 
 const NAME: &str = "locks";
 
@@ -20,6 +22,8 @@ const NAME: &str = "locks";
 pub const SERVICE: Service = Service {
     name: NAME,
     doc: "Who may do something alone, or as one of few: mutexes, read/write locks, semaphores, elections. Leases by the store's clock, waiters served in order, and with every acquisition a fence, a number that only grows.",
+    eviction: Eviction::Kept,
+    outage: &[OutagePolicy::Error],
     operations: &[
         operation!(NAME, "acquire", Post "/locks/{kind}/{name}/acquire", acquire: AcquireInput => Acquired, [200, 409, 422, 503, 504],
             "Acquires a lock, waiting for it if asked to.",

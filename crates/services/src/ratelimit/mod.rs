@@ -32,8 +32,9 @@
 //!
 //! # When the store is down
 //!
-//! The policy decides, [`OutagePolicy::Open`] or [`OutagePolicy::Closed`]; the decision says so in its `source` and is
-//! counted. Resetting is an error.
+//! The policy decides: [`OutagePolicy::Open`], the default, admits, since a limit protects from abuse and an outage
+//! should not become everybody's; [`OutagePolicy::Closed`] refuses; the decision says so in its `source` and is counted.
+//! With [`OutagePolicy::Error`] the outage is an error. Resetting always is.
 //!
 //! # Work
 //!
@@ -55,6 +56,7 @@ use crate::backend::{Command, ToArg};
 use crate::error::{Error, Result};
 use crate::keys::{Key, Tenant, check_name};
 use crate::metrics::Counter;
+use crate::outage::OutagePolicy;
 use crate::script::{Flags, INTEGERS, Repeat, Script};
 
 pub use operations::SERVICE;
@@ -227,29 +229,16 @@ fn check_capacity(field: &'static str, units: u64, window_ms: u64) -> Result<()>
     }
 }
 
-/// What to answer when the store does not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OutagePolicy {
-    /// Admit: the limit protects from abuse, and an outage should not become everybody's.
-    #[default]
-    Open,
-    /// Refuse: what is behind the limit must not be reached without it.
-    Closed,
-}
-
 /// Settings of the rate limiter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateLimitSettings {
-    /// What to answer when the store does not. Default open.
-    pub outage: OutagePolicy,
     /// What a refused caller is told to wait during an outage. Default 1000.
     pub outage_retry_ms: u64,
 }
 
 impl Default for RateLimitSettings {
     fn default() -> Self {
-        Self { outage: OutagePolicy::default(), outage_retry_ms: 1000 }
+        Self { outage_retry_ms: 1000 }
     }
 }
 
@@ -331,16 +320,18 @@ impl RateLimit {
             Ok(reply) => decision(rule, &reply),
             Err(error) if error.is_outage() => {
                 self.services.metrics().add(Counter::RateOutages, 1);
-                Ok(self.outage_decision(rule))
+                match self.services.settings().outage.of("rate") {
+                    OutagePolicy::Error => Err(error),
+                    policy => Ok(self.outage_decision(rule, policy)),
+                }
             }
             Err(error) => Err(error),
         }
     }
 
-    fn outage_decision(&self, rule: &Rule) -> Decision {
-        let settings = &self.services.settings().rate_limit;
-        let allowed = settings.outage == OutagePolicy::Open;
-        let wait_ms = if allowed { 0 } else { settings.outage_retry_ms };
+    fn outage_decision(&self, rule: &Rule, policy: OutagePolicy) -> Decision {
+        let allowed = policy == OutagePolicy::Open;
+        let wait_ms = if allowed { 0 } else { self.services.settings().rate_limit.outage_retry_ms };
         Decision {
             allowed,
             limit: rule.capacity(),

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::{Algorithm, Decision, Rule};
 use crate::Services;
 use crate::error::Result;
+use crate::eviction::Eviction;
 use crate::keys::Tenant;
 use crate::operation::{Service, default_tenant, operation};
+use crate::outage::OutagePolicy;
 
 const NAME: &str = "rate";
 
@@ -16,6 +18,8 @@ const NAME: &str = "rate";
 pub const SERVICE: Service = Service {
     name: NAME,
     doc: "Who may do something how often: fixed window, sliding log, sliding counter, token bucket. One decision is one atomic step.",
+    eviction: Eviction::Never,
+    outage: &[OutagePolicy::Open, OutagePolicy::Closed, OutagePolicy::Error],
     operations: &[
         operation!(NAME, "take", Post "/rate/{rule}/{subject}/take", take: TakeInput => Decision, [200, 429, 422],
             "Asks for units and consumes them if admitted.",

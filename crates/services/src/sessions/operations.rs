@@ -16,8 +16,10 @@ use super::shapes::{
 use super::{Binding, Change, Field, Lookup, NewSession, Origin, Page, Session, Sessions, Touched, Update};
 use crate::Services;
 use crate::error::{Error, Result};
+use crate::eviction::Eviction;
 use crate::keys::Tenant;
 use crate::operation::{Service, operation};
+use crate::outage::OutagePolicy;
 use crate::ttl::{Ttl, TtlInput};
 
 const NAME: &str = "sessions";
@@ -27,6 +29,8 @@ const NAME: &str = "sessions";
 pub const SERVICE: Service = Service {
     name: NAME,
     doc: "Who a client is, and what is remembered of it between requests: fields with versions, messages, sliding and absolute expiry, a cap per user, sign-out everywhere. Ids are made here and never stand in a path.",
+    eviction: Eviction::Kept,
+    outage: &[OutagePolicy::Error],
     operations: &[
         operation!(NAME, "create", Post "/sessions/create", create: CreateInput => CreatedOutput, [200, 409, 413, 422, 503, 504],
             "Creates a session.",

@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::board::{Board, Shift};
-use crate::backend::BackendConfig;
+use crate::backend::{BackendConfig, Heard};
 use crate::metrics::{Counter, Metrics};
 
 /// How often a connection is asked whether it still stands.
@@ -48,8 +48,7 @@ pub(crate) struct Ear {
 /// Servers of which each hears everything that is published.
 #[derive(Debug)]
 pub(crate) struct Servers {
-    /// Clients that speak RESP3, at least one.
-    pub(crate) clients: Vec<redis::Client>,
+    pub(crate) heard: Heard,
     pub(crate) config: BackendConfig,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -167,7 +166,7 @@ impl Servers {
                 heard(&push, &board, &lost);
                 Ok::<(), ()>(())
             });
-        let client = &self.clients[turn % self.clients.len()];
+        let client = self.heard.client(turn).await?;
         client.get_multiplexed_async_connection_with_config(&config).await
     }
 }

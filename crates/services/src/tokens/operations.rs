@@ -11,8 +11,10 @@ use super::{
 };
 use crate::Services;
 use crate::error::{Error, Result};
+use crate::eviction::Eviction;
 use crate::keys::Tenant;
 use crate::operation::{Service, operation};
+use crate::outage::OutagePolicy;
 use crate::ttl::Ttl;
 
 const NAME: &str = "tokens";
@@ -22,6 +24,8 @@ const NAME: &str = "tokens";
 pub const SERVICE: Service = Service {
     name: NAME,
     doc: "What proves something for a while: revocation of JWTs, OAuth states, CSRF tokens, refresh tokens with reuse detection, one-time tokens and short codes. When the store is down every operation fails; nothing is taken for valid.",
+    eviction: Eviction::Kept,
+    outage: &[OutagePolicy::Error],
     operations: &[
         operation!(NAME, "deny", Post "/tokens/deny", deny: DenyInput => Denied, [200, 422, 503, 504],
             "Denies a JWT for the rest of its life.",

@@ -433,3 +433,14 @@ async fn outage_is_not_a_miss() {
     assert!(namespace.invalidate_pattern("*").await.unwrap_err().is_outage());
     assert!(namespace.clear().await.unwrap_err().is_outage());
 }
+
+#[tokio::test]
+async fn outage_is_an_error_where_that_was_chosen() {
+    let mut settings = Settings::default();
+    settings.outage.choose("cache", redpoll_services::OutagePolicy::Error).unwrap();
+    let services = Place::down().services_lazily(settings);
+    let namespace = services.cache(&tenant()).namespace("users").unwrap();
+    assert!(namespace.lookup("k").await.unwrap_err().is_outage());
+    assert!(namespace.lookup_many(&["a", "b"]).await.unwrap_err().is_outage());
+    assert_eq!(services.metrics().value(redpoll_services::metrics::Counter::CacheOutages), 0);
+}

@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use redpoll_services::OutagePolicy;
 use redpoll_services::limits::{Limit, Plan, Reservation, Scope};
-use redpoll_services::ratelimit::{Algorithm, OutagePolicy};
+use redpoll_services::ratelimit::Algorithm;
 use redpoll_services::{Error, Ttl};
 
 use crate::limits::{limit, open};

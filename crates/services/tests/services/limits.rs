@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use redpoll_services::OutagePolicy;
 use redpoll_services::limits::{Limit, Limits, Plan, Policy, Quota, Request, Scope, Verdict, VerdictSource};
 use redpoll_services::metrics::Counter;
-use redpoll_services::ratelimit::{Algorithm, OutagePolicy, Rule};
+use redpoll_services::ratelimit::{Algorithm, Rule};
 use redpoll_services::{Command, Error, Services, Settings, Tenant};
 use serde_json::json;
 use tokio::runtime::Handle;

@@ -6,14 +6,19 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod atomic;
+mod atomic_operations;
 mod backend;
 mod cache;
 mod cache_model;
+mod connection;
+mod counters;
 mod delivery;
 mod event_operations;
 mod events;
 mod fallback;
 mod idempotency;
+mod inventory;
 mod killed;
 mod limit_model;
 mod limit_operations;
@@ -67,6 +72,22 @@ macro_rules! on_every_backend {
 }
 
 on_every_backend! {
+    atomic:
+        a_value_is_changed_only_as_expected
+        nothing_is_not_stored_as_empty
+        a_lifetime_survives_changes
+        versions_see_there_and_back
+        fields_have_versions_of_their_own
+        updates_of_json_lose_none
+        collections_return_types
+        scores_are_exact_or_refused
+        a_pipeline_keeps_results_and_errors_in_place
+        scripts_of_ones_own
+        scripts_stay_in_one_group_of_their_tenant
+        what_can_never_work_is_refused
+        operations_match_the_model;
+    atomic_operations:
+        atomic_round_trip;
     backend:
         clock_is_the_stores
         errors_stay_in_their_places
@@ -95,6 +116,15 @@ on_every_backend! {
     cache_model:
         two_processes_are_one_cache
         a_process_sees_its_own_writes_also_near;
+    counters:
+        additions_stay_within_bounds
+        integers_are_exact_and_never_overflow
+        money_does_not_drift
+        no_addition_is_lost_under_64_tasks
+        an_addition_with_an_id_is_done_once
+        numbers_are_given_once_under_64_tasks
+        a_gapless_sequence_has_no_gaps
+        a_late_holder_of_a_number_is_told;
     delivery:
         webhook_is_signed_and_names_its_trigger
         receiver_down_then_up_accepts_each_trigger_once
@@ -155,6 +185,16 @@ on_every_backend! {
         touching_keeps_stale_and_fail_safe_time
         jitter_spreads_lifetimes
         large_values_are_compressed;
+    inventory:
+        units_are_reserved_committed_and_given_back
+        every_step_can_be_sent_again
+        what_expires_comes_back
+        many_that_expired_make_room
+        what_ended_is_forgotten
+        totals_never_fall_below_what_is_promised
+        bad_input_changes_nothing
+        nothing_is_sold_twice_under_64_tasks
+        stocks_match_the_model;
     killed:
         killed_recorder_leaves_whole_batches;
     load:

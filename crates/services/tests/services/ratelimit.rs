@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_services::metrics::Counter;
-use redpoll_services::ratelimit::{Algorithm, Decision, DecisionSource, MAX_LOG_LIMIT, OutagePolicy, RateLimit, Rule};
-use redpoll_services::{Command, Error, Services, Settings, Tenant};
+use redpoll_services::ratelimit::{Algorithm, Decision, DecisionSource, MAX_LOG_LIMIT, RateLimit, Rule};
+use redpoll_services::{Command, Error, OutagePolicy, Services, Settings, Tenant};
 use tokio::runtime::Handle;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -458,7 +458,7 @@ pub(crate) async fn a_log_is_pruned_a_little_at_a_time(place: Place) {
 async fn outage_policy_is_chosen_and_visible() {
     for (outage, allowed) in [(OutagePolicy::Open, true), (OutagePolicy::Closed, false)] {
         let mut settings = Settings::default();
-        settings.rate_limit.outage = outage;
+        settings.outage.choose("rate", outage).unwrap();
         let services = Place::down().services_lazily(settings);
         let limiter = services.rate_limit(&tenant());
         let decision = limiter.check(&rule(Algorithm::SlidingCounter, 5, 1000), "u").await.unwrap();
@@ -467,4 +467,10 @@ async fn outage_policy_is_chosen_and_visible() {
         assert_eq!(services.metrics().value(Counter::RateOutages), 1);
         assert!(limiter.reset(&rule(Algorithm::SlidingCounter, 5, 1000), "u").await.unwrap_err().is_outage());
     }
+    let mut settings = Settings::default();
+    settings.outage.choose("rate", OutagePolicy::Error).unwrap();
+    let services = Place::down().services_lazily(settings);
+    let error = services.rate_limit(&tenant()).check(&rule(Algorithm::FixedWindow, 5, 1000), "u").await.unwrap_err();
+    assert!(error.is_outage(), "{error:?}");
+    assert_eq!(services.metrics().value(Counter::RateOutages), 1);
 }
