@@ -224,7 +224,7 @@ const BENCHMARK_TESTS: usize = 20;
 
 /// Runs the tests with redis-rs, which start servers of their own inside their process.
 fn redis_rs() -> Result<()> {
-    execute(&mut cargo(&["test", "--package", "redpoll-server", "--test", "redis_rs"]))
+    execute(&mut cargo(&["test", "--package", "redpoll-server", "--test", "server", "redis_rs"]))
 }
 
 #[cfg(test)]

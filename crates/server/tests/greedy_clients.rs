@@ -1,12 +1,13 @@
 //! Clients that take more than their share: the server's memory stays bounded and others are served.
 #![cfg(target_os = "linux")]
 
+#[path = "server/support/mod.rs"]
 mod support;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use support::{Running, eventually, resident_bytes};
+use support::{Running, eventually, message, resident_bytes, subscribe};
 
 const MB: usize = 1 << 20;
 
@@ -136,4 +137,28 @@ fn the_query_buffer_has_a_limit() {
     assert!(refused || client.until_closed().is_empty());
     running.connect().call("PING", "+PONG");
     eventually("the client is gone", || running.store.engine().clients.connected() <= 1);
+}
+
+#[test]
+fn a_subscriber_that_never_reads_is_cut_off() {
+    let _alone = alone();
+    let running = Running::start(&[("client-output-buffer-limit", "pubsub 8mb 0 0")]);
+    let (mut publisher, mut deaf, mut other) = (running.connect(), running.connect(), running.connect());
+    subscribe(&mut deaf, "c");
+    subscribe(&mut other, "c");
+    let payload = "x".repeat(64 * 1024);
+    let before = resident_bytes();
+    let mut receivers = 2;
+    for _ in 0..1000 {
+        publisher.send(format!("*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n${}\r\n{payload}\r\n", payload.len()));
+        receivers = publisher.line().trim_start_matches(':').parse().expect("a number");
+        other.expect(message("c", &payload));
+        if receivers == 1 {
+            break;
+        }
+    }
+    assert_eq!(receivers, 1, "it was not cut off");
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < 64 * MB, "{grown} bytes are held");
+    assert!(deaf.until_closed().len() < 100 * MB);
 }

@@ -2,6 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "store/support/mod.rs"]
 mod support;
 
 use std::fmt::Write;

@@ -1,6 +1,7 @@
 //! The threads of a store end with its last handle or connection, not before, and the log is complete by then.
 #![cfg(target_os = "linux")]
 
+#[path = "store/support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};

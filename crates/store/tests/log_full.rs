@@ -3,6 +3,7 @@
 //! The disk is the real one, full because the process may not make files longer. The limit and the blocked signal belong to this whole program,
 //! which is why it is one test.
 
+#[path = "store/support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,6 @@
 //! A data directory belongs to one store at a time, in this process or another.
 
+#[path = "store/support/mod.rs"]
 mod support;
 
 use std::process::Command;

@@ -76,7 +76,7 @@ use crate::Services;
 use crate::error::{Error, Result};
 use crate::keys::Tenant;
 
-/// A part for scripts of one's own that write what a lock protects: `newest_fence()`, of KEYS[1], the lock's state ([`Lock::state_key`]), and KEYS[2], the
+/// A part for scripts of one's own that write what a lock protects: `newest_fence()`, of the first key, the lock's state ([`Lock::state_key`]), and the second, the
 /// resource, a hash with the field `fence`. A step whose fence is smaller must change nothing; otherwise it sets the field.
 pub const FENCED: &str = include_str!("fenced.lua");
 
