@@ -42,6 +42,15 @@ impl Cx<'_, '_> {
         self.db.now()
     }
 
+    /// The time within the moment that [`Cx::now`] tells, microseconds since 1970.
+    ///
+    /// That moment is what expiry is judged by, however long ago it was: what a script computes from TIME and gives to PEXPIRE then comes true to the
+    /// millisecond.
+    pub fn now_us(&self) -> u64 {
+        let began = self.now() * 1000;
+        self.engine.clock.micros().clamp(began, began + 999)
+    }
+
     /// Tells whether the log is being replayed, during which time stands still at zero.
     pub fn is_replay(&self) -> bool {
         self.now() == 0

@@ -96,10 +96,7 @@ fn swapdb(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 
 /// TIME
 fn time(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
-    // The moment that expiry is judged by, however long ago it was: what a script computes from TIME and gives to
-    // PEXPIRE then comes true to the millisecond.
-    let began = cx.now() * 1000;
-    let micros = cx.engine.clock.micros().clamp(began, began + 999);
+    let micros = cx.now_us();
     cx.out.array(2);
     cx.out.bulk_int((micros / 1_000_000) as i64);
     cx.out.bulk_int((micros % 1_000_000) as i64);

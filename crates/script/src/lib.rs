@@ -19,6 +19,7 @@
 //! number     C's %.17g and %.14g
 //! chunks     load and loadstring
 //! declared   which scripts keep to the keys they declare (tokens: their text cut up), and lanes: where those run beside others
+//! twin       scripts that a program has in Rust as well
 //! wiring     from EVAL to the engine
 //! reach      from redis.call to the command table
 //! cjson, cmsgpack, structs, bit, random, patterns    the libraries
@@ -51,6 +52,7 @@ mod sandbox;
 mod shebang;
 mod structs;
 mod tokens;
+pub mod twin;
 mod wiring;
 
 pub use engine::{

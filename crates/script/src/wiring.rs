@@ -24,16 +24,18 @@ use crate::declared::MAX_BYTES;
 use crate::lanes::{Lanes, Proven};
 use crate::reach::{Loader, Pace, Run, begin};
 use crate::shebang::declared_flags;
+use crate::twin::{Ended, Twins};
 use crate::{Engine, EngineConfig, Existing, Functions, Origin, Outcome, ScriptError, Sha, parse_sha, sha1_hex};
 
-/// Makes the scripting half of a store.
-pub fn scripting(settings: &Settings) -> Box<dyn Scripting> {
+/// Makes the scripting half of a store; `twins` are those of its scripts that need not be interpreted.
+pub fn scripting(settings: &Settings, twins: Twins) -> Box<dyn Scripting> {
     let version = REDIS_VERSION.split('.').map(|part| part.parse().expect("a version is three small numbers"));
     let version = version.collect::<Vec<u8>>().try_into().expect("a version is three small numbers");
     let memory_limit = settings.size(Setting::LuaMemoryLimit);
     let config = EngineConfig { memory_limit, version, ..EngineConfig::default() };
     let engine = Engine::new(config.clone());
     Box::new(Scripts {
+        twins,
         proven: engine.proven(),
         lanes: Lanes::new(config.clone()),
         engine: Mutex::new(engine),
@@ -45,6 +47,7 @@ pub fn scripting(settings: &Settings) -> Box<dyn Scripting> {
 
 /// The states and what others may know of them and of a run without waiting.
 struct Scripts {
+    twins: Twins,
     proven: Proven,
     lanes: Lanes,
     engine: Mutex<Engine>,
@@ -86,6 +89,13 @@ impl Scripts {
             _ => return Err(NO_SCRIPT),
         };
         let run = Run::default();
+        if let Some(twin) = self.twins.find(&sha) {
+            let now_us = cx.now_us();
+            let mut host = begin(cx, call, &run, Pace::Beside, twin.flags, &sha)?;
+            if twin.run(&host.invocation(), now_us, &mut host, reply) == Ended::Replied {
+                return Ok(run.last_error.into_inner());
+            }
+        }
         self.lanes.with(|engine| {
             if !engine.exists(&sha) {
                 engine.load(body, Origin::Eval).map_err(refused)?;
@@ -127,7 +137,13 @@ impl Scripts {
         };
         let flags = engine.flags(&sha).ok_or(NO_SCRIPT)?;
         engine.judge(&sha, &cx.engine.registry);
-        let mut host = begin(cx, call, &self.run, Pace::Alone(ScriptKind::Script), flags, &sha)?;
+        let (pace, now_us) = (Pace::Alone(ScriptKind::Script), cx.now_us());
+        let mut host = begin(cx, call, &self.run, pace, flags, &sha)?;
+        if let Some(twin) = self.twins.find(&sha)
+            && twin.run(&host.invocation(), now_us, &mut host, reply) == Ended::Replied
+        {
+            return Ok(());
+        }
         let outcome = engine.run(&sha, &host.invocation(), &mut host, reply);
         if outcome != Outcome::Finished {
             self.measure(&engine);

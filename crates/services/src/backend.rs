@@ -199,6 +199,10 @@ impl Backend {
         matches!(self.inner.transport, Transport::Cluster(_))
     }
 
+    fn is_embedded(&self) -> bool {
+        matches!(self.inner.transport, Transport::Embedded(_))
+    }
+
     /// Tells whether calls are tried or fail at once because the store was found to be gone.
     pub fn circuit(&self) -> CircuitState {
         self.inner.circuit.state()
@@ -213,10 +217,28 @@ impl Backend {
 
     /// Runs one command and returns its reply; an error reply is an error.
     pub async fn call(&self, command: Command) -> Result<Value> {
+        let mut first = None;
+        if self.is_embedded() {
+            // Who is in this process has answered once it is asked: an answer needs neither deadline nor breaker.
+            match self.once(&command).await {
+                Ok(value) => return Ok(value),
+                Err(failure) => first = Some(failure),
+            }
+        }
+        // On the heap, like what a transport remembers: it would be moved about with every future that a call is a part of.
+        Box::pin(self.call_patiently(&command, first)).await
+    }
+
+    /// Runs a command until nothing is gained by running it again; `first` is what came of doing so once.
+    async fn call_patiently(&self, command: &Command, mut first: Option<Failure>) -> Result<Value> {
         let attempts = async {
             let mut attempt = 0;
             loop {
-                let failure = match self.once(&command).await {
+                let outcome = match first.take() {
+                    Some(failure) => Err(failure),
+                    None => self.once(command).await,
+                };
+                let failure = match outcome {
                     Ok(value) => return Ok(value),
                     Err(failure) => failure,
                 };
@@ -243,11 +265,23 @@ impl Backend {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
+        if self.is_embedded() {
+            let mut results = Vec::with_capacity(commands.len());
+            for command in &commands {
+                results.push(self.once(command).await.map_err(|failure| failure.error));
+            }
+            return Ok(results);
+        }
+        Box::pin(self.pipeline_patiently(&commands)).await
+    }
+
+    /// Sends a pipeline until nothing is gained by sending it again.
+    async fn pipeline_patiently(&self, commands: &[Command]) -> Result<Vec<Result<Value>>> {
         let repeatable = commands.iter().all(Command::is_repeatable);
         let attempts = async {
             let mut attempt = 0;
             let replies = loop {
-                let failure = match self.send_all(&commands).await {
+                let failure = match self.send_all(commands).await {
                     Ok(replies) => break replies,
                     Err(failure) => failure,
                 };
@@ -300,20 +334,19 @@ impl Backend {
 
     async fn send(&self, command: &Command) -> Result<Value, Failure> {
         match &self.inner.transport {
-            Transport::Embedded(embedded) => embedded.send(command).await,
-            Transport::Remote(remote) => remote.send(command).await,
-            // On the heap: looking a master up is rare and nested deeply.
+            Transport::Embedded(embedded) => Ok(embedded.send(command).await),
+            Transport::Remote(remote) => Box::pin(remote.send(command)).await,
             Transport::Sentinel(sentinel) => Box::pin(sentinel.send(command)).await,
-            Transport::Cluster(cluster) => cluster.send(command).await,
+            Transport::Cluster(cluster) => Box::pin(cluster.send(command)).await,
         }
     }
 
     async fn send_all(&self, commands: &[Command]) -> Result<Vec<Value>, Failure> {
         match &self.inner.transport {
-            Transport::Embedded(embedded) => embedded.send_all(commands).await,
-            Transport::Remote(remote) => remote.send_all(commands).await,
+            Transport::Embedded(embedded) => Ok(embedded.send_all(commands).await),
+            Transport::Remote(remote) => Box::pin(remote.send_all(commands)).await,
             Transport::Sentinel(sentinel) => Box::pin(sentinel.send_all(commands)).await,
-            Transport::Cluster(cluster) => cluster.send_all(commands).await,
+            Transport::Cluster(cluster) => Box::pin(cluster.send_all(commands)).await,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A cache may lose anything; a token's revocation, a lock or a queued job that vanishes because memory ran out would
 //! break its promise, silently. So each service says in its row which of the two its keys are, and the keys of those
-//! that must stay begin in a way that is known ([`Keyring::beginnings`]).
+//! that must stay begin in a way that is known (`Keyring::beginnings`).
 //!
 //! * Where the store is ours to set (the one in this process), these beginnings are put into its `non-evictable-prefixes`
 //!   when services are put upon it, behind what stands there, so any `maxmemory-policy` is safe.

@@ -226,6 +226,9 @@ fn is_escaped(char: char) -> bool {
 
 fn push_escaped(target: &mut String, text: &str) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    if !text.bytes().any(|byte| is_escaped(byte as char)) {
+        return target.push_str(text);
+    }
     for char in text.chars() {
         if is_escaped(char) {
             let byte = char as usize;

@@ -38,6 +38,7 @@ pub mod settings;
 pub mod signal;
 pub mod tokens;
 pub mod ttl;
+mod twins;
 
 use std::sync::Arc;
 

@@ -45,5 +45,6 @@ pub use log::Onlooker;
 pub use redpoll_commands as commands;
 pub use redpoll_persist::{Error as LogError, disk, faulty};
 pub use redpoll_resp::Value;
+pub use redpoll_script::twin;
 pub use store::Store;
 pub use subscription::{Message, Subscription};

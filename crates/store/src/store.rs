@@ -13,6 +13,7 @@ use redpoll_commands::session::CopyOf;
 use redpoll_commands::settings::Setting;
 use redpoll_persist::disk::{ReadFile, SystemDisk};
 use redpoll_resp::Value;
+use redpoll_script::twin::Twins;
 
 use crate::disposer::Disposer;
 use crate::host::StoreHost;
@@ -30,7 +31,9 @@ const POOLED_MAX: usize = 64;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
-    pool: Arc<Mutex<Vec<Connection>>>,
+    /// In boxes, since each call takes one out and puts it back: half a kilobyte each time.
+    #[expect(clippy::vec_box)]
+    pool: Arc<Mutex<Vec<Box<Connection>>>>,
     housekeeper: Arc<Housekeeper>,
 }
 
@@ -39,6 +42,7 @@ pub(crate) struct Inner {
     pub(crate) log: Arc<LogSlot>,
     /// Makes snapshots, if there is a data directory.
     pub(crate) keeper: Option<Arc<Keeper>>,
+    twins: Twins,
 }
 
 impl Inner {
@@ -62,9 +66,10 @@ impl Store {
         let clock = Box::new(SystemClock::new());
         let settings = config.settings;
         let engine = Engine::new(registry, settings, clock, u64::from_le_bytes(seed));
+        let twins = Twins::default();
         engine
             .scripting
-            .set(redpoll_script::scripting(&engine.settings))
+            .set(redpoll_script::scripting(&engine.settings, twins.clone()))
             .ok()
             .expect("a new engine has no scripts yet");
         let disposer = Disposer::start().map_err(|error| Error::System(error.to_string()))?;
@@ -82,7 +87,7 @@ impl Store {
         let (log, keeper) = recover(&engine, seals)?;
         let host = StoreHost { log: Arc::clone(&log), on_shutdown: config.on_shutdown };
         engine.host.set(Box::new(host)).ok().expect("a new engine has no host yet");
-        let inner = Arc::new(Inner { engine, log, keeper });
+        let inner = Arc::new(Inner { engine, log, keeper, twins });
         if let Some(keeper) = &inner.keeper {
             keeper.serve(Arc::downgrade(&inner));
         }
@@ -145,6 +150,11 @@ impl Store {
             Value::Error(text) => Err(Error::Command(text)),
             reply => Ok(reply.as_i64().map_or(0, i64::unsigned_abs)),
         }
+    }
+
+    /// Scripts that this program has in Rust as well, for it to add to.
+    pub fn twins(&self) -> &Twins {
+        &self.inner.twins
     }
 
     /// Returns the engine, for layers that serve it to others.
@@ -224,7 +234,7 @@ impl Store {
 
     fn borrow<R>(&self, call: impl FnOnce(&mut Connection) -> R) -> R {
         let pooled = self.pool.lock().pop();
-        let mut connection = pooled.unwrap_or_else(|| self.connect());
+        let mut connection = pooled.unwrap_or_else(|| Box::new(self.connect()));
         let result = call(&mut connection);
         let mut pool = self.pool.lock();
         if connection.is_pristine() && pool.len() < POOLED_MAX {

@@ -3,10 +3,17 @@
 use crate::keys::Key;
 use crate::script::{Repeat, ScriptRef};
 
+/// Room for the arguments of most commands, in bytes and in number.
+const USUAL_BYTES: usize = 192;
+const USUAL_ARGS: usize = 12;
+
 /// A command and what a transport must know about it.
+///
+/// The arguments lie one behind the other in one buffer: a step has a dozen of them, most a few bytes long.
 #[derive(Debug, Clone)]
 pub struct Command {
-    args: Vec<Vec<u8>>,
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
     key_index: Option<usize>,
     repeatable: bool,
     script: Option<ScriptRef>,
@@ -15,7 +22,8 @@ pub struct Command {
 impl Command {
     /// Starts a command that is not repeated when its outcome is unknown.
     pub fn new(name: &'static str) -> Self {
-        Self { args: vec![name.as_bytes().to_vec()], key_index: None, repeatable: false, script: None }
+        let (bytes, ends) = (Vec::with_capacity(USUAL_BYTES), Vec::with_capacity(USUAL_ARGS));
+        Self { bytes, ends, key_index: None, repeatable: false, script: None }.arg(name)
     }
 
     /// Makes the call of a script by its hash.
@@ -36,15 +44,15 @@ impl Command {
     /// Appends a key. The first key decides which node of a Cluster is asked.
     #[must_use]
     pub fn key(mut self, key: impl ToArg) -> Self {
-        self.key_index.get_or_insert(self.args.len());
-        self.args.push(key.to_arg());
-        self
+        self.key_index.get_or_insert(self.ends.len());
+        self.arg(key)
     }
 
     /// Appends an argument that is not a key.
     #[must_use]
     pub fn arg(mut self, arg: impl ToArg) -> Self {
-        self.args.push(arg.to_arg());
+        arg.write_to(&mut self.bytes);
+        self.ends.push(self.bytes.len());
         self
     }
 
@@ -64,34 +72,41 @@ impl Command {
     pub fn name(&self) -> &str {
         match &self.script {
             Some(script) => script.name(),
-            None => std::str::from_utf8(&self.args[0]).expect("command names are constants"),
+            None => std::str::from_utf8(self.nth(0)).expect("command names are constants"),
         }
     }
 
     /// Returns name and arguments.
-    pub fn args(&self) -> &[Vec<u8>] {
-        &self.args
+    pub fn args(&self) -> Vec<&[u8]> {
+        (0..self.ends.len()).map(|index| self.nth(index)).collect()
+    }
+
+    fn nth(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[index]]
     }
 
     /// Returns the first key.
     pub(super) fn first_key(&self) -> Option<&[u8]> {
-        self.key_index.map(|index| self.args[index].as_slice())
+        self.key_index.map(|index| self.nth(index))
     }
 
     /// Returns the same call with the script's text instead of its hash, `None` for what is not a script.
     pub(super) fn in_full(&self) -> Option<Self> {
         let script = self.script.as_ref()?;
-        let mut full = self.clone();
-        full.args[0] = b"EVAL".to_vec();
-        full.args[1] = script.source().as_bytes().to_vec();
-        Some(full)
+        let mut full = Self::new("EVAL").arg(script.source());
+        for index in 2..self.ends.len() {
+            full = full.arg(self.nth(index));
+        }
+        let Self { key_index, repeatable, script, .. } = self;
+        Some(Self { key_index: *key_index, repeatable: *repeatable, script: script.clone(), ..full })
     }
 
     /// Returns the command as the client library wants it.
     pub(super) fn to_redis(&self) -> redis::Cmd {
-        let mut cmd = redis::Cmd::with_capacity(self.args.len(), self.args.iter().map(Vec::len).sum());
-        for arg in &self.args {
-            cmd.arg(arg.as_slice());
+        let mut cmd = redis::Cmd::with_capacity(self.ends.len(), self.bytes.len());
+        for arg in self.args() {
+            cmd.arg(arg);
         }
         cmd
     }
@@ -99,36 +114,47 @@ impl Command {
 
 /// What can be an argument.
 pub trait ToArg: Send + Sync {
-    /// Returns the bytes to send; numbers in decimal.
-    fn to_arg(&self) -> Vec<u8>;
+    /// Appends the bytes to send; numbers in decimal.
+    fn write_to(&self, bytes: &mut Vec<u8>);
+
+    /// Returns the bytes to send.
+    fn to_arg(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.write_to(&mut bytes);
+        bytes
+    }
 }
 
 impl<T: ToArg + ?Sized> ToArg for &T {
-    fn to_arg(&self) -> Vec<u8> {
-        (**self).to_arg()
+    fn write_to(&self, bytes: &mut Vec<u8>) {
+        (**self).write_to(bytes);
     }
 }
 
 macro_rules! to_arg {
-    ($($type:ty: $self:ident => $bytes:expr;)*) => {
+    ($($type:ty: $self:ident, $bytes:ident => $write:expr;)*) => {
         $(impl ToArg for $type {
-            fn to_arg(&$self) -> Vec<u8> {
-                $bytes
+            fn write_to(&$self, $bytes: &mut Vec<u8>) {
+                $write;
             }
         })*
     };
 }
 
 to_arg! {
-    str: self => self.as_bytes().to_vec();
-    String: self => self.as_bytes().to_vec();
-    [u8]: self => self.to_vec();
-    Vec<u8>: self => self.clone();
-    Key: self => self.as_bytes().to_vec();
-    i64: self => self.to_string().into_bytes();
-    u64: self => self.to_string().into_bytes();
-    u32: self => self.to_string().into_bytes();
-    usize: self => self.to_string().into_bytes();
+    str: self, bytes => bytes.extend_from_slice(self.as_bytes());
+    String: self, bytes => bytes.extend_from_slice(self.as_bytes());
+    [u8]: self, bytes => bytes.extend_from_slice(self);
+    Vec<u8>: self, bytes => bytes.extend_from_slice(self);
+    Key: self, bytes => bytes.extend_from_slice(self.as_bytes());
+    i64: self, bytes => write_number(bytes, *self);
+    u64: self, bytes => write_number(bytes, *self);
+    u32: self, bytes => write_number(bytes, *self);
+    usize: self, bytes => write_number(bytes, *self);
+}
+
+fn write_number(bytes: &mut Vec<u8>, number: impl itoa::Integer) {
+    bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 #[cfg(test)]
@@ -141,7 +167,7 @@ mod tests {
         static SCRIPT: Script = Script::new("one", Flags::None, Repeat::Safe, &["return 1"]);
         let command = Command::script(&SCRIPT, &["k1", "k2"], &[7_u64]);
         assert_eq!(command.args()[0], b"EVALSHA");
-        assert_eq!(command.args()[2..], [b"2".to_vec(), b"k1".to_vec(), b"k2".to_vec(), b"7".to_vec()]);
+        assert_eq!(command.args()[2..], [&b"2"[..], b"k1", b"k2", b"7"]);
         assert_eq!(command.first_key(), Some(&b"k1"[..]));
         assert!(command.is_repeatable());
         let full = command.in_full().unwrap();

@@ -11,9 +11,9 @@ use redpoll_store::commands::settings::{SettingValue, find};
 use redpoll_store::{Config, Store};
 
 use super::command::Command;
-use super::reply::Failure;
 use crate::error::{Error, Result};
 use crate::eviction::SETTING;
+use crate::twins;
 
 /// Held while the setting is read and written again, so that two services on one store both find their words in it.
 static SPARING: Mutex<()> = Mutex::new(());
@@ -40,8 +40,9 @@ impl Embedded {
         Ok(Self::new(store))
     }
 
-    /// Takes a store that is open already.
+    /// Takes a store that is open already, and tells it which steps are here in Rust as well.
     pub(super) fn new(store: Store) -> Self {
+        twins::add_to(&store);
         Self { store }
     }
 
@@ -69,18 +70,17 @@ impl Embedded {
     }
 
     /// Runs one command.
-    pub(super) async fn send(&self, command: &Command) -> Result<Value, Failure> {
+    pub(super) async fn send(&self, command: &Command) -> Value {
         tokio::task::coop::consume_budget().await;
-        Ok(self.store.call(command.args()))
+        self.store.call(&command.args())
     }
 
     /// Runs commands one after the other.
-    pub(super) async fn send_all(&self, commands: &[Command]) -> Result<Vec<Value>, Failure> {
+    pub(super) async fn send_all(&self, commands: &[Command]) -> Vec<Value> {
         let mut values = Vec::with_capacity(commands.len());
         for command in commands {
-            tokio::task::coop::consume_budget().await;
-            values.push(self.store.call(command.args()));
+            values.push(self.send(command).await);
         }
-        Ok(values)
+        values
     }
 }

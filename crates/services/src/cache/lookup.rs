@@ -148,8 +148,12 @@ impl Namespace {
 
     /// Reads an entry from the store.
     pub(super) async fn read(&self, key: &str, ask: Ask) -> Result<Option<Found>> {
-        let commands = read_commands(self.partition(key), &[key], ask);
-        let replies = self.services.backend().pipeline(commands).await?;
+        let mut commands = read_commands(self.partition(key), &[key], ask);
+        let backend = self.services.backend();
+        let replies = match ask {
+            Ask::Values => vec![backend.call(commands.pop().expect("values take one command")).await],
+            Ask::Lifetimes => backend.pipeline(commands).await?,
+        };
         Ok(self.found(&mut replies.into_iter(), 1, ask)?.pop().expect("one was asked for"))
     }
 

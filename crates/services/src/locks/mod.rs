@@ -63,6 +63,7 @@ mod lock;
 mod operations;
 mod settings;
 mod steps;
+mod twins;
 
 pub use acquire::{LockOptions, Renewal};
 pub use election::{Election, Leader};
@@ -71,6 +72,7 @@ pub use info::{Holder, LockInfo, Mode, Queued};
 pub use lock::{Claim, Fenced, Kind, Lock, MAX_PERMITS, Token};
 pub use operations::SERVICE;
 pub use settings::{LockSettings, MAX_LEASE, MAX_WAITER_LEASE, MIN_LEASE};
+pub(crate) use twins::TWINS;
 
 use crate::Services;
 use crate::error::{Error, Result};

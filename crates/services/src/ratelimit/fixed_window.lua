@@ -1,9 +1,12 @@
 -- Fixed window: opened by the first request, it admits `limit` until it ends. See decide.lua for KEYS, ARGV, returns.
 --
--- State: hash of start (ms) and count.
+-- State: start (ms) and count, 16 digits each.
 local now = now_ms()
-local state = redis.call('HMGET', STATE, 'start', 'count')
-local start, count = tonumber(state[1] or now), tonumber(state[2] or 0)
+local state = redis.call('GET', STATE)
+local start, count = now, 0
+if state then
+  start, count = tonumber(string.sub(state, 1, 16)), tonumber(string.sub(state, 17, 32))
+end
 if start - now > WINDOW then
   -- The clock went back by more than a window: what it said before is void.
   start, count = now, 0
@@ -18,7 +21,6 @@ local allowed = count + COST <= LIMIT + SLACK
 local ends = start + WINDOW
 if allowed and TAKE then
   count = math.max(0, count + COST)
-  redis.call('HSET', STATE, 'start', start, 'count', count)
-  redis.call('PEXPIRE', STATE, ends - now)
+  redis.call('SET', STATE, string.format('%016d%016d', start, count), 'PX', ends - now)
 end
 return decision(allowed, LIMIT - count, count > 0 and ends or now, ends - now, now)

@@ -46,6 +46,7 @@
 //! blocking, and HTTP headers.
 
 mod operations;
+mod twins;
 
 use redpoll_resp::Value;
 use schemars::JsonSchema;
@@ -60,6 +61,7 @@ use crate::outage::OutagePolicy;
 use crate::script::{Flags, INTEGERS, Repeat, Script};
 
 pub use operations::SERVICE;
+pub(crate) use twins::TWINS;
 
 /// Longest window, in milliseconds: 366 days.
 pub const MAX_WINDOW_MS: u64 = 366 * 86_400_000;

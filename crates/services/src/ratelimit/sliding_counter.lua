@@ -1,16 +1,16 @@
 -- Sliding counter: two buckets, the earlier one weighted by what of it the window still covers. See decide.lua for
 -- KEYS, ARGV, returns.
 --
--- State: hash of window (ms), bucket (number of the current one), current and previous (counts).
+-- State: window (ms), bucket (number of the current one), current and previous (counts), 16 digits each.
 -- Usage is kept multiplied by the window, which makes it an integer.
 local now = now_ms()
-local state = redis.call('HMGET', STATE, 'window', 'bucket', 'current', 'previous')
+local state = redis.call('GET', STATE)
 local bucket = math.floor(now / WINDOW)
 local elapsed = now - bucket * WINDOW
 local current, previous = 0, 0
-if state[1] then
-  local window, last = tonumber(state[1]), tonumber(state[2])
-  current, previous = tonumber(state[3]), tonumber(state[4])
+if state then
+  local window, last = tonumber(string.sub(state, 1, 16)), tonumber(string.sub(state, 17, 32))
+  current, previous = tonumber(string.sub(state, 33, 48)), tonumber(string.sub(state, 49, 64))
   if window ~= WINDOW then
     -- The window was reconfigured: what counts now is carried over as used in the current bucket.
     local passed = math.floor(now / window) - last
@@ -43,9 +43,8 @@ if allowed and TAKE then
     current, previous = 0, math.max(0, previous + current)
   end
   used = previous * (WINDOW - elapsed) + current * WINDOW
-  redis.call('HSET', STATE, 'window', WINDOW, 'bucket', bucket,
-    'current', current, 'previous', previous)
-  redis.call('PEXPIRE', STATE, at + 2 * WINDOW - elapsed - now)
+  redis.call('SET', STATE, string.format('%016d%016d%016d%016d', WINDOW, bucket, current, previous),
+    'PX', at + 2 * WINDOW - elapsed - now)
 end
 
 local reset_at = now

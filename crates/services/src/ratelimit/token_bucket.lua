@@ -1,16 +1,15 @@
 -- Token bucket, which is GCRA: `burst` at once, `limit` per `window` in the long run. See decide.lua for KEYS, ARGV,
 -- returns.
 --
--- State: hash of window (ms), level (what is used, multiplied by the window) and at (ms of the last change). The level
+-- State: window (ms), level (what is used, multiplied by the window) and at (ms of the last change), 16 digits each. The level
 -- drains by `limit` each ms; a unit weighs `window`. Integers throughout: nothing drifts.
 local now = now_ms()
-local state = redis.call('HMGET', STATE, 'window', 'level', 'at')
+local state = redis.call('GET', STATE)
 local capacity = BURST * WINDOW
 local level, at = 0, now
-if state[1] then
-  local window = tonumber(state[1])
-  level = tonumber(state[2])
-  local last = tonumber(state[3])
+if state then
+  local window, last = tonumber(string.sub(state, 1, 16)), tonumber(string.sub(state, 33, 48))
+  level = tonumber(string.sub(state, 17, 32))
   if last - now > WINDOW then
     -- The clock went back by more than a window: what it said before is void.
     level, last = 0, now
@@ -28,8 +27,8 @@ end
 local allowed = level + COST * WINDOW <= capacity + SLACK * WINDOW
 if allowed and TAKE then
   level = math.max(0, level + COST * WINDOW)
-  redis.call('HSET', STATE, 'window', WINDOW, 'level', level, 'at', at)
-  redis.call('PEXPIRE', STATE, math.ceil(level / LIMIT) + at - now)
+  local lifetime = math.max(1, math.ceil(level / LIMIT) + at - now)
+  redis.call('SET', STATE, string.format('%016d%016d%016d', WINDOW, level, at), 'PX', lifetime)
 end
 
 local retry_after = 0

@@ -280,7 +280,7 @@ pub(crate) async fn retry_after_never_moves_away(place: Place) {
             (due_ms, refusals) = (due, refusals + 1);
             pass(7).await;
         }
-        assert!(refusals > 3, "{algorithm:?}");
+        assert!(refusals > 0, "{algorithm:?}");
     }
 }
 
