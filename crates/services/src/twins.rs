@@ -62,14 +62,18 @@ mod tests {
 
     fn window_and_limit(random: &mut Random) -> (i64, i64) {
         let window = [1, 7, 1_000, 60_000, 86_400_000][random.below(5) as usize];
-        let limit = [1, 2, 10, 1_000, (1 << 52) / window][random.below(5) as usize];
+        let limit = [1, 2, 10, 1_000, (1 << 52) / window, 1 << 53][random.below(6) as usize];
         (window, limit)
     }
 
     fn args(random: &mut Random, window: i64, limit: i64) -> Vec<String> {
         let mode = if random.below(4) == 0 { "peek" } else { "take" };
         let burst = random.between(1, limit);
-        let cost = if random.below(3) == 0 { random.between(1, burst) } else { 1 };
+        let cost = match random.below(20) {
+            0 => *random.pick(&[0, -1, limit + 1, 1 << 53, i64::MAX]),
+            1..=7 => random.between(1, burst),
+            _ => 1,
+        };
         [limit.to_string(), window.to_string(), cost.to_string(), mode.into(), burst.to_string()].into()
     }
 
@@ -93,7 +97,7 @@ mod tests {
                 let (current, previous) = (random.between(0, limit + 2), near(random, limit / 2));
                 digits(&[held, at / held, current, previous])
             }
-            "rate.token_bucket" => digits(&[held, random.between(0, limit * window), at]),
+            "rate.token_bucket" => digits(&[held, random.between(0, limit.saturating_mul(window).min(1 << 52)), at]),
             "locks.mutex_acquire" | "locks.mutex_release" => return mutex_trial(random, now),
             other => panic!("{other} has a twin and no trial"),
         };

@@ -11,6 +11,9 @@ use crate::script::Script;
 pub(crate) const TWINS: [(&Script, Twin); 3] =
     [(&FIXED_WINDOW, fixed_window), (&SLIDING_COUNTER, sliding_counter), (&TOKEN_BUCKET, token_bucket)];
 
+/// Products up to here leave room for sums that are exact in Lua.
+const EXACT: i64 = super::MAX_CAPACITY as i64;
+
 /// What `decide.lua` reads of its arguments, and the time.
 struct Request {
     now: i64,
@@ -25,7 +28,11 @@ impl Request {
     fn of(step: &mut Step<'_>) -> Option<Self> {
         let now = step.now_us() / 1000;
         let [limit, window, cost, burst] = [step.int(1)?, step.int(2)?, step.int(3)?, step.int(5)?];
-        (limit.min(window).min(cost).min(burst) > 0).then_some(())?;
+        // What the service never asks for, and anybody may: the arithmetic of Lua is to answer that.
+        let is_exact = |units: i64| units > 0 && units.checked_mul(window).is_some_and(|product| product <= EXACT);
+        if window < 1 || cost > limit.min(burst) || !(is_exact(limit) && is_exact(burst) && is_exact(cost)) {
+            return None;
+        }
         Some(Self { now, limit, window, cost, burst, take: step.arg(4) == b"take" })
     }
 
