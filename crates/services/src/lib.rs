@@ -23,6 +23,7 @@ pub mod error;
 pub mod events;
 pub mod eviction;
 pub mod idempotency;
+pub mod jobs;
 pub mod kept;
 pub mod keys;
 pub mod limits;
@@ -63,6 +64,7 @@ pub const SERVICES: &[Service] = &[
     sessions::SERVICE,
     locks::SERVICE,
     atomic::SERVICE,
+    jobs::SERVICE,
 ];
 
 /// A backend and the settings; handles for the services derive from it. Cloning is cheap.
@@ -133,6 +135,11 @@ impl Services {
     /// Returns a tenant's locks.
     pub fn locks(&self, tenant: &Tenant) -> locks::Locks {
         locks::Locks::new(self.clone(), tenant.clone())
+    }
+
+    /// Returns a tenant's job queues.
+    pub fn jobs(&self, tenant: &Tenant) -> jobs::Jobs {
+        jobs::Jobs::new(self.clone(), tenant.clone())
     }
 
     /// Asks whether the store would evict keys that must stay, and says how as a sentence; see [`eviction`].

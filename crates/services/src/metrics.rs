@@ -82,6 +82,15 @@ counters! {
     SessionsRotated,    "redpoll_sessions_rotated_total",       "Session ids replaced.";
     SessionsMismatched, "redpoll_sessions_mismatched_total",    "Sessions asked for from another address or user agent than they are bound to.";
     SessionsOutages,    "redpoll_sessions_outages_total",       "Calls about sessions that failed because the store was down.";
+    JobsEnqueued,       "redpoll_jobs_enqueued_total",          "Jobs enqueued.";
+    JobsDuplicate,      "redpoll_jobs_duplicate_total",         "Jobs not enqueued because one of their id was not ended.";
+    JobsFull,           "redpoll_jobs_full_total",              "Calls refused because the queue was full.";
+    JobsLeased,         "redpoll_jobs_leased_total",            "Jobs leased.";
+    JobsCompleted,      "redpoll_jobs_completed_total",         "Jobs completed.";
+    JobsFailed,         "redpoll_jobs_failed_total",            "Runs of jobs that failed.";
+    JobsDead,           "redpoll_jobs_dead_total",              "Jobs that failed for the last time.";
+    JobsLost,           "redpoll_jobs_lost_total",              "Outcomes of jobs refused because the lease had been lost.";
+    JobsOutages,        "redpoll_jobs_outages_total",           "Calls about jobs that failed because the store was down.";
 }
 
 /// The counters of one process.

@@ -8,6 +8,7 @@ use crate::cache::CacheSettings;
 use crate::error::Result;
 use crate::events::EventsSettings;
 use crate::idempotency::IdempotencySettings;
+use crate::jobs::JobSettings;
 use crate::kept::Eviction;
 use crate::keys::Keyring;
 use crate::locks::LockSettings;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub sessions: SessionsSettings,
     /// Those of locks.
     pub locks: LockSettings,
+    /// Those of job queues.
+    pub jobs: JobSettings,
 }
 
 impl Default for Settings {
@@ -58,6 +61,7 @@ impl Default for Settings {
             eviction: Eviction::default(),
             sessions: SessionsSettings::default(),
             locks: LockSettings::default(),
+            jobs: JobSettings::default(),
         }
     }
 }

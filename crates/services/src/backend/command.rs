@@ -56,6 +56,12 @@ impl Command {
         self
     }
 
+    /// Appends several arguments that are not keys.
+    #[must_use]
+    pub fn args_of(self, args: &[impl ToArg]) -> Self {
+        args.iter().fold(self, |command, arg| command.arg(arg))
+    }
+
     /// Says that running the command twice leaves the same state and gives the same answer.
     #[must_use]
     pub fn repeatable(mut self) -> Self {

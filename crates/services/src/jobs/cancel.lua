@@ -1,0 +1,25 @@
+-- Cancels jobs: those that wait at once, those that are worked on as soon as their holder gives a sign of life.
+--
+-- KEYS[1..13]  see queue.lua
+-- ARGV[1]      see moves.lua
+-- ARGV[2...]   ids
+-- returns      for each id the job's place: x cancelled, r its holder is told, c o k it had ended, - there is none
+local ids, replies, seen = {}, {}, {}
+for index = 2, #ARGV do
+  ids[#ids + 1] = ARGV[index]
+end
+for index, state in ipairs(read_many(STATES, ids)) do
+  local id = ids[index]
+  local place = seen[id] or (state and place_of(state)) or '-'
+  if place == 'w' or place == 'd' then
+    withdraw(id, state)
+    finish(id, state, 'x', number(state, 18, 21), number(state, 22, 25), 0)
+    place = 'x'
+  elseif place == 'a' then
+    place = 'r'
+    set_state(id, 'r' .. string.sub(state, 2))
+  end
+  replies[index], seen[id] = place, place
+end
+save()
+return table.concat(replies)

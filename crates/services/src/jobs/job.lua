@@ -1,0 +1,17 @@
+-- Looks at one job.
+--
+-- KEYS[1..13]  see queue.lua
+-- KEYS[14]     its result
+-- ARGV[1]      id
+-- returns      {state, record, progress, what went wrong last, result, how many are ahead, when it is due or its lease ends}, nil for what there
+--              is not
+local id = ARGV[1]
+local state = redis.call('HGET', STATES, id)
+local notes = redis.call('HMGET', NOTES, 'p' .. id, 'e' .. id)
+local place, ahead, moment = state and place_of(state), false, false
+if place == 'w' then
+  ahead = redis.call('ZRANK', WAITING, id)
+elseif place then
+  moment = redis.call('ZSCORE', PLACES[place], id)
+end
+return {state, redis.call('HGET', RECORDS, id), notes[1], notes[2], redis.call('GET', KEYS[14]), ahead, moment}

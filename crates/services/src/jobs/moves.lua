@@ -1,0 +1,251 @@
+-- Moving jobs. What a step decides is collected and written by `save`, many at once.
+--
+-- ARGV[1]  a random number below a million, how many completed, cancelled or expired, and dead jobs are kept, how long the
+--          ended and how long the dead, in ms; with commas
+local RANDOM, COMPLETED_MAX, ENDED_MAX, DEAD_MAX, ENDED_AGE, DEAD_AGE =
+  string.match(ARGV[1], '^(%d+),(%d+),(%d+),(%d+),(%d+),(%d+)$')
+local KEEP = {c = tonumber(COMPLETED_MAX), x = tonumber(ENDED_MAX), o = tonumber(ENDED_MAX), k = tonumber(DEAD_MAX)}
+local AGE = {c = tonumber(ENDED_AGE), x = tonumber(ENDED_AGE), o = tonumber(ENDED_AGE), k = tonumber(DEAD_AGE)}
+local TOTALS = {c = 'completed', x = 'cancelled', o = 'expired', k = 'dead'}
+
+-- Most jobs of each kind that one step moves because their time has come, and most of an ended kind that it forgets beside
+-- as many as it adds.
+local SWEEP = 100
+
+-- Most of those who wait for work that one step wakes.
+local WAKE = 16
+
+local now = now_ms()
+local dice = tonumber(RANDOM)
+local removed, added, states, forgotten, records_gone, notes, ended = {}, {}, {}, {}, {}, {}, {}
+local arrived, freed = 0, 0
+
+local function push(lists, key, value)
+  local list = lists[key]
+  if not list then
+    list = {}
+    lists[key] = list
+  end
+  list[#list + 1] = value
+end
+
+local function leave(key, id)
+  push(removed, key, id)
+end
+
+local function enter(key, score, id)
+  push(added, key, score)
+  push(added, key, id)
+end
+
+local function set_state(id, state)
+  states[#states + 1] = id
+  states[#states + 1] = state
+end
+
+local function write_many(command, key, args)
+  for first = 1, #args, CHUNK do
+    redis.call(command, key, unpack(args, first, math.min(first + CHUNK - 1, #args)))
+  end
+end
+
+local function drop_notes(ids)
+  if redis.call('EXISTS', NOTES) == 1 then
+    local fields = {}
+    for _, id in ipairs(ids) do
+      fields[#fields + 1] = 'p' .. id
+      fields[#fields + 1] = 'e' .. id
+    end
+    write_many('HDEL', NOTES, fields)
+  end
+end
+
+-- Forgets the oldest of an ended kind, above the number that is kept and past their age.
+local function trim(place, at_most)
+  local key = PLACES[place]
+  local excess = redis.call('ZCARD', key) - KEEP[place]
+  local aged = redis.call('ZCOUNT', key, '-inf', now - AGE[place])
+  local count = math.min(math.max(excess, aged), at_most)
+  if count > 0 then
+    local ids = redis.call('ZRANGE', key, 0, count - 1)
+    redis.call('ZREMRANGEBYRANK', key, 0, count - 1)
+    write_many('HDEL', STATES, ids)
+    if place == 'k' then
+      write_many('HDEL', RECORDS, ids)
+      drop_notes(ids)
+      redis.call('HINCRBY', META, 'dropped', count)
+    end
+  end
+end
+
+-- Writes what has been collected.
+local function save()
+  for key, ids in pairs(removed) do
+    write_many('ZREM', key, ids)
+  end
+  for key, pairs_of_key in pairs(added) do
+    write_many('ZADD', key, pairs_of_key)
+  end
+  write_many('HSET', STATES, states)
+  write_many('HDEL', STATES, forgotten)
+  if #records_gone > 0 then
+    write_many('HDEL', RECORDS, records_gone)
+    drop_notes(records_gone)
+  end
+  write_many('HSET', NOTES, notes)
+  if freed ~= 0 then
+    redis.call('HINCRBY', META, 'bytes', -freed)
+  end
+  for place, count in pairs(ended) do
+    redis.call('HINCRBY', META, TOTALS[place], count)
+    trim(place, count + SWEEP)
+  end
+  removed, added, states, forgotten, records_gone, notes, ended = {}, {}, {}, {}, {}, {}, {}
+  freed = 0
+end
+
+-- The state of a job in another place.
+local function rewritten(place, state, failures, lost, token)
+  return place .. string.sub(state, 2, 17) .. string.format('%04d%04d%016d%013d', failures, lost, token, now)
+    .. string.sub(state, 55)
+end
+
+local function watch_expiry(id, state)
+  local expires = number(state, 55, 67)
+  if expires > 0 then
+    enter(EXPIRY, expires, id)
+  end
+end
+
+-- Has a job wait until it is due; at once if that is now.
+local function wait(id, state, failures, lost, token, due)
+  if due > now then
+    set_state(id, rewritten('d', state, failures, lost, token))
+    enter(DELAYED, due, id)
+  else
+    set_state(id, rewritten('w', state, failures, lost, token))
+    enter(WAITING, number(state, 2, 17), id)
+  end
+  watch_expiry(id, state)
+  arrived = arrived + 1
+end
+
+-- Ends a job. Only the dead keep their records.
+local function finish(id, state, place, failures, lost, token, cause)
+  freed = freed + number(state, 78, 86)
+  ended[place] = (ended[place] or 0) + 1
+  if KEEP[place] > 0 then
+    set_state(id, rewritten(place, state, failures, lost, token))
+    enter(PLACES[place], now, id)
+  else
+    forgotten[#forgotten + 1] = id
+  end
+  if place == 'k' and KEEP.k > 0 then
+    notes[#notes + 1] = 'e' .. id
+    notes[#notes + 1] = cause
+  else
+    records_gone[#records_gone + 1] = id
+  end
+end
+
+-- A number from 0 to 1, another each time.
+local function chance()
+  dice = (dice + 618034) % 1000000
+  return dice / 1000000
+end
+
+-- Counts a failure: the job is tried again after a pause, or dead. Returns where it went.
+local function fail(id, state, token, cause, pause, give_up)
+  local failures, lost = math.min(number(state, 18, 21) + 1, 9999), number(state, 22, 25)
+  local failures_max, _, first, longest = string.match(string.sub(state, 100), '^(%d+),(%d+),(%d+),(%d+)$')
+  if give_up or failures >= tonumber(failures_max) then
+    finish(id, state, 'k', failures, lost, token, cause)
+    return 'k'
+  end
+  if not pause then
+    -- Between half and all of the pause, which doubles each time.
+    local whole = math.min(tonumber(longest), tonumber(first) * 2 ^ math.min(failures - 1, 40))
+    pause = math.floor(whole * (1 - chance() / 2))
+  end
+  notes[#notes + 1] = 'e' .. id
+  notes[#notes + 1] = cause
+  wait(id, state, failures, lost, token, now + pause)
+  return pause > 0 and 'd' or 'w'
+end
+
+-- Takes jobs back whose leases have ended without an outcome.
+local function take_back()
+  local ids = redis.call('ZRANGEBYSCORE', ACTIVE, '-inf', now, 'LIMIT', 0, SWEEP)
+  for index, state in ipairs(read_many(STATES, ids)) do
+    local id, failures, lost = ids[index], number(state, 18, 21), number(state, 22, 25)
+    local timeout = number(state, 68, 77)
+    leave(ACTIVE, id)
+    if place_of(state) == 'r' then
+      finish(id, state, 'x', failures, lost, 0)
+    elseif timeout > 0 and number(state, 42, 54) + timeout <= now then
+      fail(id, state, 0, 'timed out')
+    else
+      lost = math.min(lost + 1, 9999)
+      local _, lost_max = string.match(string.sub(state, 100), '^(%d+),(%d+)')
+      if lost >= tonumber(lost_max) then
+        finish(id, state, 'k', failures, lost, 0, 'quarantined: its lease ended ' .. text(lost) .. ' times without an outcome')
+      else
+        wait(id, state, failures, lost, 0, now)
+      end
+    end
+  end
+  if #ids > 0 then
+    redis.call('HINCRBY', META, 'lost', #ids)
+    save()
+  end
+  return #ids
+end
+
+-- Has delayed jobs wait that are due.
+local function promote()
+  local ids = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, SWEEP)
+  for index, state in ipairs(read_many(STATES, ids)) do
+    leave(DELAYED, ids[index])
+    enter(WAITING, number(state, 2, 17), ids[index])
+    set_state(ids[index], 'w' .. string.sub(state, 2))
+    arrived = arrived + 1
+  end
+  if #ids > 0 then
+    save()
+  end
+  return #ids
+end
+
+-- Ends jobs that have waited for too long.
+local function expire()
+  local ids = redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, SWEEP)
+  for index, state in ipairs(read_many(STATES, ids)) do
+    leave(EXPIRY, ids[index])
+    leave(PLACES[place_of(state)], ids[index])
+    finish(ids[index], state, 'o', number(state, 18, 21), number(state, 22, 25), 0)
+  end
+  if #ids > 0 then
+    save()
+  end
+  return #ids
+end
+
+-- Takes a job that nobody works on out of where it is.
+local function withdraw(id, state)
+  leave(PLACES[place_of(state)], id)
+  if number(state, 55, 67) > 0 then
+    leave(EXPIRY, id)
+  end
+end
+
+-- Wakes some of those who wait for work. A hint: if it cannot be sent, they look by themselves a little later.
+local function wake(count)
+  if count > 0 then
+    local waiters = redis.call('ZPOPMAX', WAITERS, math.min(count, WAKE))
+    for index = 1, #waiters, 2 do
+      if tonumber(waiters[index + 1]) > now then
+        redis.pcall('PUBLISH', META, waiters[index])
+      end
+    end
+  end
+end

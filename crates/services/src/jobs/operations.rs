@@ -1,0 +1,153 @@
+//! The rows of job queues. Their inputs and outputs are in [`super::forms`].
+
+use std::time::Duration;
+
+use super::forms::{
+    BatchDone, BatchInput, CancelDone, CancelInput, ClearInput, EnqueueDone, EnqueueInput, ExchangeDone, ExchangeInput,
+    ExtendDone, ExtendInput, JobDone, JobForm, JobInput, ListDone, ListInput, Number, OutcomeForm, QueueInput,
+    RequeueInput, SettleDone, SettleInput, Switched, bytes_or_json,
+};
+use super::{Counts, LeaseOptions, Payload, Queue, Swept, Which};
+use crate::Services;
+use crate::error::{Error, Result};
+use crate::eviction::Eviction;
+use crate::keys::Tenant;
+use crate::operation::{Service, operation};
+use crate::outage::OutagePolicy;
+
+const NAME: &str = "jobs";
+
+/// Job queues, as the outside sees them.
+#[rustfmt::skip]
+pub const SERVICE: Service = Service {
+    name: NAME,
+    doc: "Work that is done later, at least once and not lost: queues with priorities, delays, leases, retries, dead letters and results.",
+    eviction: Eviction::Kept,
+    outage: &[OutagePolicy::Error],
+    operations: &[
+        operation!(NAME, "enqueue", Post "/jobs/{queue}/enqueue", enqueue: EnqueueInput => EnqueueDone, [200, 409, 413, 422, 503, 504],
+            "Enqueues a job.",
+            "With an `id`, a job of that id that has not ended is left as it is, and `existing` says where it is; so a request with an id can be repeated. 409 means that the queue is full."),
+        operation!(NAME, "enqueue_many", Post "/jobs/{queue}/enqueue_many", enqueue_many: BatchInput => BatchDone, [200, 409, 413, 422, 503, 504],
+            "Enqueues up to 1,000 jobs in one step.", "All or none; ids that are there already are left as they are and told."),
+        operation!(NAME, "lease", Post "/jobs/{queue}/lease", exchange: ExchangeInput => ExchangeDone, [200, 413, 422, 503, 504],
+            "Leases the next jobs, and says what became of earlier ones in the same step.",
+            "Each job comes with the `token` of its lease. Until the lease ends nobody else gets it; extend it while the work lasts. With `wait_ms` the answer comes when there is work, or empty when the time is up. `settled` tells what became of `outcomes`, in their order: the job's state, or null if the lease had been lost and nothing was changed."),
+        operation!(NAME, "settle", Post "/jobs/{queue}/settle", settle: SettleInput => SettleDone, [200, 413, 422, 503, 504],
+            "Says what became of leased jobs.", "Can be repeated: the same outcome with the same token is answered the same way. A lost lease is null in `settled`."),
+        operation!(NAME, "extend", Post "/jobs/{queue}/extend", extend: ExtendInput => ExtendDone, [200, 413, 422, 503, 504],
+            "Begins leases anew, and says how far a job is.", "`cancelling` means that the job is to be stopped; `lost` that another may have it."),
+        operation!(NAME, "cancel", Post "/jobs/{queue}/cancel", cancel: CancelInput => CancelDone, [200, 422, 503, 504],
+            "Cancels jobs.", "A job that waits is cancelled at once. A worker that is at one is told at its next `extend` (`cancelling`), and may be done before. Jobs that are not known are null."),
+        operation!(NAME, "job", Get "/jobs/{queue}/jobs/{id}", job: JobInput => JobDone, [200, 404, 422, 503, 504],
+            "Tells about one job: state, place in the queue, progress, what went wrong, result.", "Ended jobs are remembered for a while; their results as long as their worker said."),
+        operation!(NAME, "list", Get "/jobs/{queue}/states/{state}", list: ListInput => ListDone, [200, 422, 503, 504],
+            "Lists jobs of one state.", "Of the waiting the next first, of the delayed and active the soonest, of the ended the latest. Nothing is changed: this is also how to peek."),
+        operation!(NAME, "clear", Delete "/jobs/{queue}/states/{state}", clear: ClearInput => Number, [200, 422, 503, 504],
+            "Removes jobs of one state without a trace.", "All there are when the call begins, or those whose ids are given. Active jobs can only be cancelled."),
+        operation!(NAME, "requeue", Post "/jobs/{queue}/requeue", requeue: RequeueInput => Number, [200, 404, 409, 413, 422, 503, 504],
+            "Has dead jobs wait again as if they were new.", "All of them, those whose ids are given, or one with another payload."),
+        operation!(NAME, "counts", Get "/jobs/{queue}/counts", counts: QueueInput => Counts, [200, 422, 503, 504],
+            "Counts the jobs of each state.", "All of one moment."),
+        operation!(NAME, "pause", Post "/jobs/{queue}/pause", pause: QueueInput => Switched, [200, 422, 503, 504],
+            "Has no more jobs leased.", "Those that are leased go on."),
+        operation!(NAME, "resume", Post "/jobs/{queue}/resume", resume: QueueInput => Switched, [200, 422, 503, 504],
+            "Has jobs leased again.", "Wakes who waits for them."),
+        operation!(NAME, "sweep", Post "/jobs/{queue}/sweep", sweep: QueueInput => Swept, [200, 422, 503, 504],
+            "Moves what is due: expired, lost and delayed jobs.", "Leasing does the same, so nobody has to call this. Up to a hundred of each; repeat it until there is nothing."),
+    ],
+};
+
+fn open(services: &Services, tenant: String, queue: &str) -> Result<Queue> {
+    services.jobs(&Tenant::new(tenant)?).queue(queue)
+}
+
+async fn enqueue(services: Services, input: EnqueueInput) -> Result<EnqueueDone> {
+    let queue = open(&services, input.tenant, &input.queue)?;
+    Ok(queue.enqueue(&input.job.read()?).await?.into())
+}
+
+async fn enqueue_many(services: Services, input: BatchInput) -> Result<BatchDone> {
+    let queue = open(&services, input.tenant, &input.queue)?;
+    let jobs = input.jobs.into_iter().map(JobForm::read).collect::<Result<Vec<_>>>()?;
+    let jobs = queue.enqueue_many(&jobs).await?.into_iter().map(EnqueueDone::from).collect();
+    Ok(BatchDone { jobs })
+}
+
+async fn exchange(services: Services, input: ExchangeInput) -> Result<ExchangeDone> {
+    let queue = open(&services, input.tenant, &input.queue)?;
+    let outcomes = input.outcomes.into_iter().map(OutcomeForm::read).collect::<Result<Vec<_>>>()?;
+    let options = LeaseOptions {
+        count: input.count.unwrap_or(1),
+        lease: input.lease_ms.map(Duration::from_millis),
+        wait: Duration::from_millis(input.wait_ms),
+    };
+    let exchanged = queue.exchange(&outcomes, &options).await?;
+    Ok(exchanged.into())
+}
+
+async fn settle(services: Services, input: SettleInput) -> Result<SettleDone> {
+    let queue = open(&services, input.tenant, &input.queue)?;
+    let outcomes = input.outcomes.into_iter().map(OutcomeForm::read).collect::<Result<Vec<_>>>()?;
+    Ok(SettleDone::of(&queue.settle(&outcomes).await?))
+}
+
+async fn extend(services: Services, input: ExtendInput) -> Result<ExtendDone> {
+    let queue = open(&services, input.tenant, &input.queue)?;
+    let lease = input.lease_ms.map(Duration::from_millis);
+    let heartbeats = match (input.progress, input.jobs.as_slice()) {
+        (None, tickets) => queue.extend(tickets, lease).await?,
+        (Some(progress), [ticket]) => vec![queue.progress(ticket, &Payload::json(&progress)?, lease).await?],
+        (Some(_), _) => return Err(Error::invalid("progress", "is of exactly one job")),
+    };
+    Ok(ExtendDone { heartbeats })
+}
+
+async fn cancel(services: Services, input: CancelInput) -> Result<CancelDone> {
+    let states = open(&services, input.tenant, &input.queue)?.cancel(&input.ids).await?;
+    Ok(CancelDone { states })
+}
+
+async fn job(services: Services, input: JobInput) -> Result<JobDone> {
+    Ok(open(&services, input.tenant, &input.queue)?.job(&input.id).await?.into())
+}
+
+async fn list(services: Services, input: ListInput) -> Result<ListDone> {
+    let queue = open(&services, input.tenant, &input.queue)?;
+    let found = queue.list(input.state, input.skip, input.count.unwrap_or(100)).await?;
+    Ok(ListDone { jobs: found.into_iter().map(JobDone::from).collect() })
+}
+
+async fn clear(services: Services, input: ClearInput) -> Result<Number> {
+    let which = if input.ids.is_empty() { Which::All } else { Which::Ids(&input.ids) };
+    let count = open(&services, input.tenant, &input.queue)?.clear(input.state, which).await?;
+    Ok(Number { count })
+}
+
+async fn requeue(services: Services, input: RequeueInput) -> Result<Number> {
+    let queue = open(&services, input.tenant, &input.queue)?;
+    let payload = bytes_or_json(input.payload, input.payload_base64)?;
+    let count = match (payload, input.ids.as_slice()) {
+        (None, []) => queue.requeue(Which::All).await?,
+        (None, ids) => queue.requeue(Which::Ids(ids)).await?,
+        (Some(payload), [id]) => queue.requeue_edited(id, &payload).await.map(|()| 1)?,
+        (Some(_), _) => return Err(Error::invalid("payload", "is of exactly one job")),
+    };
+    Ok(Number { count })
+}
+
+async fn counts(services: Services, input: QueueInput) -> Result<Counts> {
+    open(&services, input.tenant, &input.queue)?.counts().await
+}
+
+async fn pause(services: Services, input: QueueInput) -> Result<Switched> {
+    Ok(Switched { changed: open(&services, input.tenant, &input.queue)?.pause().await? })
+}
+
+async fn resume(services: Services, input: QueueInput) -> Result<Switched> {
+    Ok(Switched { changed: open(&services, input.tenant, &input.queue)?.resume().await? })
+}
+
+async fn sweep(services: Services, input: QueueInput) -> Result<Swept> {
+    open(&services, input.tenant, &input.queue)?.sweep().await
+}

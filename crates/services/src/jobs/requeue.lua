@@ -1,0 +1,50 @@
+-- Has dead jobs wait again, as new ones, all or none.
+--
+-- KEYS[1..13]  see queue.lua
+-- ARGV[1]      see moves.lua
+-- ARGV[2..3]   most jobs that are not ended, and most bytes of their records
+-- ARGV[4...]   for each job: id, another payload behind its mark (j or b) or '' for the one it has
+-- returns      {'ok', for each job n waits, otherwise its place, - there is none} | {'full', how many there are, their bytes}
+local ids = {}
+for index = 4, #ARGV, 2 do
+  ids[#ids + 1] = ARGV[index]
+end
+local replies, revived, edited, bytes, seen = {}, {}, {}, 0, {}
+for index, state in ipairs(read_many(STATES, ids)) do
+  local id, payload = ids[index], ARGV[2 * index + 3]
+  local place = seen[id] or (state and place_of(state)) or '-'
+  if place == 'k' then
+    if payload ~= '' then
+      -- The name stays, and its length before it: see payload.rs.
+      local old = redis.call('HGET', RECORDS, id)
+      local length = string.match(old, '^.(%d+):')
+      local record = string.sub(payload, 1, 1) .. string.sub(old, 2, 2 + #length + length) .. string.sub(payload, 2)
+      state = string.sub(state, 1, 77) .. string.format('%09d', #record) .. string.sub(state, 87)
+      edited[#edited + 1] = id
+      edited[#edited + 1] = record
+    end
+    bytes = bytes + number(state, 78, 86)
+    revived[#revived + 1] = {id, state}
+    replies[index], seen[id] = 'n', 'w'
+  else
+    replies[index] = place
+  end
+end
+local length = redis.call('ZCARD', WAITING) + redis.call('ZCARD', DELAYED) + redis.call('ZCARD', ACTIVE)
+local held = tonumber(redis.call('HGET', META, 'bytes') or 0)
+if #revived > 0 and (length + #revived > tonumber(ARGV[2]) or held + bytes > tonumber(ARGV[3])) then
+  return {'full', length, held}
+end
+for _, job in ipairs(revived) do
+  local id, state = job[1], job[2]
+  local order = math.floor(number(state, 2, 17) / 2 ^ 44) * 2 ^ 44 + redis.call('HINCRBY', META, 'seq', 1)
+  leave(PLACES.k, id)
+  -- It may wait as long as it likes: whoever has it tried again has looked at it.
+  state = 'w' .. string.format('%016d', order) .. string.sub(state, 18, 54) .. '0000000000000' .. string.sub(state, 68)
+  wait(id, state, 0, 0, 0, now)
+end
+freed = freed - bytes
+save()
+write_many('HSET', RECORDS, edited)
+wake(arrived)
+return {'ok', table.concat(replies)}

@@ -1,0 +1,41 @@
+//! The atomic steps of queues, each beside its Lua file.
+
+use crate::script::{Flags, INTEGERS, Repeat, Script};
+
+const QUEUE: &str = include_str!("queue.lua");
+const MOVES: &str = include_str!("moves.lua");
+
+/// A job that was enqueued, done and forgotten meanwhile would be enqueued again.
+pub(super) static ENQUEUE: Script =
+    Script::new("jobs.enqueue", Flags::None, Repeat::Never, &[INTEGERS, QUEUE, MOVES, include_str!("enqueue.lua")]);
+/// A second run leases other jobs. Without leasing it gives the same answers, see [`super::Queue::settle`].
+pub(super) static WORK: Script =
+    Script::new("jobs.work", Flags::AllowOom, Repeat::Never, &[INTEGERS, QUEUE, MOVES, include_str!("work.lua")]);
+pub(super) static EXTEND: Script =
+    Script::new("jobs.extend", Flags::AllowOom, Repeat::Safe, &[INTEGERS, QUEUE, MOVES, include_str!("extend.lua")]);
+pub(super) static CANCEL: Script =
+    Script::new("jobs.cancel", Flags::AllowOom, Repeat::Safe, &[INTEGERS, QUEUE, MOVES, include_str!("cancel.lua")]);
+/// A second run would tell less than the first did.
+pub(super) static SWEEP: Script =
+    Script::new("jobs.sweep", Flags::AllowOom, Repeat::Never, &[INTEGERS, QUEUE, MOVES, include_str!("sweep.lua")]);
+/// A second run would say that there was nothing to change.
+pub(super) static PAUSE: Script =
+    Script::new("jobs.pause", Flags::AllowOom, Repeat::Never, &[INTEGERS, QUEUE, MOVES, include_str!("pause.lua")]);
+/// A second run would find the jobs waiting.
+pub(super) static REQUEUE: Script =
+    Script::new("jobs.requeue", Flags::None, Repeat::Never, &[INTEGERS, QUEUE, MOVES, include_str!("requeue.lua")]);
+/// A second run removes more.
+pub(super) static CLEAR: Script =
+    Script::new("jobs.clear", Flags::AllowOom, Repeat::Never, &[INTEGERS, QUEUE, MOVES, include_str!("clear.lua")]);
+pub(super) static STOP_WAITING: Script = Script::new(
+    "jobs.stop_waiting",
+    Flags::AllowOom,
+    Repeat::Safe,
+    &[INTEGERS, QUEUE, MOVES, include_str!("stop_waiting.lua")],
+);
+pub(super) static COUNTS: Script =
+    Script::new("jobs.counts", Flags::NoWrites, Repeat::Safe, &[INTEGERS, QUEUE, include_str!("counts.lua")]);
+pub(super) static JOB: Script =
+    Script::new("jobs.job", Flags::NoWrites, Repeat::Safe, &[QUEUE, include_str!("job.lua")]);
+pub(super) static LIST: Script =
+    Script::new("jobs.list", Flags::NoWrites, Repeat::Safe, &[QUEUE, include_str!("list.lua")]);

@@ -1,0 +1,114 @@
+-- Says what became of leased jobs, and leases the next ones.
+--
+-- KEYS[1..13]  see queue.lua
+-- KEYS[14...]  where results go, one for each outcome that has one
+-- ARGV[1]      see moves.lua
+-- ARGV[2..3]   most jobs to lease, and for how long in ms
+-- ARGV[4..5]   name under which the caller waits if there is nothing, or '', and for how long in ms
+-- ARGV[6...]   for each outcome: id, token, then
+--              'c' completed, result, ms that it is kept or ''  |  'f' failed, cause, ms until the next attempt or ''
+--              'g' given up, cause, ''                          |  'r' released, '', ms until it may be leased
+-- returns      {for each outcome the job's place, - if the lease was lost; ms until it is worth asking again if nothing is leased, 0 if
+--              nothing is known; 1 if paused; {id, state, record, ...}}
+local ids = {}
+for index = 6, #ARGV, 5 do
+  ids[#ids + 1] = ARGV[index]
+end
+local outcomes, current, results = {}, {}, 13
+for index, state in ipairs(read_many(STATES, ids)) do
+  local id, at = ids[index], 1 + 5 * index
+  local token, verb, what, ms = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+  if verb == 'c' and ms ~= '' then
+    results = results + 1
+  end
+  state = state or ''
+  local place = current[id] or place_of(state)
+  if state == '' or number(state, 26, 41) ~= tonumber(token) then
+    outcomes[index] = '-'
+  elseif place ~= 'a' and place ~= 'r' then
+    -- The same outcome, sent again by who did not hear the answer.
+    outcomes[index] = place
+  else
+    local failures, lost = number(state, 18, 21), number(state, 22, 25)
+    leave(ACTIVE, id)
+    if verb == 'c' then
+      if ms ~= '' then
+        redis.call('SET', KEYS[results], string.sub(state, 26, 41) .. string.format('%013d', now) .. what, 'PX', ms)
+      end
+      finish(id, state, 'c', failures, lost, token)
+      place = 'c'
+    elseif place == 'r' then
+      finish(id, state, 'x', failures, lost, token)
+      place = 'x'
+    elseif verb == 'r' then
+      local pause = tonumber(ms)
+      wait(id, state, failures, lost, token, now + pause)
+      place = pause > 0 and 'd' or 'w'
+    else
+      place = fail(id, state, token, what, tonumber(ms), verb == 'g')
+    end
+    outcomes[index], current[id] = place, place
+  end
+end
+if #ids > 0 then
+  save()
+end
+
+local count = tonumber(ARGV[2])
+if count == 0 then
+  wake(arrived)
+  return {table.concat(outcomes), 0, 0, {}}
+end
+expire()
+take_back()
+promote()
+local leased, paused = {}, redis.call('HEXISTS', META, 'paused')
+ids = paused == 1 and {} or redis.call('ZRANGE', WAITING, 0, count - 1)
+if #ids > 0 then
+  local fence = math.max(tonumber(redis.call('HGET', META, 'fence') or 0) + 1, now * 1000)
+  redis.call('HSET', META, 'fence', fence)
+  redis.call('ZREMRANGEBYRANK', WAITING, 0, #ids - 1)
+  local lease, mark = tonumber(ARGV[3]), string.format('%016d%013d', fence, now)
+  local records = read_many(RECORDS, ids)
+  for index, state in ipairs(read_many(STATES, ids)) do
+    local id, expires, timeout = ids[index], number(state, 55, 67), number(state, 68, 77)
+    if expires > 0 then
+      leave(EXPIRY, id)
+    end
+    if expires > 0 and expires <= now then
+      finish(id, state, 'o', number(state, 18, 21), number(state, 22, 25), 0)
+    else
+      state = 'a' .. string.sub(state, 2, 25) .. mark .. string.sub(state, 55)
+      set_state(id, state)
+      enter(ACTIVE, now + (timeout > 0 and math.min(timeout, lease) or lease), id)
+      leased[#leased + 1] = id
+      leased[#leased + 1] = state
+      leased[#leased + 1] = records[index]
+    end
+  end
+  save()
+end
+
+if #leased > 0 and ARGV[4] ~= '' then
+  redis.call('ZREM', WAITERS, ARGV[4])
+end
+if paused == 0 and (#leased > 0 or ARGV[4] == '') then
+  -- Who finds work and leaves some, or knows of some that will be due, wakes the next.
+  wake(math.min(1, redis.call('ZCARD', WAITING) + arrived))
+end
+if #leased > 0 then
+  return {table.concat(outcomes), 0, 0, leased}
+end
+if ARGV[4] ~= '' then
+  redis.call('ZADD', WAITERS, now + tonumber(ARGV[5]), ARGV[4])
+  redis.call('PEXPIRE', WAITERS, ARGV[5])
+end
+local next_ms = 0
+for _, key in ipairs({DELAYED, ACTIVE}) do
+  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+  if first then
+    local left = math.max(1, tonumber(first) - now)
+    next_ms = next_ms == 0 and left or math.min(next_ms, left)
+  end
+end
+return {table.concat(outcomes), next_ms, paused, leased}

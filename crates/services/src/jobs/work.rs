@@ -1,0 +1,432 @@
+//! Working on jobs: leasing them, saying what became of them, and both at once.
+//!
+//! ```text
+//! lease ─► run (extend while it lasts) ─► exchange: outcomes of these, leases of the next, one round trip
+//! ```
+//!
+//! Who waits for work is registered in the store under a name of its own. A step that brings work wakes as many as there is work
+//! for, and who takes some and leaves some wakes the next; so a job wakes one worker, not all. Whoever gives up
+//! waiting leaves, and passes on a hint that was meant for it. A call that is dropped while the store is at it hands back what it leased.
+
+use std::time::Duration;
+
+use redpoll_resp::Value;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::job::{Job, State, check_id};
+use super::payload::Payload;
+use super::queue::{MAX_BATCH, Queue, check_batch, item};
+use super::settings::{MAX_DELAY, MAX_WAIT, bounded_ms, ms};
+use super::steps::{EXTEND, STOP_WAITING, WORK};
+use crate::backend::Command;
+use crate::error::{Error, Result};
+use crate::metrics::Counter;
+use crate::signal::{RECHECK_MAX, Waiter};
+use crate::ttl::Ttl;
+
+/// Longest text of what went wrong that is kept, in bytes; the rest is cut off.
+pub const MAX_ERROR_BYTES: usize = 4_096;
+
+/// Largest progress, in bytes.
+pub const MAX_PROGRESS_BYTES: usize = 4_096;
+
+/// How long a name stays registered after its last look.
+const REGISTERED: Duration = Duration::from_secs(1).saturating_add(RECHECK_MAX);
+
+/// One lease of one job: what its worker shows to say anything about it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Ticket {
+    /// The job.
+    pub id: String,
+    /// The lease. A later lease of the same job has a larger one, so it is a fence too.
+    pub token: u64,
+}
+
+/// A leased job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Leased {
+    /// What to show.
+    pub ticket: Ticket,
+    /// The job.
+    pub job: Job,
+}
+
+/// What became of a leased job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It is done.
+    Completed {
+        /// What came of it, if that is to be kept.
+        result: Option<Payload>,
+        /// How long; the settings' if absent.
+        ttl: Option<Ttl>,
+    },
+    /// It failed, and is tried again unless that was the last time.
+    Failed {
+        /// What went wrong.
+        error: String,
+        /// When to try again; after the job's pause if absent.
+        retry_after: Option<Duration>,
+    },
+    /// It failed and need not be tried again: it is dead.
+    GivenUp {
+        /// What went wrong.
+        error: String,
+    },
+    /// It is handed back as if it had not been leased, to its place in the queue.
+    Released {
+        /// How long it is to be left alone.
+        delay: Duration,
+    },
+}
+
+/// What the store made of an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It holds: here is where the job is.
+    Done(State),
+    /// It was refused, and changed nothing: the lease had been lost.
+    Lost,
+}
+
+/// How jobs are leased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseOptions {
+    /// Most jobs, up to [`MAX_BATCH`].
+    pub count: usize,
+    /// How long a worker may give no sign of life; the settings' if absent.
+    pub lease: Option<Duration>,
+    /// How long to wait for work if there is none, at most an hour.
+    pub wait: Duration,
+}
+
+impl Default for LeaseOptions {
+    /// One job, without waiting.
+    fn default() -> Self {
+        Self { count: 1, lease: None, wait: Duration::ZERO }
+    }
+}
+
+/// What an exchange gave.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Exchanged {
+    /// What became of the outcomes, in their order.
+    pub settled: Vec<Settled>,
+    /// The next jobs.
+    pub jobs: Vec<Leased>,
+}
+
+/// What a heartbeat was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Heartbeat {
+    /// The lease has begun anew.
+    Extended,
+    /// So it has, and the job is to be cancelled: whatever its worker says next, except that it is done, ends it.
+    Cancelling,
+    /// The lease was lost: another may have the job.
+    Lost,
+}
+
+/// A lease asked for; checked.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    count: usize,
+    lease_ms: u64,
+}
+
+/// What one step found.
+struct Look {
+    settled: Vec<Settled>,
+    jobs: Vec<Leased>,
+    /// When it is worth looking again.
+    after: Duration,
+}
+
+impl Queue {
+    /// Leases the next jobs, waiting for some if asked to. Fewer than asked for if there are not as many.
+    pub async fn lease(&self, options: &LeaseOptions) -> Result<Vec<Leased>> {
+        Ok(self.exchange(&[], options).await?.jobs)
+    }
+
+    /// Says what became of up to [`MAX_BATCH`] jobs, in one step. Saying the same again gives the same answer, so this is repeated
+    /// when the store's answer was lost.
+    pub async fn settle(&self, outcomes: &[(Ticket, Outcome)]) -> Result<Vec<Settled>> {
+        check_batch("outcomes", outcomes.len())?;
+        Ok(self.work(outcomes, Request { count: 0, lease_ms: 0 }, "").await?.settled)
+    }
+
+    /// Says what became of jobs, and leases the next ones in the same step.
+    pub async fn exchange(&self, outcomes: &[(Ticket, Outcome)], options: &LeaseOptions) -> Result<Exchanged> {
+        if outcomes.len() > MAX_BATCH {
+            return Err(Error::invalid("outcomes", format_args!("more than {MAX_BATCH}")));
+        }
+        check_batch("count", options.count)?;
+        bounded_ms("wait_ms", options.wait, MAX_WAIT)?;
+        let request = Request { count: options.count, lease_ms: self.settings().lease_ms(options.lease)? };
+        let deadline = Instant::now() + options.wait;
+        let Look { settled, mut jobs, .. } = self.work(outcomes, request, "").await?;
+        if jobs.is_empty() && !options.wait.is_zero() {
+            jobs = self.wait_for_work(request, deadline).await?;
+        }
+        self.count(Counter::JobsLeased, jobs.len());
+        Ok(Exchanged { settled, jobs })
+    }
+
+    async fn wait_for_work(&self, request: Request, deadline: Instant) -> Result<Vec<Leased>> {
+        let mut waiting = Waiting::begin(self);
+        loop {
+            let look = self.work(&[], request, &waiting.name).await?;
+            if !look.jobs.is_empty() {
+                waiting.is_over = true;
+                return Ok(look.jobs);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                waiting.is_over = self.stop_waiting(&waiting.name).await.is_ok();
+                return Ok(Vec::new());
+            }
+            waiting.waiter.wait(left.min(look.after)).await;
+        }
+    }
+
+    /// Says that a job is done. A conflict if its lease was lost: then another has it or has had it, and this changed nothing.
+    pub async fn complete(&self, ticket: &Ticket, result: Option<Payload>) -> Result<()> {
+        self.settle_one(ticket, Outcome::Completed { result, ttl: None }).await.map(drop)
+    }
+
+    /// Says that a job has failed, and returns where it is now: tried again later, or dead. A conflict if its lease was lost.
+    pub async fn fail(&self, ticket: &Ticket, error: impl Into<String>) -> Result<State> {
+        self.settle_one(ticket, Outcome::Failed { error: error.into(), retry_after: None }).await
+    }
+
+    /// Hands a job back that has not been worked on. A conflict if its lease was lost.
+    pub async fn release(&self, ticket: &Ticket) -> Result<State> {
+        self.settle_one(ticket, Outcome::Released { delay: Duration::ZERO }).await
+    }
+
+    /// Says what became of one job, and returns where it is now. A conflict if its lease was lost.
+    pub async fn settle_one(&self, ticket: &Ticket, outcome: Outcome) -> Result<State> {
+        match self.settle(&[(ticket.clone(), outcome)]).await?.as_slice() {
+            [Settled::Done(state)] => Ok(*state),
+            _ => Err(Error::Conflict(format!("the lease of job {:?} was lost", ticket.id))),
+        }
+    }
+
+    /// Begins the leases of up to [`MAX_BATCH`] jobs anew. What is past its timeout is not extended.
+    pub async fn extend(&self, tickets: &[Ticket], lease: Option<Duration>) -> Result<Vec<Heartbeat>> {
+        let beats: Vec<(&Ticket, Vec<u8>)> = tickets.iter().map(|ticket| (ticket, Vec::new())).collect();
+        self.beat(&beats, lease).await
+    }
+
+    /// Begins the lease of a job anew and says how far it is, in at most [`MAX_PROGRESS_BYTES`].
+    pub async fn progress(&self, ticket: &Ticket, progress: &Payload, lease: Option<Duration>) -> Result<Heartbeat> {
+        let size_bytes = progress.as_bytes().len();
+        if size_bytes > MAX_PROGRESS_BYTES {
+            return Err(Error::TooLarge { size_bytes, max_bytes: MAX_PROGRESS_BYTES });
+        }
+        Ok(self.beat(&[(ticket, progress.marked())], lease).await?.remove(0))
+    }
+
+    async fn beat(&self, beats: &[(&Ticket, Vec<u8>)], lease: Option<Duration>) -> Result<Vec<Heartbeat>> {
+        check_batch("tickets", beats.len())?;
+        let mut command = self.command(&EXTEND, &[]).arg(self.settings().lease_ms(lease)?);
+        for (ticket, progress) in beats {
+            check_id(&ticket.id)?;
+            command = command.arg(&ticket.id).arg(ticket.token).arg(progress);
+        }
+        let reply = self.run(command).await?;
+        let letters = reply.as_bytes().unwrap_or_default();
+        if letters.len() != beats.len() {
+            return Err(Error::unexpected(EXTEND.name(), &reply));
+        }
+        Ok(letters
+            .iter()
+            .map(|letter| match letter {
+                b'a' => Heartbeat::Extended,
+                b'r' => Heartbeat::Cancelling,
+                _ => Heartbeat::Lost,
+            })
+            .collect())
+    }
+
+    async fn work(&self, outcomes: &[(Ticket, Outcome)], request: Request, name: &str) -> Result<Look> {
+        let results: Vec<_> = outcomes
+            .iter()
+            .filter(|(_, outcome)| matches!(outcome, Outcome::Completed { result: Some(_), .. }))
+            .map(|(ticket, _)| self.result_key(&ticket.id))
+            .collect();
+        let mut command = self.command(&WORK, &results).arg(request.count).arg(request.lease_ms);
+        command = command.arg(name).arg(ms(REGISTERED));
+        for (ticket, outcome) in outcomes {
+            check_id(&ticket.id)?;
+            let (verb, what, ms) = self.spelled(outcome)?;
+            command = command.arg(&ticket.id).arg(ticket.token).arg(verb).arg(what).arg(ms);
+        }
+        let reply = match request.count {
+            0 => self.run(command.repeatable()).await?,
+            _ => self.hear(command, name.to_owned()).await?,
+        };
+        let look = Look::read(outcomes, &reply).ok_or_else(|| Error::unexpected(WORK.name(), &reply))?;
+        if look.settled.len() != outcomes.len() {
+            return Err(Error::unexpected(WORK.name(), &reply));
+        }
+        self.tally(outcomes, &look.settled);
+        Ok(look)
+    }
+
+    /// Runs a step that leases, to its end even if nobody waits for it any more: then what it leased is handed back.
+    async fn hear(&self, command: Command, name: String) -> Result<Value> {
+        let queue = self.clone();
+        let step = tokio::spawn(async move {
+            let reply = queue.run(command).await;
+            Unheard { queue, name, reply: Some(reply) }
+        });
+        match step.await {
+            Ok(mut unheard) => unheard.reply.take().expect("only this takes it"),
+            Err(error) => Err(Error::Unavailable(format!("the runtime is ending: {error}"))),
+        }
+    }
+
+    /// Takes back what a step that nobody heard of has done for the caller.
+    async fn hand_back(&self, name: &str, reply: &Value) -> Result<()> {
+        let look = Look::read(&[], reply).ok_or_else(|| Error::unexpected(WORK.name(), reply))?;
+        let outcome = Outcome::Released { delay: Duration::ZERO };
+        let outcomes: Vec<_> = look.jobs.into_iter().map(|leased| (leased.ticket, outcome.clone())).collect();
+        if !outcomes.is_empty() {
+            self.settle(&outcomes).await?;
+        }
+        if !name.is_empty() {
+            self.stop_waiting(name).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns an outcome as the step takes it: verb, what, ms.
+    fn spelled(&self, outcome: &Outcome) -> Result<(&'static str, Vec<u8>, String)> {
+        let cut = |error: &str| error.as_bytes()[..error.floor_char_boundary(MAX_ERROR_BYTES)].to_vec();
+        Ok(match outcome {
+            Outcome::Completed { result: None, .. } => ("c", Vec::new(), String::new()),
+            Outcome::Completed { result: Some(result), ttl } => {
+                let (size_bytes, max_bytes) = (result.as_bytes().len(), self.settings().result_max);
+                if size_bytes > max_bytes {
+                    return Err(Error::TooLarge { size_bytes, max_bytes });
+                }
+                ("c", result.marked(), self.settings().result_ms(*ttl)?.to_string())
+            }
+            Outcome::Failed { error, retry_after } => {
+                let after = retry_after.map(|after| bounded_ms("retry_after_ms", after, MAX_DELAY)).transpose()?;
+                ("f", cut(error), after.map(|ms| ms.to_string()).unwrap_or_default())
+            }
+            Outcome::GivenUp { error } => ("g", cut(error), String::new()),
+            Outcome::Released { delay } => ("r", Vec::new(), bounded_ms("delay_ms", *delay, MAX_DELAY)?.to_string()),
+        })
+    }
+
+    fn tally(&self, outcomes: &[(Ticket, Outcome)], settled: &[Settled]) {
+        let count = |counts: &dyn Fn(&Outcome, &Settled) -> bool| {
+            outcomes.iter().zip(settled).filter(|((_, outcome), settled)| counts(outcome, settled)).count()
+        };
+        self.count(Counter::JobsLost, count(&|_, settled| *settled == Settled::Lost));
+        self.count(Counter::JobsCompleted, count(&|_, settled| *settled == Settled::Done(State::Completed)));
+        self.count(Counter::JobsDead, count(&|_, settled| *settled == Settled::Done(State::Dead)));
+        self.count(
+            Counter::JobsFailed,
+            count(&|outcome, settled| {
+                matches!(outcome, Outcome::Failed { .. } | Outcome::GivenUp { .. }) && *settled != Settled::Lost
+            }),
+        );
+    }
+
+    async fn stop_waiting(&self, name: &str) -> Result<()> {
+        self.run(self.command(&STOP_WAITING, &[]).arg(name)).await.map(drop)
+    }
+}
+
+impl Look {
+    fn read(outcomes: &[(Ticket, Outcome)], reply: &Value) -> Option<Self> {
+        let [letters, _, _, found] = reply.as_array()? else { return None };
+        let letters = letters.as_bytes()?;
+        let settled = outcomes.iter().zip(letters).map(|((_, outcome), letter)| outcome.settled(*letter)).collect();
+        let after = match item(reply, 1)? {
+            0 => RECHECK_MAX,
+            ms => Duration::from_millis(ms),
+        };
+        let read = |parts: &[Value]| {
+            let [id, state, record] = parts else { return None };
+            let job = Job::read(id, state, record)?;
+            Some(Leased { ticket: Ticket { id: job.id.clone(), token: job.token }, job })
+        };
+        let jobs = found.as_array()?.chunks(3).map(read).collect::<Option<_>>()?;
+        Some(Self { settled, jobs, after })
+    }
+}
+
+impl Outcome {
+    /// Reads what a step made of this outcome; one that was settled otherwise before is refused.
+    fn settled(&self, letter: u8) -> Settled {
+        let state = State::of_letter(letter);
+        let fits = match self {
+            Self::Completed { .. } => matches!(state, Some(State::Completed)),
+            Self::Failed { .. } | Self::GivenUp { .. } => {
+                matches!(state, Some(State::Waiting | State::Delayed | State::Dead | State::Cancelled))
+            }
+            Self::Released { .. } => matches!(state, Some(State::Waiting | State::Delayed | State::Cancelled)),
+        };
+        match state {
+            Some(state) if fits => Settled::Done(state),
+            _ => Settled::Lost,
+        }
+    }
+}
+
+/// The answer of a step that leases. Dropping it untaken hands back what it leased.
+struct Unheard {
+    queue: Queue,
+    name: String,
+    reply: Option<Result<Value>>,
+}
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        // Outside a runtime nothing can be sent; the leases end by themselves.
+        if let Some(Ok(reply)) = self.reply.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (queue, name) = (self.queue.clone(), std::mem::take(&mut self.name));
+            runtime.spawn(async move { queue.hand_back(&name, &reply).await });
+        }
+    }
+}
+
+/// Somebody who waits for work. Dropping it unless it is over takes the name out of the store.
+struct Waiting<'a> {
+    queue: &'a Queue,
+    name: String,
+    waiter: Waiter,
+    is_over: bool,
+}
+
+impl<'a> Waiting<'a> {
+    /// Listens, before the look that it must not miss anything after.
+    fn begin(queue: &'a Queue) -> Self {
+        let name = Uuid::new_v4().simple().to_string();
+        let waiter = queue.services().signals().listen(queue.channel(), &name);
+        Self { queue, name, waiter, is_over: false }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // Outside a runtime nothing can be sent; the name ends by itself.
+        if !self.is_over
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (queue, name) = (self.queue.clone(), std::mem::take(&mut self.name));
+            runtime.spawn(async move { queue.stop_waiting(&name).await });
+        }
+    }
+}
