@@ -27,7 +27,7 @@ async fn main() -> anyhow::Result<()> {
     // A worker that takes a job and is never heard of again.
     let brief = LeaseOptions { lease: Some(Duration::from_millis(100)), ..LeaseOptions::default() };
     let lost = queue.lease(&brief).await?;
-    println!("a worker dies with {:?}", lost[0].job.payload.as_ref().map(|payload| payload.parse::<Json>()));
+    println!("a worker dies with {:?}", lost[0].job.payload.as_ref().map(Payload::parse::<Json>));
 
     let workers = [1, 2].map(|number| tokio::spawn(work(queue.clone(), number)));
     for worker in workers {

@@ -59,7 +59,7 @@ impl Command {
     /// Appends several arguments that are not keys.
     #[must_use]
     pub fn args_of(self, args: &[impl ToArg]) -> Self {
-        args.iter().fold(self, |command, arg| command.arg(arg))
+        args.iter().fold(self, Self::arg)
     }
 
     /// Says that running the command twice leaves the same state and gives the same answer.

@@ -133,7 +133,7 @@ pub(crate) async fn a_run_ends_at_its_timeout_whatever_its_heartbeats_say(place:
         began = leased.job.since_ms;
         let ends = queue.job("a").await.unwrap().moment_ms.unwrap();
         assert_eq!(ends, began + 200, "the lease is longer, the run is not");
-        queue.extend(&[leased.ticket.clone()], None).await.unwrap();
+        queue.extend(std::slice::from_ref(&leased.ticket), None).await.unwrap();
         assert_eq!(queue.job("a").await.unwrap().moment_ms, Some(began + 200));
         overdue(&queue).await;
     }

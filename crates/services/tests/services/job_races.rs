@@ -103,7 +103,7 @@ pub(crate) async fn every_job_ends_exactly_once_under_64_workers(place: Place) {
     let all = async { while tasks.join_next().await.transpose().unwrap().is_some() {} };
     tokio::time::timeout(Duration::from_secs(120), all).await.expect("all jobs end");
 
-    let diary = diary.lock().unwrap();
+    let diary = std::mem::take(&mut *diary.lock().unwrap());
     assert_eq!(diary.len(), JOBS);
     for (id, seen) in diary.iter() {
         assert_eq!(seen.ends.len(), 1, "{id}: {seen:?}");

@@ -297,7 +297,7 @@ pub(crate) async fn a_completed_job_is_not_done_again(place: Place) {
     queue.complete(&leased.ticket, None).await.unwrap();
     assert!(queue.fail(&leased.ticket, "afterwards").await.is_err());
     assert!(queue.release(&leased.ticket).await.is_err());
-    assert_eq!(queue.extend(&[leased.ticket.clone()], None).await.unwrap(), [Heartbeat::Lost]);
+    assert_eq!(queue.extend(std::slice::from_ref(&leased.ticket), None).await.unwrap(), [Heartbeat::Lost]);
     assert_eq!(queue.requeue(Which::Ids(&["a".to_owned()])).await, Ok(0));
     let until = queue.lease(&LeaseOptions { wait: BRIEF * 3, ..up_to(9) }).await.unwrap();
     assert_eq!(until, [], "nothing is taken back");
