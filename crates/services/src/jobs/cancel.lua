@@ -1,6 +1,6 @@
 -- Cancels jobs: those that wait at once, those that are worked on as soon as their holder gives a sign of life.
 --
--- KEYS[1..13]  see queue.lua
+-- KEYS[1..15]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2...]   ids
 -- returns      for each id the job's place: x cancelled, r its holder is told, c o k it had ended, - there is none
@@ -11,7 +11,7 @@ end
 for index, state in ipairs(read_many(STATES, ids)) do
   local id = ids[index]
   local place = seen[id] or (state and place_of(state)) or '-'
-  if place == 'w' or place == 'd' then
+  if place == 'w' or place == 'd' or place == 'p' then
     withdraw(id, state)
     finish(id, state, 'x', number(state, 18, 21), number(state, 22, 25), 0)
     place = 'x'

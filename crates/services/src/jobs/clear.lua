@@ -1,8 +1,8 @@
 -- Removes jobs of one place that nobody works on, without a trace: named ones, or the first ones.
 --
--- KEYS[1..13]  see queue.lua
+-- KEYS[1..15]  see queue.lua
 -- ARGV[1]      see moves.lua
--- ARGV[2]      place: w d c x o k
+-- ARGV[2]      place: w d p c x o k
 -- ARGV[3]      most jobs to remove, if none are named
 -- ARGV[4...]   ids
 -- returns      {how many were removed, how many are left}
@@ -25,6 +25,7 @@ for index, state in ipairs(read_many(STATES, ids)) do
     if number(state, 55, 67) > 0 then
       leave(EXPIRY, ids[index])
     end
+    children[#children + 1] = {ids[index], place}
   end
   forgotten[index], records_gone[index] = ids[index], ids[index]
 end

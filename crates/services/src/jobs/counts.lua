@@ -1,11 +1,11 @@
 -- Counts, all of one moment.
 --
--- KEYS[1..13]  see queue.lua
--- returns      {now in ms; waiting, delayed, active, completed, cancelled, expired, dead; of the delayed those that are due and of the active those whose
+-- KEYS[1..15]  see queue.lua
+-- returns      {now in ms; waiting, delayed, active, completed, cancelled, expired, dead, blocked; of the delayed those that are due and of the active those whose
 --              leases have ended; bytes, paused since, total of completed, cancelled, expired, dead, lost leases, dropped dead; since when the first waits}
 local now, reply = now_ms(), {}
 reply[1] = now
-for _, place in ipairs({'w', 'd', 'a', 'c', 'x', 'o', 'k'}) do
+for _, place in ipairs({'w', 'd', 'a', 'c', 'x', 'o', 'k', 'p'}) do
   reply[#reply + 1] = redis.call('ZCARD', PLACES[place])
 end
 for _, place in ipairs({'d', 'a'}) do

@@ -1,16 +1,14 @@
-//! Inputs and outputs of the operations: jobs and outcomes as JSON.
-//!
-//! What is bytes stands in Base64 in a field of its own, and exactly one of the two forms is given.
+//! Inputs of the operations: jobs, outcomes and effects as JSON. What is bytes stands in Base64 in a field of its own.
 
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 
-use super::{Enqueued, Exchanged, Heartbeat, Inspected, Job, Leased, NewJob, Outcome, Payload, Settled, State, Ticket};
+use super::{Effect, NewJob, Outcome, Payload, State, Ticket};
 use crate::error::{Error, Result};
 use crate::operation::default_tenant;
 use crate::ttl::Ttl;
@@ -105,6 +103,49 @@ enum Verb {
     Released,
 }
 
+/// A change of data beside the queue.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(tag = "effect", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum EffectForm {
+    /// Puts a value there.
+    Set {
+        /// Name of the data.
+        name: String,
+        /// The value.
+        value: String,
+        /// How long it lives, in milliseconds; for ever if absent.
+        ttl_ms: Option<i64>,
+    },
+    /// Adds to an integer.
+    Add {
+        /// Name of the data.
+        name: String,
+        /// What to add.
+        by: i64,
+    },
+    /// Removes what is there.
+    Delete {
+        /// Name of the data.
+        name: String,
+    },
+    /// Sets a field of a hash.
+    Field {
+        /// Name of the data.
+        name: String,
+        /// The field.
+        field: String,
+        /// Its value.
+        value: String,
+    },
+    /// Appends to a list.
+    Push {
+        /// Name of the data.
+        name: String,
+        /// The element.
+        value: String,
+    },
+}
+
 inputs! {
     /// Names a queue.
     QueueInput {}
@@ -120,6 +161,47 @@ inputs! {
     BatchInput {
         /// The jobs, at most 1,000.
         jobs: Vec<JobForm>,
+    }
+
+    /// A job and those that come first.
+    FlowInput {
+        /// The job that is blocked until the others have completed; without a delay.
+        parent: JobForm,
+        /// The others, at most 999.
+        children: Vec<JobForm>,
+    }
+
+    /// What a job did.
+    CommitInput {
+        /// The job.
+        id: String,
+        /// What leasing gave.
+        token: u64,
+        /// Changes of data, at most 100.
+        #[serde(default)]
+        effects: Vec<EffectForm>,
+        /// Jobs that follow, at most 1,000.
+        #[serde(default)]
+        jobs: Vec<JobForm>,
+        /// What came of it, any JSON; nothing is kept if absent.
+        #[serde(default, deserialize_with = "present")]
+        result: Option<Json>,
+        /// What came of it, bytes.
+        result_base64: Option<String>,
+        /// How long that is kept, in milliseconds; 86,400,000 if absent.
+        result_ttl_ms: Option<i64>,
+    }
+
+    /// Bounds of a queue.
+    LimitInput {
+        /// Most jobs that are active at once; no bound if absent.
+        active_max: Option<u32>,
+        /// Most jobs that are leased in a period, evenly spread; no bound if absent.
+        rate: Option<u32>,
+        /// The period in milliseconds; 1,000 if absent.
+        period_ms: Option<u64>,
+        /// How many may be leased at once after a rest; 1 if absent.
+        burst: Option<u32>,
     }
 
     /// A wish for jobs.
@@ -198,143 +280,6 @@ inputs! {
     }
 }
 
-/// What became of a job that was to be enqueued.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct EnqueueDone {
-    /// Its id.
-    id: String,
-    /// Where the job of that id is that was there already and has not been changed; null if this one was enqueued.
-    existing: Option<State>,
-}
-
-/// What became of jobs that were to be enqueued.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct BatchDone {
-    /// In the order given.
-    pub(super) jobs: Vec<EnqueueDone>,
-}
-
-/// A job as it was at one moment.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct JobView {
-    /// Its id.
-    id: String,
-    /// What sort of job it is.
-    name: String,
-    /// What it is about, if that is JSON and still kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<Json>,
-    /// What it is about, if that is bytes and still kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload_base64: Option<String>,
-    /// Where it is.
-    state: State,
-    /// Its priority.
-    priority: i8,
-    /// Number of its present or next run, from 1.
-    attempt: u32,
-    /// How often it has failed.
-    failures: u32,
-    /// How often its lease ended without an outcome.
-    lost: u32,
-    /// When it was enqueued, milliseconds since 1970.
-    created_ms: u64,
-    /// Since when it is in this state.
-    since_ms: u64,
-    /// When it expires if nobody has begun with it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_ms: Option<u64>,
-    /// How long one run may take, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timeout_ms: Option<u64>,
-}
-
-/// A leased job.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct LeasedView {
-    /// Proves the lease, and is larger than that of any lease of this job before.
-    token: u64,
-    /// The job.
-    #[serde(flatten)]
-    job: JobView,
-}
-
-/// Leased jobs.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct ExchangeDone {
-    /// For each outcome the job's state now, or null if the lease had been lost.
-    settled: Vec<Option<State>>,
-    /// The jobs.
-    jobs: Vec<LeasedView>,
-}
-
-/// What became of outcomes.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct SettleDone {
-    /// For each outcome the job's state now, or null if the lease had been lost.
-    settled: Vec<Option<State>>,
-}
-
-/// Answers to signs of life.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct ExtendDone {
-    /// For each lease whether it goes on.
-    pub(super) heartbeats: Vec<Heartbeat>,
-}
-
-/// What became of jobs that were to be cancelled.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct CancelDone {
-    /// Where each is now; null if there is none.
-    pub(super) states: Vec<Option<State>>,
-}
-
-/// A job looked at closely.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct JobDone {
-    /// The job; null if only its result is remembered.
-    job: Option<JobView>,
-    /// How far it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    progress: Option<Json>,
-    /// What went wrong last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    /// What came of it, if that is JSON.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<Json>,
-    /// What came of it, if that is bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    result_base64: Option<String>,
-    /// How many are worked on before it, if it is waiting.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ahead: Option<u64>,
-    /// When it is due if it is delayed, when its lease ends if it is active, when it ended otherwise; milliseconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    moment_ms: Option<u64>,
-}
-
-/// Jobs of one state.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct ListDone {
-    /// The jobs.
-    pub(super) jobs: Vec<JobDone>,
-}
-
-/// How many.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Number {
-    /// How many jobs.
-    pub(super) count: u64,
-}
-
-/// Whether something changed.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Switched {
-    /// False if it was so before.
-    pub(super) changed: bool,
-}
-
 fn millis(ms: Option<u64>) -> Option<Duration> {
     ms.map(Duration::from_millis)
 }
@@ -349,16 +294,6 @@ pub(super) fn bytes_or_json(json: Option<Json>, base64: Option<String>) -> Resul
             Err(error) => Err(Error::invalid("base64", error)),
         },
         (Some(_), Some(_)) => Err(Error::invalid("base64", "give JSON or bytes, not both")),
-    }
-}
-
-fn json_or_bytes(payload: Option<Payload>) -> (Option<Json>, Option<String>) {
-    match payload {
-        None => (None, None),
-        Some(payload) => match payload.is_json().then(|| payload.parse()) {
-            Some(Ok(json)) => (Some(json), None),
-            _ => (None, Some(BASE64.encode(payload.as_bytes()))),
-        },
     }
 }
 
@@ -396,63 +331,18 @@ impl OutcomeForm {
     }
 }
 
-impl From<Enqueued> for EnqueueDone {
-    fn from(enqueued: Enqueued) -> Self {
-        Self { id: enqueued.id, existing: enqueued.existing }
-    }
-}
-
-impl From<Job> for JobView {
-    fn from(job: Job) -> Self {
-        let attempt = job.attempt();
-        let (payload, payload_base64) = json_or_bytes(job.payload);
-        Self {
-            id: job.id,
-            name: job.name,
-            payload,
-            payload_base64,
-            state: job.state,
-            priority: job.priority,
-            attempt,
-            failures: job.failures,
-            lost: job.lost,
-            created_ms: job.created_ms,
-            since_ms: job.since_ms,
-            expires_ms: job.expires_ms,
-            timeout_ms: job.timeout_ms,
-        }
-    }
-}
-
-impl From<Leased> for LeasedView {
-    fn from(leased: Leased) -> Self {
-        Self { token: leased.ticket.token, job: leased.job.into() }
-    }
-}
-
-impl SettleDone {
-    pub(super) fn of(settled: &[Settled]) -> Self {
-        let state = |settled: &Settled| match settled {
-            Settled::Done(state) => Some(*state),
-            Settled::Lost => None,
-        };
-        Self { settled: settled.iter().map(state).collect() }
-    }
-}
-
-impl From<Exchanged> for ExchangeDone {
-    fn from(exchanged: Exchanged) -> Self {
-        let SettleDone { settled } = SettleDone::of(&exchanged.settled);
-        Self { settled, jobs: exchanged.jobs.into_iter().map(LeasedView::from).collect() }
-    }
-}
-
-impl From<Inspected> for JobDone {
-    fn from(found: Inspected) -> Self {
-        let (result, result_base64) = json_or_bytes(found.result);
-        let (progress, _) = json_or_bytes(found.progress);
-        let (error, ahead, moment_ms) = (found.error, found.ahead, found.moment_ms);
-        Self { job: found.job.map(JobView::from), progress, error, result, result_base64, ahead, moment_ms }
+impl EffectForm {
+    pub(super) fn read(self) -> Result<(String, Effect)> {
+        Ok(match self {
+            Self::Set { name, value, ttl_ms } => {
+                let ttl = ttl_ms.map_or(Ok(Ttl::Never), Ttl::ms)?;
+                (name, Effect::Set { value: value.into_bytes(), ttl })
+            }
+            Self::Add { name, by } => (name, Effect::Add { by }),
+            Self::Delete { name } => (name, Effect::Delete),
+            Self::Field { name, field, value } => (name, Effect::Field { name: field, value: value.into_bytes() }),
+            Self::Push { name, value } => (name, Effect::Push { value: value.into_bytes() }),
+        })
     }
 }
 

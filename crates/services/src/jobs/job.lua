@@ -1,7 +1,7 @@
 -- Looks at one job.
 --
--- KEYS[1..13]  see queue.lua
--- KEYS[14]     its result
+-- KEYS[1..15]  see queue.lua
+-- KEYS[16]     its result
 -- ARGV[1]      id
 -- returns      {state, record, progress, what went wrong last, result, how many are ahead, when it is due or its lease ends}, nil for what there
 --              is not
@@ -14,4 +14,4 @@ if place == 'w' then
 elseif place then
   moment = redis.call('ZSCORE', PLACES[place], id)
 end
-return {state, redis.call('HGET', RECORDS, id), notes[1], notes[2], redis.call('GET', KEYS[14]), ahead, moment}
+return {state, redis.call('HGET', RECORDS, id), notes[1], notes[2], redis.call('GET', KEYS[16]), ahead, moment}

@@ -29,6 +29,8 @@ pub enum State {
     Waiting,
     /// Waiting until it is due: enqueued with a delay, or to be tried again after a pause.
     Delayed,
+    /// Waiting until all its children have completed.
+    Blocked,
     /// Leased to a worker.
     Active,
     /// Leased to a worker that is told to stop.
@@ -44,9 +46,10 @@ pub enum State {
 }
 
 /// Every state and its letter in the store.
-const LETTERS: [(State, &str); 8] = [
+const LETTERS: [(State, &str); 9] = [
     (State::Waiting, "w"),
     (State::Delayed, "d"),
+    (State::Blocked, "p"),
     (State::Active, "a"),
     (State::Cancelling, "r"),
     (State::Completed, "c"),

@@ -1,7 +1,7 @@
 -- Lists jobs of one place.
 --
--- KEYS[1..13]  see queue.lua
--- ARGV[1]      place: w d a c x o k
+-- KEYS[1..15]  see queue.lua
+-- ARGV[1]      place: w d a p c x o k
 -- ARGV[2..3]   how many to pass over, and how many to list: of the waiting the next first, of the delayed and active the soonest, of the ended the
 --              latest
 -- returns      {id, state, record or nil, progress or nil, what went wrong last or nil, score, ...}

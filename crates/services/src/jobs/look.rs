@@ -29,6 +29,8 @@ pub struct Counts {
     pub expired: u64,
     /// Dead.
     pub dead: u64,
+    /// Waiting for their children.
+    pub blocked: u64,
     /// Of the delayed, those that are due.
     pub due: u64,
     /// Of the active, those whose lease has ended.
@@ -123,17 +125,18 @@ impl Counts {
             cancelled: at(5)?,
             expired: at(6)?,
             dead: at(7)?,
-            due: at(8)?,
-            overdue: at(9)?,
-            bytes: at(10)?,
-            paused_ms: some(at(11)?),
-            completed_total: at(12)?,
-            cancelled_total: at(13)?,
-            expired_total: at(14)?,
-            dead_total: at(15)?,
-            lost_total: at(16)?,
-            dropped_total: at(17)?,
-            oldest_ms: some(at(18)?).map(|since| now.saturating_sub(since)),
+            blocked: at(8)?,
+            due: at(9)?,
+            overdue: at(10)?,
+            bytes: at(11)?,
+            paused_ms: some(at(12)?),
+            completed_total: at(13)?,
+            cancelled_total: at(14)?,
+            expired_total: at(15)?,
+            dead_total: at(16)?,
+            lost_total: at(17)?,
+            dropped_total: at(18)?,
+            oldest_ms: some(at(19)?).map(|since| now.saturating_sub(since)),
         })
     }
 }

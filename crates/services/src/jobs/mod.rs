@@ -6,6 +6,7 @@
 //!                            ├───┘  ├ released ─► its place in the queue
 //!                            │      └ no sign of life until the lease ends ─► its place in the queue ─► … ─► dead
 //!                            └ requeue ◄── dead          cancelled, expired: ended before they were done
+//! a parent: blocked ─(all its children have completed)─► waiting
 //! ```
 //!
 //! # Guarantees
@@ -33,9 +34,14 @@
 //! What no queue can promise: that a job is worked on *once*. A worker may have done it and died before saying so. [`Job::attempt`] tells when that
 //! is possible.
 //!
+//! * **Flows.** A parent is blocked until all its children have completed; a child that ends in any other way takes it to the dead. Parent and children are
+//!   enqueued in one step, and whatever ends a child tells its parent in the same step.
+//! * **Commits.** [`Queue::commit`] completes a job, changes data beside the queue and enqueues what follows in one step, or does none of it.
+//! * **Bounds.** A queue can be told how many of its jobs may be active at once, and how fast they are leased, whoever leases them.
+//!
 //! # Keys
 //!
-//! A queue is one group, `rp:kept:{tenant:jobs:<queue>}`, with thirteen keys that `queue.lua` lists, and `:r:<id>` for results. A job is two fields of hashes
+//! A queue is one group, `rp:kept:{tenant:jobs:<queue>}`, with fifteen keys that `queue.lua` lists, and `:r:<id>` for results and `:u:<name>` for data of commits. A job is two fields of hashes
 //! and one member of a sorted set; payloads are written once. It must not be evicted: see [`kept`](crate::kept).
 //!
 //! # Work of a step
@@ -52,6 +58,7 @@
 //!
 //! Not here: running handlers and schedules, which stand upon this.
 
+mod commit;
 mod forms;
 mod job;
 mod leftover;
@@ -61,14 +68,16 @@ mod payload;
 mod queue;
 mod settings;
 mod steps;
+mod views;
 mod work;
 
+pub use commit::{Commit, Effect, MAX_EFFECTS, MAX_SUM};
 pub use job::{Job, MAX_ID_BYTES, MAX_JOB_NAME_BYTES, NewJob, State};
 pub use leftover::Which;
 pub use look::{Counts, Inspected};
 pub use operations::SERVICE;
 pub use payload::Payload;
-pub use queue::{Enqueued, MAX_BATCH, Queue, Swept};
+pub use queue::{Bounds, Enqueued, MAX_BATCH, Queue, Rate, Swept};
 pub use settings::{JobSettings, MAX_ATTEMPTS, MAX_DELAY, MAX_LEASE, MAX_TIMEOUT, MAX_WAIT, MIN_LEASE};
 pub use work::{
     Exchanged, Heartbeat, LeaseOptions, Leased, MAX_ERROR_BYTES, MAX_PROGRESS_BYTES, Outcome, Settled, Ticket,

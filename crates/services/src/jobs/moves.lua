@@ -18,7 +18,7 @@ local WAKE = 16
 local now = now_ms()
 local dice = tonumber(RANDOM)
 local removed, added, states, forgotten, records_gone, notes, ended = {}, {}, {}, {}, {}, {}, {}
-local arrived, freed = 0, 0
+local arrived, freed, children = 0, 0, {}
 
 local function push(lists, key, value)
   local list = lists[key]
@@ -78,6 +78,8 @@ local function trim(place, at_most)
   end
 end
 
+local follow_children
+
 -- Writes what has been collected.
 local function save()
   for key, ids in pairs(removed) do
@@ -102,6 +104,9 @@ local function save()
   end
   removed, added, states, forgotten, records_gone, notes, ended = {}, {}, {}, {}, {}, {}, {}
   freed = 0
+  if #children > 0 then
+    follow_children()
+  end
 end
 
 -- The state of a job in another place.
@@ -134,6 +139,7 @@ end
 local function finish(id, state, place, failures, lost, token, cause)
   freed = freed + number(state, 78, 86)
   ended[place] = (ended[place] or 0) + 1
+  children[#children + 1] = {id, place}
   if KEEP[place] > 0 then
     set_state(id, rewritten(place, state, failures, lost, token))
     enter(PLACES[place], now, id)
@@ -145,6 +151,41 @@ local function finish(id, state, place, failures, lost, token, cause)
     notes[#notes + 1] = cause
   else
     records_gone[#records_gone + 1] = id
+  end
+end
+
+-- Takes a job that nobody works on out of where it is.
+local function withdraw(id, state)
+  leave(PLACES[place_of(state)], id)
+  if number(state, 55, 67) > 0 then
+    leave(EXPIRY, id)
+  end
+end
+
+-- Tells the parents of jobs that have ended. A parent whose children have all completed waits for a worker; one of which a child ended
+-- otherwise is dead. A parent is nobody's child, so this goes no further.
+follow_children = function()
+  local all = children
+  children = {}
+  if redis.call('EXISTS', FLOWS) == 0 then
+    return
+  end
+  for _, child in ipairs(all) do
+    local link = redis.call('HGET', FLOWS, 'c' .. child[1])
+    redis.call('HDEL', FLOWS, 'c' .. child[1], 'n' .. child[1])
+    local parent = link and string.sub(link, 17)
+    local state = parent and redis.call('HGET', STATES, parent)
+    if state and place_of(state) == 'p' and string.sub(state, 2, 17) == string.sub(link, 1, 16) then
+      if child[2] ~= 'c' then
+        withdraw(parent, state)
+        finish(parent, state, 'k', 0, 0, 0, 'its child ' .. child[1] .. ' has not been completed')
+      elseif redis.call('HINCRBY', FLOWS, 'n' .. parent, -1) == 0 then
+        redis.call('HDEL', FLOWS, 'n' .. parent)
+        leave(BLOCKED, parent)
+        wait(parent, state, 0, 0, 0, now)
+      end
+      save()
+    end
   end
 end
 
@@ -228,14 +269,6 @@ local function expire()
     save()
   end
   return #ids
-end
-
--- Takes a job that nobody works on out of where it is.
-local function withdraw(id, state)
-  leave(PLACES[place_of(state)], id)
-  if number(state, 55, 67) > 0 then
-    leave(EXPIRY, id)
-  end
 end
 
 -- Wakes some of those who wait for work. A hint: if it cannot be sent, they look by themselves a little later.

@@ -1,19 +1,23 @@
-//! The rows of job queues. Their inputs and outputs are in [`super::forms`].
+//! The rows of job queues. Their inputs are in [`super::forms`], their outputs in [`super::views`].
 
 use std::time::Duration;
 
 use super::forms::{
-    BatchDone, BatchInput, CancelDone, CancelInput, ClearInput, EnqueueDone, EnqueueInput, ExchangeDone, ExchangeInput,
-    ExtendDone, ExtendInput, JobDone, JobForm, JobInput, ListDone, ListInput, Number, OutcomeForm, QueueInput,
-    RequeueInput, SettleDone, SettleInput, Switched, bytes_or_json,
+    BatchInput, CancelInput, ClearInput, CommitInput, EffectForm, EnqueueInput, ExchangeInput, ExtendInput, FlowInput,
+    JobForm, JobInput, LimitInput, ListInput, OutcomeForm, QueueInput, RequeueInput, SettleInput, bytes_or_json,
 };
-use super::{Counts, LeaseOptions, Payload, Queue, Swept, Which};
+use super::views::{
+    BatchDone, CancelDone, EnqueueDone, ExchangeDone, ExtendDone, FlowDone, JobDone, ListDone, Number, SettleDone,
+    Switched,
+};
+use super::{Bounds, Commit, Counts, LeaseOptions, Payload, Queue, Rate, Swept, Ticket, Which};
 use crate::Services;
 use crate::error::{Error, Result};
 use crate::eviction::Eviction;
 use crate::keys::Tenant;
 use crate::operation::{Service, operation};
 use crate::outage::OutagePolicy;
+use crate::ttl::Ttl;
 
 const NAME: &str = "jobs";
 
@@ -30,11 +34,15 @@ pub const SERVICE: Service = Service {
             "With an `id`, a job of that id that has not ended is left as it is, and `existing` says where it is; so a request with an id can be repeated. 409 means that the queue is full."),
         operation!(NAME, "enqueue_many", Post "/jobs/{queue}/enqueue_many", enqueue_many: BatchInput => BatchDone, [200, 409, 413, 422, 503, 504],
             "Enqueues up to 1,000 jobs in one step.", "All or none; ids that are there already are left as they are and told."),
+        operation!(NAME, "enqueue_flow", Post "/jobs/{queue}/enqueue_flow", enqueue_flow: FlowInput => FlowDone, [200, 409, 413, 422, 503, 504],
+            "Enqueues a job that is blocked until others have completed.", "All or none; an id that has not ended is a conflict. A child that ends without having completed takes the parent to the dead."),
         operation!(NAME, "lease", Post "/jobs/{queue}/lease", exchange: ExchangeInput => ExchangeDone, [200, 413, 422, 503, 504],
             "Leases the next jobs, and says what became of earlier ones in the same step.",
             "Each job comes with the `token` of its lease. Until the lease ends nobody else gets it; extend it while the work lasts. With `wait_ms` the answer comes when there is work, or empty when the time is up. `settled` tells what became of `outcomes`, in their order: the job's state, or null if the lease had been lost and nothing was changed."),
         operation!(NAME, "settle", Post "/jobs/{queue}/settle", settle: SettleInput => SettleDone, [200, 413, 422, 503, 504],
             "Says what became of leased jobs.", "Can be repeated: the same outcome with the same token is answered the same way. A lost lease is null in `settled`."),
+        operation!(NAME, "commit", Post "/jobs/{queue}/commit", commit: CommitInput => Switched, [200, 409, 413, 422, 503, 504],
+            "Completes a job, changes data beside the queue and enqueues what follows, all or nothing.", "409 means that the lease was lost, the queue is full, or a name holds something that its effect does not fit; then nothing was changed. Can be repeated."),
         operation!(NAME, "extend", Post "/jobs/{queue}/extend", extend: ExtendInput => ExtendDone, [200, 413, 422, 503, 504],
             "Begins leases anew, and says how far a job is.", "`cancelling` means that the job is to be stopped; `lost` that another may have it."),
         operation!(NAME, "cancel", Post "/jobs/{queue}/cancel", cancel: CancelInput => CancelDone, [200, 422, 503, 504],
@@ -53,6 +61,8 @@ pub const SERVICE: Service = Service {
             "Has no more jobs leased.", "Those that are leased go on."),
         operation!(NAME, "resume", Post "/jobs/{queue}/resume", resume: QueueInput => Switched, [200, 422, 503, 504],
             "Has jobs leased again.", "Wakes who waits for them."),
+        operation!(NAME, "limit", Put "/jobs/{queue}/limit", limit: LimitInput => Switched, [200, 422, 503, 504],
+            "Bounds how many jobs are active at once, and how fast they are leased.", "Holds for all workers. What is absent is not bounded any more."),
         operation!(NAME, "sweep", Post "/jobs/{queue}/sweep", sweep: QueueInput => Swept, [200, 422, 503, 504],
             "Moves what is due: expired, lost and delayed jobs.", "Leasing does the same, so nobody has to call this. Up to a hundred of each; repeat it until there is nothing."),
     ],
@@ -72,6 +82,33 @@ async fn enqueue_many(services: Services, input: BatchInput) -> Result<BatchDone
     let jobs = input.jobs.into_iter().map(JobForm::read).collect::<Result<Vec<_>>>()?;
     let jobs = queue.enqueue_many(&jobs).await?.into_iter().map(EnqueueDone::from).collect();
     Ok(BatchDone { jobs })
+}
+
+async fn enqueue_flow(services: Services, input: FlowInput) -> Result<FlowDone> {
+    let queue = open(&services, input.tenant, &input.queue)?;
+    let children = input.children.into_iter().map(JobForm::read).collect::<Result<Vec<_>>>()?;
+    Ok(FlowDone { ids: queue.enqueue_flow(&input.parent.read()?, &children).await? })
+}
+
+async fn commit(services: Services, input: CommitInput) -> Result<Switched> {
+    let commit = Commit {
+        effects: input.effects.into_iter().map(EffectForm::read).collect::<Result<_>>()?,
+        jobs: input.jobs.into_iter().map(JobForm::read).collect::<Result<_>>()?,
+        result: bytes_or_json(input.result, input.result_base64)?,
+        ttl: input.result_ttl_ms.map(Ttl::ms).transpose()?,
+    };
+    let ticket = Ticket { id: input.id, token: input.token };
+    open(&services, input.tenant, &input.queue)?.commit(&ticket, &commit).await.map(|()| Switched { changed: true })
+}
+
+async fn limit(services: Services, input: LimitInput) -> Result<Switched> {
+    let rate = input.rate.map(|count| Rate {
+        count,
+        period: Duration::from_millis(input.period_ms.unwrap_or(1000)),
+        burst: input.burst.unwrap_or(1),
+    });
+    let bounds = Bounds { active_max: input.active_max, rate };
+    open(&services, input.tenant, &input.queue)?.limit(&bounds).await.map(|()| Switched { changed: true })
 }
 
 async fn exchange(services: Services, input: ExchangeInput) -> Result<ExchangeDone> {

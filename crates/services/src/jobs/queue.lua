@@ -5,18 +5,23 @@
 -- KEYS[4]  waiting by order    KEYS[5]  delayed by when they are due    KEYS[6]  active by the end of their leases
 -- KEYS[7]  notes: p<id> progress, e<id> what went wrong last            KEYS[8]  who waits for work, by until when
 -- KEYS[9]  those of the waiting and delayed that expire, by when
--- KEYS[10..13]  completed, cancelled, expired and dead by when
+-- KEYS[10..13]  completed, cancelled, expired and dead by when         KEYS[14]  blocked by when they were enqueued
+-- KEYS[15]  flows: c<id> of a child, its parent's order 16 and id; n<id> of a parent, how many children it waits for
 --
--- A job is in one of these places, and its state says in which: w d a, r (active, to be cancelled), c x o k.
+-- A job is in one of these places, and its state says in which: w d a, r (active, to be cancelled), p (blocked), c x o k.
 --
 --   1 place │ 2 order 16 │ 18 failures 4 │ 22 lost leases 4 │ 26 token 16 │ 42 since 13 │ 55 expires 13 │ 68 timeout 10
 --     │ 78 size 9 │ 87 created 13 │ 100 failures allowed , lost leases allowed , first pause , longest pause
 --
 -- Times are ms. The order is the priority's share of 2^44 numbers and the number of the job; the token that of its last lease.
 local META, STATES, RECORDS, WAITING, DELAYED, ACTIVE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local NOTES, WAITERS, EXPIRY = KEYS[7], KEYS[8], KEYS[9]
-local PLACES = {w = WAITING, d = DELAYED, a = ACTIVE, r = ACTIVE, c = KEYS[10], x = KEYS[11], o = KEYS[12], k = KEYS[13]}
-local LIVE = {w = true, d = true, a = true, r = true}
+local NOTES, WAITERS, EXPIRY, BLOCKED, FLOWS = KEYS[7], KEYS[8], KEYS[9], KEYS[14], KEYS[15]
+local PLACES = {w = WAITING, d = DELAYED, a = ACTIVE, r = ACTIVE, p = BLOCKED,
+  c = KEYS[10], x = KEYS[11], o = KEYS[12], k = KEYS[13]}
+local LIVE = {w = true, d = true, a = true, r = true, p = true}
+
+-- How many keys every step takes.
+local KEYS_OF_ALL = 15
 
 -- Most arguments of one command that are unpacked at once.
 local CHUNK = 2000

@@ -1,6 +1,7 @@
 //! A queue: what producers and operators do with it, and how its steps are called.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redpoll_resp::Value;
 use schemars::JsonSchema;
@@ -8,7 +9,7 @@ use serde::Serialize;
 
 use super::job::{NewJob, State, check_id};
 use super::settings::JobSettings;
-use super::steps::{CANCEL, ENQUEUE, PAUSE, SWEEP};
+use super::steps::{BOUNDS, CANCEL, ENQUEUE, PAUSE, SWEEP};
 use crate::Services;
 use crate::backend::Command;
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ use crate::script::Script;
 pub const MAX_BATCH: usize = 1_000;
 
 /// Kinds of a queue's keys, in the order in which the steps take them.
-const KINDS: [&str; 13] = ["m", "s", "p", "w", "d", "a", "n", "l", "e", "c", "x", "o", "k"];
+const KINDS: [&str; 15] = ["m", "s", "p", "w", "d", "a", "n", "l", "e", "c", "x", "o", "k", "b", "f"];
 
 /// A queue. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -44,6 +45,46 @@ pub struct Enqueued {
     pub id: String,
     /// Where the job of that id is that was there already, and has not been changed; none if this one was enqueued.
     pub existing: Option<State>,
+}
+
+/// How many jobs of a queue may be worked on, and how fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bounds {
+    /// Most jobs that are active at once.
+    pub active_max: Option<u32>,
+    /// How fast jobs are leased.
+    pub rate: Option<Rate>,
+}
+
+/// So many in a period, evenly spread, with some at once: in no period are more than both together leased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Jobs in a period, 1 to a million.
+    pub count: u32,
+    /// The period, 1 ms to a day.
+    pub period: Duration,
+    /// How many may be leased at once after a rest, 1 to `count`.
+    pub burst: u32,
+}
+
+impl Bounds {
+    /// Returns the most active jobs, µs between two leases, and how many may be leased at once.
+    fn checked(&self) -> Result<[Option<u64>; 3]> {
+        let active_max = match self.active_max {
+            Some(0) => return Err(Error::invalid("active_max", "must be at least 1; pause the queue instead")),
+            active_max => active_max.map(u64::from),
+        };
+        let Some(Rate { count, period, burst }) = self.rate else { return Ok([active_max, None, None]) };
+        let day = Duration::from_secs(86_400);
+        if !(1..=1_000_000).contains(&count) || !(Duration::from_millis(1)..=day).contains(&period) {
+            return Err(Error::invalid("rate", "must be 1 to 1,000,000 jobs in 1 ms to a day"));
+        }
+        if !(1..=count).contains(&burst) {
+            return Err(Error::invalid("burst", "must be 1 to the jobs of a period"));
+        }
+        let interval_us = u64::try_from(period.as_micros()).expect("a day has fewer").div_ceil(u64::from(count));
+        Ok([active_max, Some(interval_us), Some(u64::from(burst))])
+    }
 }
 
 /// What a sweep has moved.
@@ -80,14 +121,26 @@ impl Queue {
     /// queue that would get too long or too large is a conflict.
     pub async fn enqueue_many(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
         check_batch("jobs", jobs.len())?;
-        let settings = self.settings();
-        let mut command = self.command(&ENQUEUE, &[]).arg(settings.length_max).arg(settings.bytes_max);
-        let mut ids = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            let id = job.id()?;
-            command = command.arg(&id).arg(job.options(settings)?).arg(job.record(settings)?);
-            ids.push(id);
+        self.enqueue_step(jobs.iter(), "").await
+    }
+
+    /// Enqueues a job that is blocked until these others, at least one, have all completed. One step, all or none; an id that is
+    /// alive is a conflict. A child that ends in any other way takes the parent to the dead, from where it can be requeued. Returns the parent's id,
+    /// then the children's.
+    pub async fn enqueue_flow(&self, parent: &NewJob, children: &[NewJob]) -> Result<Vec<String>> {
+        check_batch("children", children.len())?;
+        check_batch("children", children.len() + 1)?;
+        if !parent.delay.is_zero() || parent.at_ms > 0 {
+            return Err(Error::invalid("parent", "is due when its children have completed"));
         }
+        let enqueued = self.enqueue_step(std::iter::once(parent).chain(children), "flow").await?;
+        Ok(enqueued.into_iter().map(|one| one.id).collect())
+    }
+
+    async fn enqueue_step(&self, jobs: impl Iterator<Item = &NewJob>, form: &str) -> Result<Vec<Enqueued>> {
+        let settings = self.settings();
+        let command = self.command(&ENQUEUE, &[]).arg(settings.length_max).arg(settings.bytes_max).arg(form);
+        let (command, ids) = self.with_jobs(command, jobs)?;
         let letters = self.admitted(&ENQUEUE, &self.run(command).await?)?;
         let mut enqueued = Vec::with_capacity(ids.len());
         for (id, letter) in ids.into_iter().zip(letters) {
@@ -97,6 +150,22 @@ impl Queue {
         self.count(Counter::JobsDuplicate, known);
         self.count(Counter::JobsEnqueued, enqueued.len() - known);
         Ok(enqueued)
+    }
+
+    /// Appends jobs to a step that enqueues, and returns their ids.
+    pub(super) fn with_jobs<'a>(
+        &self,
+        mut command: Command,
+        jobs: impl Iterator<Item = &'a NewJob>,
+    ) -> Result<(Command, Vec<String>)> {
+        let settings = self.settings();
+        let mut ids = Vec::new();
+        for job in jobs {
+            let id = job.id()?;
+            command = command.arg(&id).arg(job.options(settings)?).arg(job.record(settings)?);
+            ids.push(id);
+        }
+        Ok((command, ids))
     }
 
     /// Cancels up to [`MAX_BATCH`] jobs and returns where each is then: [`State::Cancelled`]; [`State::Cancelling`] if a worker
@@ -116,6 +185,13 @@ impl Queue {
     /// Has jobs leased again, and wakes who waits for them. Returns whether that was a change.
     pub async fn resume(&self) -> Result<bool> {
         self.change(&PAUSE, "resume").await
+    }
+
+    /// Bounds how many jobs are active at once and how fast they are leased; what is absent is not bounded. Holds for all
+    /// workers, from the next lease on.
+    pub async fn limit(&self, bounds: &Bounds) -> Result<()> {
+        let numbers = bounds.checked()?.map(|number| number.map(|number| number.to_string()).unwrap_or_default());
+        self.run(self.command(&BOUNDS, &[]).args_of(&numbers)).await.map(drop)
     }
 
     /// Moves what is due: ends those that have waited for too long, takes back what was leased to the dead, has delayed jobs wait. A
@@ -146,6 +222,9 @@ impl Queue {
                 let name = self.name();
                 Err(Error::Conflict(format!("queue {name:?} is full: it holds {length} jobs with {bytes} bytes")))
             }
+            (Some("taken"), Some(id)) => {
+                Err(Error::Conflict(format!("job {:?} has not ended", String::from_utf8_lossy(id))))
+            }
             _ => Err(Error::unexpected(step.name(), reply)),
         }
     }
@@ -170,6 +249,11 @@ impl Queue {
     /// Returns the keys that every step takes.
     pub(super) fn keys(&self) -> &[Key] {
         &self.inner.keys
+    }
+
+    /// Returns what all keys of the queue share.
+    pub(super) fn group(&self) -> &Group {
+        &self.inner.group
     }
 
     /// Returns the channel of those who wait for work.

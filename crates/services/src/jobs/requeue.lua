@@ -1,6 +1,6 @@
 -- Has dead jobs wait again, as new ones, all or none.
 --
--- KEYS[1..13]  see queue.lua
+-- KEYS[1..15]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2..3]   most jobs that are not ended, and most bytes of their records
 -- ARGV[4...]   for each job: id, another payload behind its mark (j or b) or '' for the one it has
@@ -31,6 +31,7 @@ for index, state in ipairs(read_many(STATES, ids)) do
   end
 end
 local length = redis.call('ZCARD', WAITING) + redis.call('ZCARD', DELAYED) + redis.call('ZCARD', ACTIVE)
+  + redis.call('ZCARD', BLOCKED)
 local held = tonumber(redis.call('HGET', META, 'bytes') or 0)
 if #revived > 0 and (length + #revived > tonumber(ARGV[2]) or held + bytes > tonumber(ARGV[3])) then
   return {'full', length, held}

@@ -4,10 +4,18 @@ use crate::script::{Flags, INTEGERS, Repeat, Script};
 
 const QUEUE: &str = include_str!("queue.lua");
 const MOVES: &str = include_str!("moves.lua");
+const ADMIT: &str = include_str!("admit.lua");
 
 /// A job that was enqueued, done and forgotten meanwhile would be enqueued again.
-pub(super) static ENQUEUE: Script =
-    Script::new("jobs.enqueue", Flags::None, Repeat::Never, &[INTEGERS, QUEUE, MOVES, include_str!("enqueue.lua")]);
+pub(super) static ENQUEUE: Script = Script::new(
+    "jobs.enqueue",
+    Flags::None,
+    Repeat::Never,
+    &[INTEGERS, QUEUE, MOVES, ADMIT, include_str!("enqueue.lua")],
+);
+/// A job that is completed is not completed again, and the answer is the same.
+pub(super) static COMMIT: Script =
+    Script::new("jobs.commit", Flags::None, Repeat::Safe, &[INTEGERS, QUEUE, MOVES, ADMIT, include_str!("commit.lua")]);
 /// A second run leases other jobs. Without leasing it gives the same answers, see [`super::Queue::settle`].
 pub(super) static WORK: Script =
     Script::new("jobs.work", Flags::AllowOom, Repeat::Never, &[INTEGERS, QUEUE, MOVES, include_str!("work.lua")]);
@@ -21,6 +29,8 @@ pub(super) static SWEEP: Script =
 /// A second run would say that there was nothing to change.
 pub(super) static PAUSE: Script =
     Script::new("jobs.pause", Flags::AllowOom, Repeat::Never, &[INTEGERS, QUEUE, MOVES, include_str!("pause.lua")]);
+pub(super) static BOUNDS: Script =
+    Script::new("jobs.bounds", Flags::AllowOom, Repeat::Safe, &[INTEGERS, QUEUE, MOVES, include_str!("bounds.lua")]);
 /// A second run would find the jobs waiting.
 pub(super) static REQUEUE: Script =
     Script::new("jobs.requeue", Flags::None, Repeat::Never, &[INTEGERS, QUEUE, MOVES, include_str!("requeue.lua")]);

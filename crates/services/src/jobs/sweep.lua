@@ -1,6 +1,6 @@
 -- Moves what is due: ends what has waited for too long, takes back ended leases, has delayed jobs wait, forgets old ended jobs.
 --
--- KEYS[1..13]  see queue.lua
+-- KEYS[1..15]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- returns      {expired, taken back, come due}
 local done = {expire(), take_back(), promote()}

@@ -1,7 +1,7 @@
 -- Says what became of leased jobs, and leases the next ones.
 --
--- KEYS[1..13]  see queue.lua
--- KEYS[14...]  where results go, one for each outcome that has one
+-- KEYS[1..15]  see queue.lua
+-- KEYS[16...]  where results go, one for each outcome that has one
 -- ARGV[1]      see moves.lua
 -- ARGV[2..3]   most jobs to lease, and for how long in ms
 -- ARGV[4..5]   name under which the caller waits if there is nothing, or '', and for how long in ms
@@ -14,7 +14,7 @@ local ids = {}
 for index = 6, #ARGV, 5 do
   ids[#ids + 1] = ARGV[index]
 end
-local outcomes, current, results = {}, {}, 13
+local outcomes, current, results = {}, {}, KEYS_OF_ALL
 for index, state in ipairs(read_many(STATES, ids)) do
   local id, at = ids[index], 1 + 5 * index
   local token, verb, what, ms = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
@@ -56,14 +56,35 @@ end
 
 local count = tonumber(ARGV[2])
 if count == 0 then
-  wake(arrived)
+  -- Who waits while there are jobs waits for a place among the active.
+  wake(math.max(arrived, math.min(#ids, redis.call('ZCARD', WAITING))))
   return {table.concat(outcomes), 0, 0, {}}
 end
 expire()
 take_back()
 promote()
-local leased, paused = {}, redis.call('HEXISTS', META, 'paused')
-ids = paused == 1 and {} or redis.call('ZRANGE', WAITING, 0, count - 1)
+-- The queue's own bounds: how many may be active, and how fast jobs may be leased. The time at which the next could be leased if they came one by
+-- one, tat, may be ahead of now by as many intervals as are allowed at once.
+local rules = redis.call('HMGET', META, 'paused', 'active_max', 'interval_us', 'burst', 'tat_us')
+local leased, paused, rest_ms = {}, rules[1] and 1 or 0, 0
+local interval, burst, tat = tonumber(rules[3] or 0), tonumber(rules[4] or 0), tonumber(rules[5] or 0)
+if paused == 1 then
+  count = 0
+end
+if rules[2] then
+  count = math.min(count, rules[2] - redis.call('ZCARD', ACTIVE))
+end
+if interval > 0 then
+  -- It is never further ahead than that, unless the clock went back.
+  local ahead = math.min(math.max(tat - now * 1000, 0), burst * interval)
+  tat = now * 1000 + ahead
+  local allowed = math.floor(burst - ahead / interval)
+  if allowed < 1 then
+    rest_ms = math.ceil((ahead - (burst - 1) * interval) / 1000)
+  end
+  count = math.min(count, allowed)
+end
+ids = count > 0 and redis.call('ZRANGE', WAITING, 0, count - 1) or {}
 if #ids > 0 then
   local fence = math.max(tonumber(redis.call('HGET', META, 'fence') or 0) + 1, now * 1000)
   redis.call('HSET', META, 'fence', fence)
@@ -87,6 +108,9 @@ if #ids > 0 then
     end
   end
   save()
+  if interval > 0 then
+    redis.call('HSET', META, 'tat_us', tat + #leased / 3 * interval)
+  end
 end
 
 if #leased > 0 and ARGV[4] ~= '' then
@@ -103,7 +127,7 @@ if ARGV[4] ~= '' then
   redis.call('ZADD', WAITERS, now + tonumber(ARGV[5]), ARGV[4])
   redis.call('PEXPIRE', WAITERS, ARGV[5])
 end
-local next_ms = 0
+local next_ms = rest_ms
 for _, key in ipairs({DELAYED, ACTIVE}) do
   local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
   if first then

@@ -305,17 +305,23 @@ impl Queue {
         Ok(())
     }
 
+    /// Returns a result as the steps take it: what, and ms that it is kept; both empty if there is none.
+    pub(super) fn spelled_result(&self, result: Option<&Payload>, ttl: Option<Ttl>) -> Result<(Vec<u8>, String)> {
+        let Some(result) = result else { return Ok((Vec::new(), String::new())) };
+        let (size_bytes, max_bytes) = (result.as_bytes().len(), self.settings().result_max);
+        match size_bytes <= max_bytes {
+            true => Ok((result.marked(), self.settings().result_ms(ttl)?.to_string())),
+            false => Err(Error::TooLarge { size_bytes, max_bytes }),
+        }
+    }
+
     /// Returns an outcome as the step takes it: verb, what, ms.
     fn spelled(&self, outcome: &Outcome) -> Result<(&'static str, Vec<u8>, String)> {
         let cut = |error: &str| error.as_bytes()[..error.floor_char_boundary(MAX_ERROR_BYTES)].to_vec();
         Ok(match outcome {
-            Outcome::Completed { result: None, .. } => ("c", Vec::new(), String::new()),
-            Outcome::Completed { result: Some(result), ttl } => {
-                let (size_bytes, max_bytes) = (result.as_bytes().len(), self.settings().result_max);
-                if size_bytes > max_bytes {
-                    return Err(Error::TooLarge { size_bytes, max_bytes });
-                }
-                ("c", result.marked(), self.settings().result_ms(*ttl)?.to_string())
+            Outcome::Completed { result, ttl } => {
+                let (result, ms) = self.spelled_result(result.as_ref(), *ttl)?;
+                ("c", result, ms)
             }
             Outcome::Failed { error, retry_after } => {
                 let after = retry_after.map(|after| bounded_ms("retry_after_ms", after, MAX_DELAY)).transpose()?;

@@ -105,20 +105,36 @@ pub(crate) async fn lost_leases_are_counted_apart_and_end_in_quarantine(place: P
     assert_eq!(queue.counts().await.unwrap().lost_total, 3);
 }
 
-pub(crate) async fn heartbeats_keep_a_lease_and_tell_how_far_it_is(place: Place) {
-    let queue = queue(&place).await;
-    queue.enqueue(&named("a")).await.unwrap();
-    let leased = queue.lease(&briefly(1)).await.unwrap().remove(0);
-    for step in 1..=8 {
+/// Holds a job for several leases by heartbeats; false if this process was held up for longer than one.
+async fn keeps(queue: &Queue, id: &str) -> bool {
+    let lease = Duration::from_millis(200);
+    queue.enqueue(&named(id)).await.unwrap();
+    let options = LeaseOptions { lease: Some(lease), ..patiently() };
+    let leased = queue.lease(&options).await.unwrap().remove(0);
+    for step in 1..=12 {
         let progress = Payload::json(&step).unwrap();
-        let beat = queue.progress(&leased.ticket, &progress, Some(BRIEF)).await.unwrap();
-        assert_eq!(beat, Heartbeat::Extended);
-        assert_eq!(queue.job("a").await.unwrap().progress, Some(progress));
-        let others = queue.lease(&LeaseOptions { wait: BRIEF / 3, ..up_to(1) }).await.unwrap();
-        assert_eq!(others, [], "step {step}");
+        if queue.progress(&leased.ticket, &progress, Some(lease)).await.unwrap() == Heartbeat::Lost {
+            return false;
+        }
+        assert_eq!(queue.job(&leased.job.id).await.unwrap().progress, Some(progress));
+        let others = LeaseOptions { wait: lease / 4, ..up_to(1) };
+        if let [other] = queue.lease(&others).await.unwrap().as_slice() {
+            queue.complete(&other.ticket, None).await.unwrap();
+            return false;
+        }
     }
     queue.complete(&leased.ticket, None).await.unwrap();
-    assert_eq!(queue.job("a").await.unwrap().progress, None);
+    queue.job(&leased.job.id).await.unwrap().progress.is_none()
+}
+
+pub(crate) async fn heartbeats_keep_a_lease_and_tell_how_far_it_is(place: Place) {
+    let queue = queue(&place).await;
+    for round in 0..5 {
+        if keeps(&queue, &round.to_string()).await {
+            return;
+        }
+    }
+    panic!("heartbeats do not keep a lease");
 }
 
 pub(crate) async fn a_run_ends_at_its_timeout_whatever_its_heartbeats_say(place: Place) {
@@ -144,7 +160,7 @@ pub(crate) async fn a_run_ends_at_its_timeout_whatever_its_heartbeats_say(place:
 
 pub(crate) async fn what_waited_for_too_long_is_not_begun(place: Place) {
     let queue = queue(&place).await;
-    let brief = |id: &str| NewJob { patience: ms(50), ..named(id) };
+    let brief = |id: &str| NewJob { patience: ms(500), ..named(id) };
     queue
         .enqueue_many(&[brief("a"), NewJob { delay: Duration::from_secs(60), ..brief("b") }, named("c")])
         .await

@@ -20,6 +20,7 @@ mod fallback;
 mod idempotency;
 mod inventory;
 mod job_ends;
+mod job_flows;
 mod job_model;
 mod job_pitfalls;
 mod job_races;
@@ -216,6 +217,17 @@ on_every_backend! {
         the_dead_are_listed_requeued_and_removed
         requeueing_respects_the_limits_of_the_queue
         clearing_is_exact_and_leaves_who_works;
+    job_flows:
+        flows_round_trip
+        a_parent_waits_for_its_children
+        a_child_that_does_not_complete_takes_its_parent_along
+        a_flow_is_enqueued_whole_or_not_at_all
+        so_many_are_active_and_no_more
+        who_waits_for_a_place_is_woken
+        jobs_are_leased_no_faster_than_allowed
+        a_commit_does_all_of_it
+        a_commit_of_a_lost_lease_does_nothing_of_it
+        effects_are_applied_once_where_the_naive_way_applies_them_twice;
     job_model:
         a_queue_matches_the_model;
     job_pitfalls:

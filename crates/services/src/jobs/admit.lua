@@ -1,0 +1,87 @@
+-- Enqueues the jobs of ARGV from a place on, all or none; see enqueue.lua. Returns its answer; changes nothing unless that is ok.
+local function admit(at, length_max, bytes_max, is_flow)
+  local ids = {}
+  for index = at, #ARGV, 3 do
+    ids[#ids + 1] = ARGV[index]
+  end
+  local replies, fresh, bytes, known = {}, {}, 0, {}
+  for index, state in ipairs(read_many(STATES, ids)) do
+    local id = ids[index]
+    local place = known[id] or (state and place_of(state))
+    if place and LIVE[place] then
+      if is_flow then
+        return {'taken', id}
+      end
+      replies[index] = place
+    else
+      if place then
+        -- An ended job makes room for the new one of its name.
+        leave(PLACES[place], id)
+        records_gone[#records_gone + 1] = id
+      end
+      replies[index] = 'n'
+      fresh[#fresh + 1] = index
+      bytes = bytes + #ARGV[at + 3 * index - 1]
+      known[id] = 'w'
+    end
+  end
+  if #fresh == 0 then
+    return {'ok', table.concat(replies)}
+  end
+
+  local length = redis.call('ZCARD', WAITING) + redis.call('ZCARD', DELAYED) + redis.call('ZCARD', ACTIVE)
+    + redis.call('ZCARD', BLOCKED)
+  local held = tonumber(redis.call('HGET', META, 'bytes') or 0)
+  if length + #fresh > tonumber(length_max) or held + bytes > tonumber(bytes_max) then
+    return {'full', length, held}
+  end
+  save()
+
+  local last, created = redis.call('HINCRBY', META, 'seq', #fresh) - #fresh, string.format('%013d', now)
+  local seen, share, due, expires, timeout, tail
+  local records, flows, link = {}, {}, nil
+  for count, index in ipairs(fresh) do
+    local id, record = ids[index], ARGV[at + 3 * index - 1]
+    if seen ~= ARGV[at + 3 * index - 2] then
+      seen = ARGV[at + 3 * index - 2]
+      local priority, delay, at, patience, limit, policy = string.match(seen, '^(%-?%d+),(%d+),(%d+),(%d+),(%d+);(.*)$')
+      share = (127 - tonumber(priority)) * 2 ^ 44 + last
+      due = math.max(now + tonumber(delay), tonumber(at))
+      expires = tonumber(patience) > 0 and now + tonumber(patience) or 0
+      timeout = string.format('%013d%010d', expires, limit)
+      tail = created .. policy
+    end
+    local order = share + count
+    local place = due > now and 'd' or 'w'
+    if is_flow then
+      if index == 1 then
+        place = 'p'
+        flows = {'n' .. id, #ids - 1}
+        link = string.format('%016d', order) .. id
+      else
+        flows[#flows + 1] = 'c' .. id
+        flows[#flows + 1] = link
+      end
+    end
+    set_state(id, place .. string.format('%016d', order) .. '000000000000000000000000' .. created .. timeout
+      .. string.format('%09d', #record) .. tail)
+    if place == 'd' then
+      enter(DELAYED, due, id)
+    elseif place == 'p' then
+      enter(BLOCKED, now, id)
+    else
+      enter(WAITING, order, id)
+    end
+    if expires > 0 then
+      enter(EXPIRY, expires, id)
+    end
+    records[#records + 1] = id
+    records[#records + 1] = record
+  end
+  freed = -bytes
+  save()
+  write_many('HSET', RECORDS, records)
+  write_many('HSET', FLOWS, flows)
+  arrived = arrived + #fresh
+  return {'ok', table.concat(replies)}
+end
