@@ -196,7 +196,7 @@ impl Namespace {
     }
 
     /// Takes the replies to [`read_commands`], all of them.
-    fn found(
+    pub(super) fn found(
         &self,
         replies: &mut impl Iterator<Item = Result<Value>>,
         count: usize,
@@ -268,7 +268,7 @@ impl Namespace {
 }
 
 /// Makes the commands that read entries of one partition: a PTTL each, if asked for, and one MGET.
-fn read_commands(partition: &Partition, keys: &[&str], ask: Ask) -> Vec<Command> {
+pub(super) fn read_commands(partition: &Partition, keys: &[&str], ask: Ask) -> Vec<Command> {
     let entries: Vec<_> = keys.iter().map(|key| partition.entry(key)).collect();
     let mut commands = Vec::with_capacity(keys.len() + 1);
     if ask == Ask::Lifetimes {

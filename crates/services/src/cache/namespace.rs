@@ -81,6 +81,10 @@ impl Partition {
         &self.index[1]
     }
 
+    pub(super) fn stamps(&self) -> &Key {
+        &self.index[4]
+    }
+
     pub(super) fn entry(&self, key: &str) -> Key {
         self.group.named("v", key)
     }
@@ -203,7 +207,7 @@ impl Namespace {
 
     fn set_command(&self, key: &str, body: &Body, options: &SetOptions) -> Result<Command> {
         let stored = Stored::new(self, key, Some(body), options)?;
-        Ok(stored.command(&steps::SET, 0, ""))
+        Ok(stored.command(&steps::SET, 0, "", 0))
     }
 }
 

@@ -79,11 +79,12 @@ impl<'a> Stored<'a> {
         Ok(Self { namespace, key, kind, payload, lifetime_ms, stale_ms, fail_safe_ms, slide_ms, tags })
     }
 
-    /// Makes the step that stores it; `token` is empty for an unconditional set.
-    pub(super) fn command(&self, script: &'static Script, load_ms: u64, token: &str) -> Command {
+    /// Makes the step that stores it; `token` is empty for an unconditional set, which no stamp refuses.
+    pub(super) fn command(&self, script: &'static Script, load_ms: u64, token: &str, newest_stamp: u64) -> Command {
         let partition = self.namespace.partition(self.key);
-        let mut args: Vec<&dyn ToArg> = vec![&self.key, &self.kind, &self.lifetime_ms, &self.stale_ms, &load_ms];
-        args.extend([&self.fail_safe_ms as &dyn ToArg, &self.slide_ms, &self.payload, &token]);
+        let lifetimes = format!("{};{load_ms};{};{}", self.stale_ms, self.fail_safe_ms, self.slide_ms);
+        let mut args: Vec<&dyn ToArg> = vec![&self.key, &self.kind, &self.lifetime_ms, &lifetimes, &self.payload];
+        args.extend([&token as &dyn ToArg, &newest_stamp]);
         args.extend(self.tags.iter().map(|tag| tag as &dyn ToArg));
         partition.step(script, &[partition.entry(self.key), partition.lease(self.key)], &args)
     }

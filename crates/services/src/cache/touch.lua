@@ -24,10 +24,10 @@ end
 if ttl == 0 then
   redis.call('PERSIST', KEYS[6])
   redis.call('ZADD', EXPIRY, '+inf', ARGV[1])
-  cover(0, now)
+  cover(0, now, false)
 else
   redis.call('PEXPIREAT', KEYS[6], text(now + ttl))
   redis.call('ZADD', EXPIRY, text(now + ttl), ARGV[1])
-  cover(now + ttl, now)
+  cover(now + ttl, now, false)
 end
 return 1

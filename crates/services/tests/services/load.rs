@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use redpoll_services::cache::{Body, Claim, LoadError, LoadOptions, Loaded, Lookup, Namespace, SetOptions, Source};
+use redpoll_services::cache::{
+    Body, Claim, LoadError, LoadOptions, Loaded, Lookup, Namespace, PARTITIONS, SetOptions, Source,
+};
 use redpoll_services::metrics::Counter;
-use redpoll_services::{Error, Settings, Tenant, Ttl};
+use redpoll_services::{Command, Error, Settings, Tenant, Ttl};
 use serde_json::json;
 use tokio::sync::{Barrier, Notify};
 use tokio::task::JoinSet;
@@ -87,6 +89,50 @@ pub(crate) async fn stampede_runs_one_loader(place: Place) {
         assert_eq!(all.iter().filter(|loaded| loaded.source == Source::Loader).count(), 1);
         assert_eq!(loads.load(Ordering::SeqCst), 1);
     }
+}
+
+/// A loader that is done at once leaves others no time to wait for it: who is given the lease after it has to find what it stored.
+pub(crate) async fn instant_loaders_run_once_too(place: Place) {
+    const PROCESSES: usize = 8;
+    const KEYS: usize = 60;
+    let tenant = tenant();
+    let loads: Arc<[AtomicUsize; KEYS]> = Arc::new(std::array::from_fn(|_| AtomicUsize::new(0)));
+    let start = Arc::new(Barrier::new(PROCESSES));
+    let mut processes = JoinSet::new();
+    for _ in 0..PROCESSES {
+        let (namespace, loads, start) =
+            (open(&place, &tenant, Settings::default()).await, loads.clone(), start.clone());
+        processes.spawn(async move {
+            for key in 0..KEYS {
+                start.wait().await;
+                let loads = loads.clone();
+                let loader = move || async move {
+                    loads[key].fetch_add(1, Ordering::SeqCst);
+                    Ok::<_, String>(number(7))
+                };
+                let loaded = namespace.get_or_set(&format!("k{key}"), &LoadOptions::default(), loader).await.unwrap();
+                assert_eq!(value_of(&loaded), Some(7));
+            }
+        });
+    }
+    processes.join_all().await;
+    let loads: Vec<usize> = loads.iter().map(|loads| loads.load(Ordering::SeqCst)).collect();
+    assert_eq!(loads, [1; KEYS]);
+}
+
+pub(crate) async fn a_lease_that_nobody_needs_is_given_back(place: Place) {
+    let tenant = tenant();
+    let services = place.services_with(Settings::default()).await;
+    let namespace = services.cache(&tenant).namespace("users").unwrap();
+    namespace.set("k", &7).await.unwrap();
+    assert!(matches!(namespace.claim("k").await.unwrap(), Claim::Found(body) if body == number(7)));
+    let lease = |number| format!("rp:{{{}:cache:users:{number:02}}}:l:k", tenant.name());
+    eventually("giving the lease back", || async {
+        let looks = (0..PARTITIONS).map(|number| Command::new("EXISTS").key(lease(number))).collect();
+        let found = services.backend().pipeline(looks).await.unwrap();
+        found.into_iter().all(|found| found.unwrap().as_i64() == Some(0))
+    })
+    .await;
 }
 
 pub(crate) async fn slow_loader_outlives_its_lease(place: Place) {

@@ -238,6 +238,8 @@ on_every_backend! {
         killed_recorder_leaves_whole_batches;
     load:
         stampede_runs_one_loader
+        instant_loaders_run_once_too
+        a_lease_that_nobody_needs_is_given_back
         slow_loader_outlives_its_lease
         crashed_loader_lets_others_proceed
         dropped_loader_lets_others_proceed
