@@ -187,8 +187,9 @@ impl Namespace {
 
     /// Awaits `work` and renews the leases meanwhile. A lost lease does not stop the work; its fill will be refused.
     pub(super) async fn renewing<T>(&self, fills: &[Fill], work: impl Future<Output = T>) -> T {
-        let mut ticks = tokio::time::interval(self.settings.lease / 3);
-        ticks.tick().await;
+        // Not `interval`, whose first tick is due at once and yet waits for the timer's next millisecond, and the work with it.
+        let pause = self.settings.lease / 3;
+        let mut ticks = tokio::time::interval_at(Instant::now() + pause, pause);
         let lease_ms = self.lease_ms().to_string();
         let renewals = async {
             loop {
@@ -324,6 +325,29 @@ impl Drop for Fill {
         {
             let (backend, command) = (self.namespace.services.backend().clone(), self.release_command());
             runtime.spawn(async move { backend.call(command).await });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use super::*;
+    use crate::{Backend, Services, Settings, Tenant};
+
+    /// A store in this process answers at once: a load that is not done when it is first looked at waits for the clock.
+    #[tokio::test]
+    async fn a_load_waits_for_nothing_but_its_loader() {
+        let store = redpoll_store::Store::open(redpoll_store::Config::in_memory()).unwrap();
+        let services = Services::new(Backend::embedded(store), Settings::default());
+        let namespace = services.cache(&Tenant::default()).namespace("users").unwrap();
+        let (options, body) = (LoadOptions::default(), Body::from(vec![1]));
+        let loader = || async { Ok::<_, String>(Some(Body::from(vec![1]))) };
+        let mut load = std::pin::pin!(namespace.get_or_set("k", &options, loader));
+        match std::future::poll_fn(|cx| Poll::Ready(load.as_mut().poll(cx))).await {
+            Poll::Ready(loaded) => assert_eq!(loaded.unwrap().body, Some(body)),
+            Poll::Pending => panic!("it waits"),
         }
     }
 }
