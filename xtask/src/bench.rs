@@ -1,7 +1,14 @@
 //! `cargo xtask bench`: the workloads of the package redpoll-bench, in release, on a freshly built server.
 
-use crate::workspace::{Profile, build_redpoll, cargo, execute};
+use crate::install::node_modules_with;
+use crate::workspace::{Profile, build_folder, build_redpoll, cargo, execute};
 use anyhow::Result;
+
+/// The part that measures our services beside those of others.
+const BESIDE_OTHERS: &str = "services-tcp";
+
+/// The others that are not written in Rust; their scripts are read from what is installed.
+const OTHERS: &[&str] = &["rate-limiter-flexible@11.4.0", "@upstash/ratelimit@2.2.0"];
 
 /// Arguments of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -15,5 +22,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let binary = build_redpoll(Profile::Release)?;
     let mut bench = cargo(&["run", "--quiet", "--release", "--package", "redpoll-bench", "--"]);
+    if args.args.iter().any(|arg| arg == BESIDE_OTHERS) {
+        let folder = build_folder("bench");
+        node_modules_with(&folder, OTHERS)?;
+        bench.env("REDPOLL_BENCH_PACKAGES", folder.join("node_modules"));
+    }
     execute(bench.args(&args.args).env("REDPOLL_BIN", binary))
 }

@@ -15,6 +15,7 @@ mod pair;
 mod process;
 mod served;
 mod services;
+mod services_tcp;
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
@@ -49,6 +50,8 @@ enum Part {
     Durable,
     /// Time per call of the services on the embedded store.
     Services,
+    /// Processor time per call of the services over TCP, beside other libraries; `cargo xtask bench` installs some of them.
+    ServicesTcp,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -64,6 +67,7 @@ fn main() -> anyhow::Result<()> {
             Part::Memory => memory::run(&cli.only)?,
             Part::Durable => durable::run(cli.commands, cli.repeat, &cli.only)?,
             Part::Services => services::run(cli.repeat, &cli.only)?,
+            Part::ServicesTcp => services_tcp::run(cli.repeat, &cli.only)?,
         }
     }
     Ok(())
