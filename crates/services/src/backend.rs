@@ -57,7 +57,7 @@ pub use config::{
 use embedded::Embedded;
 use invalidations::Feed;
 use remote::Remote;
-use reply::{Failure, Sent};
+use reply::{Exchange, Failure, Sent};
 use sentinel::Sentinel;
 
 /// Longest pipeline, in commands.
@@ -84,7 +84,7 @@ enum Transport {
     Embedded(Embedded),
     Remote(Box<Remote>),
     Sentinel(Arc<Sentinel>),
-    Cluster(Cluster),
+    Cluster(Box<Cluster>),
 }
 
 /// Who is listened to.
@@ -169,7 +169,7 @@ impl Backend {
 
     fn cluster(scheme: &'static str, nodes: &str, config: &BackendConfig) -> Result<(Transport, Heard)> {
         let clients = cluster::listening_clients(scheme, nodes, config)?;
-        Ok((Transport::Cluster(Cluster::open(scheme, nodes, config)?), Heard::Any(clients)))
+        Ok((Transport::Cluster(Box::new(Cluster::open(scheme, nodes, config)?)), Heard::Any(clients)))
     }
 
     fn sentinel(scheme: &'static str, group: &str, config: &BackendConfig) -> Result<(Transport, Heard)> {
@@ -256,8 +256,9 @@ impl Backend {
 
     /// Runs many commands in one exchange. The outer error means that nothing is known about any of them.
     ///
-    /// The whole pipeline is repeated only if nothing of it was executed, or every command is repeatable. Scripts that
-    /// the server did not know are sent again in full, after the others.
+    /// What is sent again is what went one way together: everything, or on a Cluster the commands of a slot; and only if
+    /// nothing of it was executed, or every command in it is repeatable. Scripts that the server did not know are sent
+    /// again in full, after the others.
     pub async fn pipeline(&self, commands: Vec<Command>) -> Result<Vec<Result<Value>>> {
         if commands.len() > MAX_PIPELINE_COMMANDS {
             return Err(Error::invalid("commands", format_args!("more than {MAX_PIPELINE_COMMANDS} in a pipeline")));
@@ -277,22 +278,8 @@ impl Backend {
 
     /// Sends a pipeline until nothing is gained by sending it again.
     async fn pipeline_patiently(&self, commands: &[Command]) -> Result<Vec<Result<Value>>> {
-        let repeatable = commands.iter().all(Command::is_repeatable);
         let attempts = async {
-            let mut attempt = 0;
-            let replies = loop {
-                let failure = match self.send_all(commands).await {
-                    Ok(replies) => break replies,
-                    Err(failure) => failure,
-                };
-                let harmless = failure.sent == Sent::No || repeatable;
-                if !(failure.error.is_outage() && harmless && attempt < self.inner.config.retry.attempts_max) {
-                    return Err(failure);
-                }
-                self.inner.metrics.add(Counter::BackendRetries, 1);
-                tokio::time::sleep(self.inner.config.retry.pause(attempt)).await;
-                attempt += 1;
-            };
+            let replies = self.send_all_until_answered(commands).await?;
             let mut results = Vec::with_capacity(replies.len());
             for (command, reply) in commands.iter().zip(replies) {
                 results.push(match reply::checked(reply) {
@@ -305,6 +292,39 @@ impl Backend {
             Ok(results)
         };
         self.within_deadline("pipeline", attempts).await
+    }
+
+    /// Returns the reply to each command. Sends again what failed without harm, and nothing that was answered.
+    async fn send_all_until_answered(&self, commands: &[Command]) -> Result<Vec<Value>, Failure> {
+        let mut replies = vec![Value::Nil; commands.len()];
+        let mut left: Vec<usize> = (0..commands.len()).collect();
+        let mut attempt = 0;
+        loop {
+            let mut again = Vec::new();
+            for Exchange { indices, outcome } in self.send_all(commands, &left).await {
+                let failure = match outcome {
+                    Ok(values) => {
+                        indices.into_iter().zip(values).for_each(|(index, value)| replies[index] = value);
+                        continue;
+                    }
+                    Err(failure) => failure,
+                };
+                let harmless = failure.sent == Sent::No || indices.iter().all(|index| commands[*index].is_repeatable());
+                if !(failure.error.is_outage() && harmless && attempt < self.inner.config.retry.attempts_max) {
+                    return Err(failure);
+                }
+                again.extend(indices);
+            }
+            if again.is_empty() {
+                return Ok(replies);
+            }
+            // As they were given, for those that share a slot.
+            again.sort_unstable();
+            left = again;
+            self.inner.metrics.add(Counter::BackendRetries, 1);
+            tokio::time::sleep(self.inner.config.retry.pause(attempt)).await;
+            attempt += 1;
+        }
     }
 
     /// Runs an atomic step. All keys must share a hash tag.
@@ -341,13 +361,16 @@ impl Backend {
         }
     }
 
-    async fn send_all(&self, commands: &[Command]) -> Result<Vec<Value>, Failure> {
-        match &self.inner.transport {
-            Transport::Embedded(embedded) => Ok(embedded.send_all(commands).await),
-            Transport::Remote(remote) => Box::pin(remote.send_all(commands)).await,
-            Transport::Sentinel(sentinel) => Box::pin(sentinel.send_all(commands)).await,
-            Transport::Cluster(cluster) => Box::pin(cluster.send_all(commands)).await,
-        }
+    /// Sends the commands at `indices`. Only a Cluster has several ways for them.
+    async fn send_all(&self, commands: &[Command], indices: &[usize]) -> Vec<Exchange> {
+        let chosen: Vec<&Command> = indices.iter().map(|index| &commands[*index]).collect();
+        let outcome = match &self.inner.transport {
+            Transport::Embedded(embedded) => Ok(embedded.send_all(&chosen).await),
+            Transport::Remote(remote) => Box::pin(remote.send_all(&chosen)).await,
+            Transport::Sentinel(sentinel) => Box::pin(sentinel.send_all(&chosen)).await,
+            Transport::Cluster(cluster) => return Box::pin(cluster.send_all(commands, indices)).await,
+        };
+        vec![Exchange { indices: indices.to_vec(), outcome }]
     }
 
     /// Does the work unless the circuit is open, in the time that a call may take.

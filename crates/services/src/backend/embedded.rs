@@ -76,7 +76,7 @@ impl Embedded {
     }
 
     /// Runs commands one after the other.
-    pub(super) async fn send_all(&self, commands: &[Command]) -> Vec<Value> {
+    pub(super) async fn send_all(&self, commands: &[&Command]) -> Vec<Value> {
         let mut values = Vec::with_capacity(commands.len());
         for command in commands {
             values.push(self.send(command).await);

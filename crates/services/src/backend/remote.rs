@@ -85,9 +85,9 @@ impl Remote {
     }
 
     /// Sends many commands in one write.
-    pub(super) async fn send_all(&self, commands: &[Command]) -> Result<Vec<Value>, Failure> {
+    pub(super) async fn send_all(&self, commands: &[&Command]) -> Result<Vec<Value>, Failure> {
         let (mut connection, seat, number) = self.connection();
-        let pipeline = to_pipeline(commands.iter());
+        let pipeline = to_pipeline(commands.iter().copied());
         match connection.send_packed_commands(&pipeline, 0, commands.len()).await {
             Ok(values) => Ok(values.into_iter().map(value_of).collect()),
             Err(error) => {
@@ -138,6 +138,11 @@ fn client(url: &str, config: &BackendConfig, adjust: fn(RedisConnectionInfo) -> 
 /// Makes a client for listening to what is published or changes: in RESP3, messages come beside replies.
 pub(super) fn listening_client(url: &str, config: &BackendConfig) -> Result<Client> {
     client(url, config, |settings| settings.set_protocol(ProtocolVersion::RESP3))
+}
+
+/// Makes a client for commands to one node of a Cluster.
+pub(super) fn node_client(url: &str, config: &BackendConfig) -> Result<Client> {
+    client(url, config, |settings| settings)
 }
 
 /// Makes a client for listening to the server of another client.

@@ -44,6 +44,13 @@ impl Failure {
     }
 }
 
+/// Commands that went one way together, by their places in a pipeline, and what came of them: a reply to each.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) indices: Vec<usize>,
+    pub(super) outcome: Result<Vec<Value>, Failure>,
+}
+
 /// Tells whether a reply says that who gave it is a replica.
 pub(super) fn is_of_a_replica(value: &Value) -> bool {
     matches!(value, Value::Error(line) if line.starts_with("READONLY "))
@@ -61,7 +68,8 @@ pub(super) fn checked(value: Value) -> Result<Value, Failure> {
 fn failure_of_line(line: String) -> Failure {
     let code = line.split(' ').next().unwrap_or_default();
     match code {
-        "LOADING" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "READONLY" | "BUSY" | "NOREPLICAS" | "OOM" => {
+        "LOADING" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "READONLY" | "BUSY" | "NOREPLICAS" | "OOM"
+        | "MISCONF" => {
             let replica = matches!(code, "READONLY" | "MASTERDOWN");
             Failure { replica, ..Failure::answer(Error::Unavailable(line), Sent::No) }
         }
@@ -141,6 +149,8 @@ mod tests {
         assert!(!failure_of_line("WRONGTYPE x".to_owned()).error.is_outage());
         let readonly = failure_of_line("READONLY You can't write against a read only replica.".to_owned());
         assert!(readonly.answered && readonly.replica && readonly.error.is_outage());
+        let disk_full = failure_of_line("MISCONF Errors writing to the AOF file: No space left on device".to_owned());
+        assert!(disk_full.answered && disk_full.sent == Sent::No && disk_full.error.is_outage());
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl Sentinel {
     }
 
     /// Sends many commands to the master in one write.
-    pub(super) async fn send_all(&self, commands: &[Command]) -> Result<Vec<Value>, Failure> {
+    pub(super) async fn send_all(&self, commands: &[&Command]) -> Result<Vec<Value>, Failure> {
         let master = self.master().await?;
         let result = master.send_all(commands).await;
         let gone = match &result {

@@ -11,6 +11,7 @@ mod atomic_operations;
 mod backend;
 mod cache;
 mod cache_model;
+mod cluster_moves;
 mod connection;
 mod counters;
 mod delivery;
