@@ -56,7 +56,8 @@ pub(crate) async fn risk(backend: &Backend, keyring: &Keyring) -> Result<Option<
     let Some(policy) = evicting_policy(&info)? else { return Ok(None) };
     let setting = backend.call(Command::new("CONFIG").arg("GET").arg(SETTING).repeatable()).await;
     let spared = setting.map(spared).unwrap_or_default();
-    let exposed = |service: &&Service| !beginnings_of(service, keyring).iter().all(|way| spared.contains(way));
+    let is_spared = |way: &String| spared.iter().any(|word| way.starts_with(word.as_str()));
+    let exposed = |service: &&Service| !beginnings_of(service, keyring).iter().all(is_spared);
     let services: Vec<&str> = SERVICES.iter().filter(exposed).map(|service| service.name).collect();
     Ok((!services.is_empty()).then(|| {
         format!(

@@ -1,4 +1,4 @@
-//! What must not be evicted: revoked tokens, one-time tokens, idempotency keys.
+//! What must not be evicted: revoked tokens, one-time tokens, idempotency keys, sessions, locks.
 //!
 //! A cache that loses an entry is slower. A deny list that loses one is open, and a lost idempotency key lets a payment
 //! happen twice. So services of this kind name their keys below [`Keyring::kept_prefix`], and refuse to work on a store
@@ -6,7 +6,7 @@
 //!
 //! * there is no `maxmemory`, or the policy is `noeviction`: a full store refuses writes, which is an error here;
 //! * the store is Redpoll and `non-evictable-prefixes` covers the prefix (`rp:kept:`), whatever the policy;
-//! * the operator vouches for it: [`Eviction::Tolerate`].
+//! * the operator vouches for it: [`Eviction::Tolerate`], or `REDPOLL_EVICTION=tolerate` in the environment.
 //!
 //! The store is asked with INFO at the first use and every [`LOOK_EVERY`] after that, all masters of a Cluster
 //! together. What may be evicted is refused as [`Error::Unavailable`], like any other store that cannot be relied on.
@@ -14,6 +14,7 @@
 //! Not here: noticing that something was evicted in between. A policy changed at run time is seen at the next look, and
 //! what went meanwhile is gone.
 
+use std::str::FromStr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,18 @@ pub enum Eviction {
     Refuse,
     /// Work. For stores that cannot be asked and of which the operator knows that they do not evict.
     Tolerate,
+}
+
+impl FromStr for Eviction {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "refuse" => Ok(Self::Refuse),
+            "tolerate" => Ok(Self::Tolerate),
+            _ => Err(Error::invalid("eviction", format_args!("{text:?} is neither refuse nor tolerate"))),
+        }
+    }
 }
 
 /// When this process last saw that the store does not evict.

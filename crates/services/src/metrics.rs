@@ -81,7 +81,7 @@ counters! {
     SessionsEnded,      "redpoll_sessions_ended_total",         "Sessions ended by logout or revocation.";
     SessionsRotated,    "redpoll_sessions_rotated_total",       "Session ids replaced.";
     SessionsMismatched, "redpoll_sessions_mismatched_total",    "Sessions asked for from another address or user agent than they are bound to.";
-    SessionsOutages,    "redpoll_sessions_outages_total",       "Calls about sessions that failed because the store was down.";
+    SessionsOutages,    "redpoll_sessions_outages_total",       "Calls about sessions that failed because the store was down or may evict.";
     JobsEnqueued,       "redpoll_jobs_enqueued_total",          "Jobs enqueued.";
     JobsDuplicate,      "redpoll_jobs_duplicate_total",         "Jobs not enqueued because one of their id was not ended.";
     JobsFull,           "redpoll_jobs_full_total",              "Calls refused because the queue was full.";

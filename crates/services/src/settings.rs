@@ -67,7 +67,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads `REDIS_KEY_PREFIX`, `REDPOLL_OUTAGE` (such as `rate=closed,cache=error`) and, in seconds, `CACHE_DEFAULT_TTL`, `REDIS_CACHE_TTL` or `REDIS_DEFAULT_TTL`, and
+    /// Reads `REDIS_KEY_PREFIX`, `REDPOLL_OUTAGE` (such as `rate=closed,cache=error`), `REDPOLL_EVICTION` (`refuse` or `tolerate`) and, in seconds, `CACHE_DEFAULT_TTL`, `REDIS_CACHE_TTL` or `REDIS_DEFAULT_TTL`, and
     /// `REDIS_SESSION_TTL` for how long an unused session lives.
     pub fn from_environment(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let mut settings = Self::default();
@@ -76,6 +76,9 @@ impl Settings {
         }
         if let Some((_, choices)) = first(lookup, &["REDPOLL_OUTAGE"]) {
             settings.outage = OutagePolicies::parse(&choices)?;
+        }
+        if let Some((_, choice)) = first(lookup, &["REDPOLL_EVICTION"]) {
+            settings.eviction = choice.parse()?;
         }
         if let Some((name, text)) = first(lookup, &["CACHE_DEFAULT_TTL", "REDIS_CACHE_TTL", "REDIS_DEFAULT_TTL"]) {
             let seconds: i64 = text.parse().map_err(|_| unreadable(name, &text))?;
@@ -86,5 +89,20 @@ impl Settings {
             settings.sessions.idle = Ttl::seconds(seconds)?;
         }
         Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_evicts_is_refused_unless_the_operator_says_otherwise() {
+        let read = |text: &'static str| {
+            Settings::from_environment(&|name| (name == "REDPOLL_EVICTION").then(|| text.to_owned()))
+        };
+        assert_eq!(read("").unwrap().eviction, Eviction::Refuse);
+        assert_eq!(read("tolerate").unwrap().eviction, Eviction::Tolerate);
+        assert!(read("yes").is_err());
     }
 }

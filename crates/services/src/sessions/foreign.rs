@@ -117,7 +117,7 @@ impl Foreign {
     /// Ends a session; tells whether there was one.
     pub async fn destroy(&self, sid: &str) -> Result<bool> {
         let command = Command::new("DEL").key(self.key(sid)?);
-        self.sessions.call(command).await.map(|reply| reply.as_i64() == Some(1))
+        self.sessions.call_unkept(command).await.map(|reply| reply.as_i64() == Some(1))
     }
 
     /// Makes one of our sessions of what `new` says and the data of a session of the library, which ends.
@@ -135,7 +135,7 @@ impl Foreign {
             }
         }
         let created = self.sessions.create(&whole).await?;
-        let left = self.sessions.call(Command::script(&steps::LEAVE, &[self.key(sid)?], &[&bytes])).await;
+        let left = self.sessions.call_unkept(Command::script(&steps::LEAVE, &[self.key(sid)?], &[&bytes])).await;
         if matches!(&left, Ok(Value::Int(1))) {
             return Ok(created);
         }
@@ -147,7 +147,7 @@ impl Foreign {
     }
 
     async fn read(&self, sid: &str) -> Result<Option<Vec<u8>>> {
-        let reply = self.sessions.call(Command::new("GET").key(self.key(sid)?).repeatable()).await?;
+        let reply = self.sessions.call_unkept(Command::new("GET").key(self.key(sid)?).repeatable()).await?;
         if reply.is_nil() {
             return Ok(None);
         }
@@ -159,12 +159,17 @@ impl Foreign {
         check_bytes(bytes.len(), self.sessions.settings().bytes_max)?;
         let lifetime_ms = finite("lifetime_ms", lifetime)?;
         let command = Command::new("SET").key(self.key(sid)?).arg(bytes).arg("PX").arg(lifetime_ms).arg(when);
-        self.sessions.call(command).await.map(|reply| !reply.is_nil())
+        self.sessions.call_unkept(command).await.map(|reply| !reply.is_nil())
     }
 
     fn key(&self, sid: &str) -> Result<String> {
         check_name("sid", sid)?;
-        Ok(format!("{}{sid}", self.prefix))
+        let key = format!("{}{sid}", self.prefix);
+        // A prefix that is empty, or the beginning of ours, leaves it to whoever chose the sid where the key lies.
+        match self.sessions.services.settings().keyring.owns(&key) {
+            true => Err(Error::invalid("sid", "leads to the services' own keys")),
+            false => Ok(key),
+        }
     }
 }
 

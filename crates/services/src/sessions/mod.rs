@@ -47,8 +47,9 @@
 //! # When the store is down
 //!
 //! Everything is an error, reading too: who cannot be recognised is not let in. Counted as
-//! `redpoll_sessions_outages_total`. These keys lie with what must not be evicted (`kept.rs`): an evicted session is a user
-//! thrown out, and a part of the index evicted is a session that the next sign-out may miss.
+//! `redpoll_sessions_outages_total`. The same holds for a store that may evict, see [`kept`](crate::kept): an evicted
+//! session is a user thrown out, and a part of the index evicted is a session that the next sign-out misses. (Not for
+//! sessions of other libraries, which lie under those libraries' keys.)
 //!
 //! Not here: cookies, which are the framework's (see the crate `redpoll-tower`), and encryption of what is stored, which is
 //! the caller's, who has the key.
@@ -260,10 +261,17 @@ impl Sessions {
     }
 
     async fn call(&self, command: Command) -> Result<Value> {
+        self.counted(self.services.ensure_kept().await)?;
+        self.call_unkept(command).await
+    }
+
+    /// Calls a store that may evict what this is about.
+    async fn call_unkept(&self, command: Command) -> Result<Value> {
         self.counted(self.services.backend().call(command).await)
     }
 
     async fn calls(&self, commands: Vec<Command>) -> Result<Vec<Value>> {
+        self.counted(self.services.ensure_kept().await)?;
         let replies = self.counted(self.services.backend().pipeline(commands).await)?;
         replies.into_iter().map(|reply| self.counted(reply)).collect()
     }

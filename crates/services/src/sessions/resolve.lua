@@ -7,5 +7,5 @@ local proof = redis.call('HGET', SESSION, 'h')
 if proof == ARGV[1] then
   return {1}
 end
-local nonce = proof and redis.call('GET', GRACE)
+local nonce = proof and nonce_in_grace()
 return nonce and {2, nonce} or {0}

@@ -40,7 +40,7 @@ impl Sessions {
     ///
     /// The old id is accepted for `grace` more, as long as the settings say if `None`. Rotations at once with the same
     /// id, and those with the old id within the grace, all return the same new id. Without grace (zero) only one of
-    /// them succeeds, and the others find no session.
+    /// them succeeds, the others find no session, and ids that were replaced before and are in their grace lose it.
     pub async fn rotate(&self, id: &SessionId, grace: Option<Duration>) -> Result<SessionId> {
         let grace_ms = grace_ms(grace.unwrap_or(self.settings().grace))?;
         let nonce: [u8; 16] = random()?;

@@ -4,7 +4,7 @@
 //! h  proof of the id      e  end, ms since 1970            u  user, escaped       b  bound to: i address, g agent
 //! c  stamp, us since 1970 t  last seen, ms since 1970      w  workspace, escaped  .<name>  version:JSON
 //! i  idle time, ms        v  version                       p  address
-//! a  absolute end or 0    z  bytes of all fields           g  user agent
+//! a  absolute end or 0    z  bytes of all fields           g  user agent                k  see session.lua
 //! ```
 //!
 //! A field is JSON text that is read when it is asked for. Its version is that of the session when the field was last

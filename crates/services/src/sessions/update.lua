@@ -13,9 +13,9 @@
 local FIRST = 7
 -- Names of the hash that are no fields, at most: those of session.lua.
 local function fields_of(session)
-  local held = redis.call('HMGET', session, 'u', 'w', 'p', 'g', 'b')
+  local held = redis.call('HMGET', session, 'u', 'w', 'p', 'g', 'b', 'k')
   local others = 8
-  for index = 1, 5 do
+  for index = 1, 6 do
     if held[index] then
       others = others + 1
     end

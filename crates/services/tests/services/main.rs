@@ -398,6 +398,7 @@ on_every_backend! {
     session_foreign:
         sessions_of_other_libraries
         imports_take_a_session_over_once
+        no_sid_leads_to_our_own_keys
         sessions_round_trip;
     session_lifetimes:
         reading_changes_nothing
@@ -448,6 +449,7 @@ on_every_backend! {
         the_last_messages_are_kept
         nothing_comes_back_after_the_logout
         a_replaced_id_is_accepted_for_the_grace
+        rotating_without_grace_ends_that_of_earlier_ids
         an_id_from_before_the_login_is_worth_nothing
         the_oldest_session_makes_room
         a_lowered_cap_ends_the_excess

@@ -24,6 +24,32 @@ async fn write(services: &Services, key: &str, value: &[u8]) {
     services.backend().call(command).await.unwrap();
 }
 
+/// Sids come from cookies. With a prefix that is empty, or with which ours begins, they could name any key.
+pub(crate) async fn no_sid_leads_to_our_own_keys(place: Place) {
+    let (services, tenant, sessions) = open(&place).await;
+    let hour = Ttl::seconds(3600).unwrap();
+    let keys = services.backend().clone();
+    let denied = format!("rp:kept:{{{}:tokens:jti:a}}:d", tenant.name());
+    keys.call(Command::new("SET").key(&denied).arg("1").arg("EX").arg(60_u64)).await.unwrap();
+    for (prefix, cut) in [("", 0), ("r", 1)] {
+        for layout in LAYOUTS {
+            let foreign = sessions.foreign(layout, Some(prefix)).unwrap();
+            for key in [format!("rp:{{{}:cache:users:07}}:v:42", tenant.name()), denied.clone()] {
+                let sid = &key[cut..];
+                let refused = |result: redpoll_services::Result<()>| {
+                    assert!(matches!(result, Err(Error::InvalidInput { field: "sid", .. })), "{key}: {result:?}");
+                };
+                refused(foreign.load(sid).await.map(drop));
+                refused(foreign.save(sid, &data(json!({"n": 1})), hour).await);
+                refused(foreign.destroy(sid).await.map(drop));
+                refused(foreign.import(sid, &NewSession::anonymous()).await.map(drop));
+            }
+            assert!(foreign.load("another's").await.unwrap().is_none());
+        }
+    }
+    assert_eq!(keys.call(Command::new("GET").key(&denied)).await.unwrap().as_str(), Some("1"));
+}
+
 pub(crate) async fn sessions_of_other_libraries(place: Place) {
     let (services, _, sessions) = open(&place).await;
     for layout in LAYOUTS {

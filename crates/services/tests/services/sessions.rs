@@ -3,11 +3,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use redpoll_services::kept::Eviction;
 use redpoll_services::metrics::Counter;
 use redpoll_services::sessions::{
-    Binding, Lookup, MAX_FIELDS, MAX_GRACE, Mismatch, NewSession, Origin, Session, SessionId, Sessions, ShortId, Update,
+    Binding, Layout, Lookup, MAX_FIELDS, MAX_GRACE, Mismatch, NewSession, Origin, Session, SessionId, Sessions,
+    ShortId, Update,
 };
 use redpoll_services::{Command, Error, Services, Settings, Tenant, Ttl};
+use redpoll_testkit::RedisServer;
 use serde_json::json;
 
 use crate::support::{Place, eventually, tenant};
@@ -287,6 +290,26 @@ pub(crate) async fn a_replaced_id_is_accepted_for_the_grace(place: Place) {
     assert!(matches!(endless, Err(Error::InvalidInput { field: "grace_ms", .. })));
 }
 
+pub(crate) async fn rotating_without_grace_ends_that_of_earlier_ids(place: Place) {
+    let (_, _, sessions) = open(&place).await;
+    let stolen = sessions.create(&NewSession::of("ann").with("a", json!(1))).await.unwrap().id;
+    let second = sessions.rotate(&stolen, Some(MAX_GRACE)).await.unwrap();
+    assert!(!is_missing(&sessions, &stolen).await, "within its grace");
+    let third = sessions.rotate(&second, Some(Duration::ZERO)).await.unwrap();
+    for id in [&stolen, &second] {
+        assert!(is_missing(&sessions, id).await, "an id is accepted after a rotation that was to end that");
+        assert!(not_found(sessions.touch(id, None).await) && not_found(sessions.messages(id).await));
+        assert!(not_found(sessions.update(id, &Update::new().set("a", 2)).await));
+        assert!(not_found(sessions.rotate(id, None).await) && !sessions.destroy(id).await.unwrap());
+    }
+    // From here on it is as before.
+    let fourth = sessions.rotate(&third, Some(MAX_GRACE)).await.unwrap();
+    assert_eq!(sessions.rotate(&third, None).await.unwrap(), fourth);
+    sessions.update(&third, &Update::new().set("a", 3)).await.unwrap();
+    let session = found(&sessions, &fourth).await;
+    assert_eq!((session.value::<u8>("a").unwrap(), session.fields.len()), (Some(3), 1));
+}
+
 pub(crate) async fn an_id_from_before_the_login_is_worth_nothing(place: Place) {
     let (_, _, sessions) = open(&place).await;
     // An attacker visits, and gets the victim to use that session.
@@ -408,4 +431,27 @@ async fn an_outage_is_an_error_and_counted() {
     assert!(sessions.create(&NewSession::of("ann")).await.unwrap_err().is_outage());
     assert!(sessions.list_user("ann").await.unwrap_err().is_outage());
     assert_eq!(services.metrics().value(Counter::SessionsOutages), 3);
+}
+
+#[tokio::test]
+async fn a_store_that_may_evict_sessions_is_refused() {
+    let limits = ["--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru"];
+    let server = RedisServer::start_with(&limits).unwrap();
+    let place = Place::at(server.url());
+    let (services, _, sessions) = open(&place).await;
+    let refused = sessions.create(&NewSession::of("ann")).await.unwrap_err();
+    assert!(matches!(&refused, Error::Unavailable(why) if why.contains("volatile-lru")), "{refused:?}");
+    assert!(sessions.list_user("ann").await.unwrap_err().is_outage());
+    assert_eq!(services.metrics().value(Counter::SessionsOutages), 2);
+    // Those of other libraries are theirs.
+    let foreign = sessions.foreign(Layout::ConnectRedis, None).unwrap();
+    assert_eq!(foreign.load("s1").await, Ok(None));
+    // Who works all the same loses users, and their sessions from the next sign-out.
+    let (_, _, sessions) = open_with(&place, |settings| settings.eviction = Eviction::Tolerate).await;
+    let id = sessions.create(&NewSession::of("ann")).await.unwrap().id;
+    assert_eq!(found(&sessions, &id).await.user.as_deref(), Some("ann"));
+    // What does not evict is accepted.
+    services.backend().call(Command::new("CONFIG").arg("SET").arg("maxmemory-policy").arg("noeviction")).await.unwrap();
+    let (_, _, sessions) = open(&place).await;
+    sessions.create(&NewSession::of("ann")).await.unwrap();
 }
