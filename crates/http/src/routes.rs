@@ -2,7 +2,8 @@
 //!
 //! Operations are mounted below [`API_ROOT`], those in an envelope at the root. An operation runs in a task of its
 //! own: a client that goes away in the middle does not cut a step short, and a defect in one is an answer with
-//! status 500 instead of a connection that breaks.
+//! status 500 instead of a connection that breaks. One that waits for others ends with its request: otherwise a client that
+//! gives up and asks again would wait twice, and hold for a whole lease what nobody knows of.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use axum::routing::{MethodFilter, MethodRouter};
 use redpoll_services::operation::{Envelope, Method, Operation, Shape};
 use redpoll_services::{SERVICES, Services};
 use serde_json::Value as Json;
+use tokio::task::JoinHandle;
 
 use crate::answer::{Problem, success};
 use crate::input::{add_path, add_query, body_object};
@@ -94,12 +96,28 @@ async fn serve(
     let mut input = body_object(&parts.headers, body, app.options.body_max_bytes).await?;
     add_query(shape, parts.uri.query().unwrap_or_default(), &mut input)?;
     add_path(shape, params.iter(), &mut input)?;
-    match tokio::spawn((operation.run)(app.services.clone(), Json::Object(input))).await {
+    let task = tokio::spawn((operation.run)(app.services.clone(), Json::Object(input)));
+    let mut running = Running { task, waits: operation.waits };
+    match (&mut running.task).await {
         Ok(Ok(result)) => Ok(success(operation, result)),
         Ok(Err(error)) => Err(error.into()),
         Err(error) => {
             tracing::error!(?operation, %error, "an operation broke");
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the operation broke; the log says where"))
+        }
+    }
+}
+
+/// An operation under way. Dropping it gives up one that waits.
+struct Running {
+    task: JoinHandle<redpoll_services::Result<Json>>,
+    waits: bool,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.waits {
+            self.task.abort();
         }
     }
 }

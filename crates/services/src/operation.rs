@@ -98,6 +98,9 @@ pub struct Operation {
     pub statuses: &'static [u16],
     /// How the result is wrapped.
     pub envelope: Envelope,
+    /// Whether it may wait for what others do. Such a one is given up when whoever asked has gone, since what it would come
+    /// to later (a lock, a slot) would be nobody's. All others are carried through.
+    pub waits: bool,
     /// Runs it.
     pub run: fn(Services, Json) -> BoxFuture<'static, Result<Json>>,
 }
@@ -113,6 +116,13 @@ impl Operation {
     #[must_use]
     pub const fn in_envelope(mut self, message: &'static str) -> Self {
         self.envelope = Envelope::Outcome { message };
+        self
+    }
+
+    /// Returns the row of an operation that may wait for what others do.
+    #[must_use]
+    pub const fn waiting(mut self) -> Self {
+        self.waits = true;
         self
     }
 
@@ -155,6 +165,7 @@ macro_rules! operation {
             output_schema: || schemars::schema_for!($output),
             statuses: &[$($status),+],
             envelope: $crate::operation::Envelope::None,
+            waits: false,
             run: |services, input| {
                 Box::pin($crate::operation::dispatch(services, input, $function))
             },

@@ -1,5 +1,7 @@
 //! Requests and answers, in process, over a store in memory.
 
+use std::time::Duration;
+
 use crate::support::{Answer, Api};
 use axum::http::{Method, StatusCode};
 use redpoll_http::Options;
@@ -104,6 +106,26 @@ async fn a_lock_that_is_not_acquired_is_a_conflict() {
     api.json("POST", "/v1/locks/mutex/orders/force_release", json!({})).await;
     assert_eq!(release().await, StatusCode::CONFLICT);
     assert_eq!(api.get("/v1/locks/mutex/orders").await.json()["holders"], json!([]));
+}
+
+#[tokio::test]
+async fn who_goes_away_while_it_waits_is_not_given_a_lock() {
+    let api = Api::with(Options { request_timeout: Duration::from_millis(200), ..Options::default() });
+    let held = api.json("POST", "/v1/locks/mutex/jobs/acquire", json!({})).await.json();
+    let waits = json!({"wait_ms": 60_000, "lease_ms": 60_000});
+    let late = api.json("POST", "/v1/locks/mutex/jobs/acquire", waits).await;
+    assert_eq!(late.status, StatusCode::GATEWAY_TIMEOUT);
+    // What it leaves behind is taken back in the background.
+    for _ in 0..10_000 {
+        if api.get("/v1/locks/mutex/jobs").await.json()["queue_total"] == json!(0) {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let release = json!({"token": held["token"]});
+    assert_eq!(api.json("POST", "/v1/locks/mutex/jobs/release", release).await.status, StatusCode::OK);
+    let next = api.json("POST", "/v1/locks/mutex/jobs/acquire", json!({})).await;
+    assert_eq!(next.json()["acquired"], json!(true), "it went to somebody who has gone: {}", next.text());
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ pub const SERVICE: Service = Service {
     operations: &[
         operation!(NAME, "begin", Post "/idempotency/{scope}/{key}/begin", begin: BeginInput => BeginDone, [200, 422, 503, 504],
             "Begins a request.",
-            "Of any number of callers one is told `started`; it does the work and completes. The others are told `in_progress`, and `replay` with the answer when it is done; with `wait_ms` they wait for it. `mismatch` means that the key was used for another request. When the store is down this fails, and the work must not be done."),
+            "Of any number of callers one is told `started`; it does the work and completes. The others are told `in_progress`, and `replay` with the answer when it is done; with `wait_ms` they wait for it. `mismatch` means that the key was used for another request. When the store is down this fails, and the work must not be done.").waiting(),
         operation!(NAME, "complete", Post "/idempotency/{scope}/{key}/complete", complete: CompleteInput => Settled, [200, 409, 413, 422, 503, 504],
             "Stores the answer of a request.", "409 means that the lease had ended and another caller has taken over. An answer above the cap is refused and changes nothing."),
         operation!(NAME, "renew", Post "/idempotency/{scope}/{key}/renew", renew: ClaimInput => Settled, [200, 409, 422, 503, 504],

@@ -71,7 +71,7 @@ pub const SERVICE: Service = Service {
             "Takes a scope's own amount away.", "Tells whether there was one."),
         operation!(NAME, "acquire", Post "/limits/scopes/{scope}/slots/{name}/acquire", acquire: AcquireInput => SlotAnswer, [200, 429, 422, 503, 504],
             "Takes a slot of a concurrency limit.",
-            "Held until released, or until its lease ends unless renewed. Refused, `retry_after_ms` is when the first lease ends."),
+            "Held until released, or until its lease ends unless renewed. Refused, `retry_after_ms` is when the first lease ends.").waiting(),
         operation!(NAME, "renew", Post "/limits/scopes/{scope}/slots/{name}/{slot}/renew", renew: RenewInput => Held, [200, 422, 503, 504],
             "Holds a slot for another lease.", "False if it was lost: stop what it was held for."),
         operation!(NAME, "release", Delete "/limits/scopes/{scope}/slots/{name}/{slot}", release: SlotInput => Held, [200, 422, 503, 504],

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Every attempt of a waiter begins its short lease in the queue anew. Whoever gives up, by time, error or a dropped future, leaves the queue and
-//! gives back what it may have been given unawares.
+//! gives back what it may have been given unawares. Not so with a token that the caller brought along: it may hold the lock by an earlier request, or by
+//! another that is under way, and who has the token can ask again. There only the place in the queue is given up.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::guard::Guard;
-use super::lock::{Attempted, Claim, Lock, Token};
+use super::lock::{Attempted, Claim, Lock, Token, Withdrawal};
 use super::settings::check_lease;
 use crate::error::{Error, Result};
 use crate::keys::check_name;
@@ -47,7 +48,8 @@ pub struct LockOptions {
     pub renewal: Renewal,
     /// Who this is, for people who look at the lock. The number of the process if absent.
     pub owner: Option<String>,
-    /// The token to acquire with. A new one if absent, which is right unless an acquisition is to be repeated.
+    /// The token to acquire with. A new one if absent, which is right unless an acquisition is to be repeated. Who brings one along and is not
+    /// answered holds the lock, perhaps: asking again with it tells, releasing ends it.
     pub token: Option<Token>,
 }
 
@@ -66,10 +68,11 @@ struct Obtained {
     begun: Instant,
 }
 
-/// An attempt under way. Dropping it unsettled takes everything back.
+/// An attempt under way. Dropping it unsettled takes back what it came to.
 struct Attempt<'a> {
     lock: &'a Lock,
     token: Token,
+    withdrawal: Withdrawal,
     settled: bool,
 }
 
@@ -88,7 +91,8 @@ impl Lock {
 
     async fn obtain(&self, options: &LockOptions) -> Result<Option<Obtained>> {
         let request = Request::new(self, options)?;
-        let mut attempt = Attempt { lock: self, token: request.token.clone(), settled: false };
+        let withdrawal = if options.token.is_some() { Withdrawal::Place } else { Withdrawal::Everything };
+        let mut attempt = Attempt { lock: self, token: request.token.clone(), withdrawal, settled: false };
         let outcome = self.ask(&request).await;
         let metrics = self.services().metrics();
         match &outcome {
@@ -159,7 +163,7 @@ fn this_process() -> &'static str {
 impl Attempt<'_> {
     /// Leaves the queue, where a place in it was asked for.
     async fn withdraw(&mut self, wait: Duration) {
-        self.settled = wait.is_zero() || self.lock.withdraw(&self.token).await.is_ok();
+        self.settled = wait.is_zero() || self.lock.withdraw(&self.token, self.withdrawal).await.is_ok();
     }
 }
 
@@ -169,8 +173,8 @@ impl Drop for Attempt<'_> {
         if !self.settled
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            let (lock, token) = (self.lock.clone(), self.token.clone());
-            runtime.spawn(async move { lock.withdraw(&token).await });
+            let (lock, token, withdrawal) = (self.lock.clone(), self.token.clone(), self.withdrawal);
+            runtime.spawn(async move { lock.withdraw(&token, withdrawal).await });
         }
     }
 }

@@ -114,6 +114,15 @@ pub(super) enum Attempted {
     Refused { after: Duration },
 }
 
+/// What somebody gives up who acquires no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Withdrawal {
+    /// Its place in the queue, and what it may hold by now.
+    Everything,
+    /// Its place in the queue.
+    Place,
+}
+
 /// A value stored under a fence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fenced {
@@ -276,9 +285,13 @@ impl Lock {
     }
 
     /// Ends an attempt whatever has become of it.
-    pub(super) async fn withdraw(&self, token: &Token) -> Result<()> {
+    pub(super) async fn withdraw(&self, token: &Token, withdrawal: Withdrawal) -> Result<()> {
         let steps = self.inner.kind.steps();
-        self.run(&steps.withdraw, steps.keys, token, &[]).await.map(drop)
+        let what = match withdrawal {
+            Withdrawal::Everything => "everything",
+            Withdrawal::Place => "place",
+        };
+        self.run(&steps.withdraw, steps.keys, token, &[&what]).await.map(drop)
     }
 
     async fn run(&self, step: &'static Script, keys: usize, token: &Token, args: &[&dyn ToArg]) -> Result<Value> {

@@ -27,7 +27,7 @@ pub const SERVICE: Service = Service {
     operations: &[
         operation!(NAME, "acquire", Post "/locks/{kind}/{name}/acquire", acquire: AcquireInput => Acquired, [200, 409, 422, 503, 504],
             "Acquires a lock, waiting for it if asked to.",
-            "If it could not be acquired in time that is a result, not an error: `acquired` is false; over HTTP the status is 409. Nothing renews the lease but `extend`, and whoever knows the token releases it. Give the fence to whatever the lock protects, and have it refuse smaller ones. Repeating a request with the same token gives the same fence, so choose the token yourself to be safe against lost replies."),
+            "If it could not be acquired in time that is a result, not an error: `acquired` is false; over HTTP the status is 409. Nothing renews the lease but `extend`, and whoever knows the token releases it. Give the fence to whatever the lock protects, and have it refuse smaller ones. Repeating a request with the same token gives the same fence, so choose the token yourself to be safe against lost replies. Who goes away while it waits is no longer waiting.").waiting(),
         operation!(NAME, "extend", Post "/locks/{kind}/{name}/extend", extend: ExtendInput => LockDone, [200, 409, 422, 503, 504],
             "Begins the lease of an acquisition anew.", "A conflict if the token does not hold the lock, or not any more: a lease that has ended is not revived."),
         operation!(NAME, "release", Post "/locks/{kind}/{name}/release", release: TokenInput => LockDone, [200, 409, 422, 503, 504],

@@ -163,6 +163,30 @@ pub(crate) async fn asking_twice_is_asking_once(place: Place) {
     assert!(next.fence > first.fence, "an acquisition after a release is a new one");
 }
 
+/// A client that asks again with its token, as after a lost reply, and goes away before it is answered.
+pub(crate) async fn giving_up_a_second_request_keeps_the_lock(place: Place) {
+    let services = place.services().await;
+    let tenant = tenant();
+    let locks = services.locks(&tenant);
+    for lock in [locks.mutex("orders").unwrap(), locks.semaphore("orders", 1, 1).unwrap()] {
+        let options = LockOptions { token: Some(Token::new()), ..patiently() };
+        let claim = lock.claim(&options).await.unwrap().unwrap();
+        for _ in 0..20 {
+            // The first step of it is sent; no answer is waited for.
+            let again = lock.claim(&options);
+            tokio::time::timeout(Duration::ZERO, again).await.ok();
+        }
+        // What giving up does is done in the background; while it is, the lock stays held.
+        for _ in 0..200 {
+            let info = lock.info().await.unwrap();
+            assert_eq!(info.holders.iter().map(|holder| holder.fence).collect::<Vec<_>>(), [claim.fence]);
+        }
+        assert!(lock.extend(&claim.token, LONG).await.unwrap());
+        assert!(lock.claim(&once()).await.unwrap().is_none(), "somebody else was let in");
+        assert!(lock.release(&claim.token).await.unwrap());
+    }
+}
+
 pub(crate) async fn a_renewed_lock_is_kept(place: Place) {
     let (services, lock) = mutex(&place).await;
     let lease = Duration::from_millis(300);

@@ -281,6 +281,7 @@ on_every_backend! {
         wait_and_lease_have_nothing_to_do_with_each_other
         only_the_owner_extends_and_releases
         asking_twice_is_asking_once
+        giving_up_a_second_request_keeps_the_lock
         a_renewed_lock_is_kept
         nothing_is_renewed_after_its_release
         a_holder_is_told_when_its_lock_is_taken_away
