@@ -4,14 +4,16 @@
 //! id:<id>        the user, 3600 s             all three carry the tag user:<id>
 //! name:<name>    the id of whoever has it
 //! mail:<address> the id of whoever has it
+//!                or that nobody has it, which carries the tag `nobody`
 //! ```
 //!
 //! A name leads to an id and the id to the user, **who has to bear the name**: otherwise the way there is forgotten and
 //! asked for anew. So a lookup is never stale after a rename, whatever is cached under the old name, in this process or
 //! in another, and storing need not change several keys at one instant.
 //!
-//! [`UserCache::changed`] forgets the user with all names that lead to it, old ones too, and refuses what was being loaded:
-//! call it after the change is made where users are kept. There is no function that stores a user given from
+//! [`UserCache::changed`] forgets the user with all names that lead to it, old ones too, and every name of which it was
+//! known that nobody has it, since the user may have it now; and it refuses what was being loaded. Call it after a user was
+//! changed, added or removed where users are kept. There is no function that stores a user given from
 //! outside: of two such calls the one that read first may write last, and the old user would stay.
 //!
 //! Names and addresses are taken to the letter. Not here: what else there is to know about a user; `data` is the caller's.
@@ -28,6 +30,9 @@ use crate::ttl::Ttl;
 
 /// Lifetime of a user and of the ways to it.
 const TTL_MS: i64 = 3_600_000;
+
+/// Tag of names and addresses that nobody has. Those of users have a colon.
+const NOBODY: &str = "nobody";
 
 /// A user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -115,7 +120,10 @@ impl UserCache {
         for _ in 0..2 {
             let find = find.clone();
             let loader = move |_| async move {
-                let Some(id) = find().await.map_err(LoadError::Loader)? else { return Ok(Fresh::absent()) };
+                let Some(id) = find().await.map_err(LoadError::Loader)? else {
+                    let nobodys = SetOptions { tags: vec![NOBODY.to_owned()], ..SetOptions::default() };
+                    return Ok(Fresh::absent().with(nobodys));
+                };
                 let set = options(&id).map_err(LoadError::Cache)?.set;
                 Ok(Fresh::value(Json::from(id)).with(set))
             };
@@ -135,8 +143,10 @@ impl UserCache {
         Ok(None)
     }
 
-    /// Forgets a user and every name and address that leads to it; tells how many entries there were.
+    /// Forgets a user and every name and address that leads to it, and tells how many entries these were; and what was known
+    /// to be nobody's.
     pub async fn changed(&self, id: &str) -> Result<u64> {
+        self.users.invalidate_tag(NOBODY).await?;
         self.users.invalidate_tag(&tag(id)).await
     }
 }

@@ -46,6 +46,18 @@ else
   else
     redis.call('HSET', KEYS[2], ARGV[3], ARGV[2] .. ':' .. text(until_ms))
   end
+  -- They go with the one that ends last, unless one holds for ever.
+  local last, for_ever = 0, false
+  local left = redis.call('HGETALL', KEYS[2])
+  for index = 2, #left, 2 do
+    local ends = tonumber(string.match(left[index], '(%d+)$'))
+    last, for_ever = math.max(last, ends), for_ever or ends == 0
+  end
+  if for_ever then
+    redis.call('PERSIST', KEYS[2])
+  else
+    redis.call('PEXPIREAT', KEYS[2], text(last))
+  end
 end
 redis.call('LPUSH', KEYS[3], text(now) .. '\n' .. before .. '\n' .. ARGV[5])
 redis.call('LTRIM', KEYS[3], 0, tonumber(ARGV[6]) - 1)

@@ -27,7 +27,8 @@ elseif ARGV[1] ~= 'count' then
 end
 if done and ARGV[1] == 'release' then
   redis.call('ZREM', SLOTS, ID)
-  redis.call('PUBLISH', ARGV[5], '')
+  -- That those who wait cannot be told costs them time and nothing else.
+  redis.pcall('PUBLISH', ARGV[5], '')
   held = held - 1
 elseif done and ARGV[1] ~= 'count' then
   redis.call('ZADD', SLOTS, text(now + tonumber(ARGV[4])), ID)

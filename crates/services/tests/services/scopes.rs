@@ -106,7 +106,7 @@ pub(crate) async fn refusals_climb_the_ladder(place: Place) {
 }
 
 pub(crate) async fn custom_amounts_hold_at_once_and_end(place: Place) {
-    let (_, _, limits) = open(&place).await;
+    let (services, tenant, limits) = open(&place).await;
     for algorithm in Algorithm::ALL {
         let user = user(&format!("{algorithm:?}"));
         let request = |units| plan(&[(&user, &limit("api", algorithm, 5, DAY), units)]);
@@ -121,13 +121,23 @@ pub(crate) async fn custom_amounts_hold_at_once_and_end(place: Place) {
         let ended = limits.check(&request(1)).await.unwrap();
         assert_eq!((ended.allowed, ended.limit), (false, Some(5)), "{algorithm:?}");
         assert!(limits.status(&user).await.unwrap().custom.is_empty());
+        // What has ended is gone, though nobody has changed anything since.
+        let amounts = format!("rp:{{{}:limits:{}}}:o", tenant.name(), user);
+        let left = || async { services.backend().call(Command::new("PTTL").key(&amounts)).await.unwrap().as_i64() };
+        assert_eq!(left().await, Some(-2), "{algorithm:?}: amounts that have ended stay for ever");
         // Far above what can be counted is as much as can be counted.
         limits.set_custom(&user, "api", 1 << 52, None, Ttl::Never, "").await.unwrap();
         let raised = limits.check(&request(5)).await.unwrap();
         assert!(raised.allowed && raised.limit.unwrap() >= 52_000_000 / 1000, "{algorithm:?} {raised:?}");
         assert!(limits.remove_custom(&user, "api", "").await.unwrap());
         assert!(!limits.remove_custom(&user, "api", "").await.unwrap());
-        assert!(!limits.check(&request(1)).await.unwrap().allowed);
+        // The policy's amount holds again. (A bucket that so much flows out of is empty within milliseconds.)
+        assert_eq!(limits.check(&request(1)).await.unwrap().limit, Some(5), "{algorithm:?}");
+        limits.set_custom(&user, "for ever", 1, None, Ttl::Never, "").await.unwrap();
+        limits.set_custom(&user, "a while", 1, None, Ttl::ms(60_000).unwrap(), "").await.unwrap();
+        assert_eq!(left().await, Some(-1), "one of them has no end");
+        assert!(limits.remove_custom(&user, "for ever", "").await.unwrap());
+        assert!(left().await.is_some_and(|ms| (1..=60_000).contains(&ms)), "{:?}", left().await);
     }
     for amount in [0, u64::MAX] {
         let error = limits.set_custom(&user("u"), "api", amount, None, Ttl::Never, "").await.unwrap_err();

@@ -193,6 +193,10 @@ pub(crate) async fn no_stale_lookup_after_a_rename(place: Place) {
     assert_eq!(database.user(&users, "1").await.unwrap().username, "ada");
     assert_eq!(database.reads.load(Ordering::SeqCst), reads, "all of it is cached");
 
+    // Is the name taken? That nobody has it is cached, until somebody has.
+    for _ in 0..2 {
+        assert_eq!(database.by(&users, grace).await, None);
+    }
     // Renamed, and said so: the user and both ways to it are gone, the old name's too.
     database.put("1", "grace", "a@x");
     assert_eq!(users.changed("1").await, Ok(3));
