@@ -19,3 +19,24 @@ pub mod sessions;
 
 pub use idempotency::IdempotencyLayer;
 pub use rate_limit::RateLimitLayer;
+
+/// The guides, so that their Rust is compiled with the tests of the documentation.
+#[cfg(doctest)]
+mod guides {
+    macro_rules! guides {
+        ($($name:ident $path:literal)*) => {
+            $(#[doc = include_str!($path)] mod $name {})*
+        };
+    }
+
+    guides! {
+        atomic "../../../docs/guide/atomic.md"
+        cache "../../../docs/guide/cache.md"
+        connection "../../../docs/guide/connection.md"
+        idempotency "../../../docs/guide/idempotency.md"
+        limits "../../../docs/guide/rate-limits.md"
+        locks "../../../docs/guide/locks.md"
+        sessions "../../../docs/guide/sessions.md"
+        tokens "../../../docs/guide/tokens.md"
+    }
+}
