@@ -92,7 +92,7 @@ impl Queue {
         }
     }
 
-    /// Lists jobs of one state, at most [`MAX_BATCH`] after passing over `skip`: of the waiting the next first, of the delayed and
+    /// Lists jobs of one state, at most [`MAX_BATCH`](super::MAX_BATCH) after passing over `skip`: of the waiting the next first, of the delayed and
     /// active the soonest, of the ended the latest. The active are listed with those that are to be cancelled.
     pub async fn list(&self, state: State, skip: usize, count: usize) -> Result<Vec<Inspected>> {
         check_batch("count", count)?;
