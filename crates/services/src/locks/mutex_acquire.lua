@@ -6,33 +6,14 @@
 -- ARGV[4]     lease in ms
 -- ARGV[5]     lease of a waiter in ms; 0 not to wait
 -- returns     {1, fence} taken, or held by the caller already, whose lease begins anew | {0, ms after which to come again, how many are ahead}
-local OWNER, LEASE, PATIENCE = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-
-if ends > now and token == TOKEN then
-  ends = now + LEASE
-  save(LEASE)
-  return {1, fence}
+if PATIENCE > 0 then
+  join_queue(PATIENCE, OWNER)
 end
-if ends > now and heir == NOBODY and PATIENCE == 0 then
-  return {0, ends - now, 0}
-end
-
-local may_take = ends <= now
-if heir ~= NOBODY or not may_take then
-  if PATIENCE > 0 then
-    join_queue(PATIENCE, OWNER)
-  end
-  bury_ahead()
-  may_take = may_take and count_ahead() == 0
-  if may_take then
-    leave_queue()
-  end
-end
-if may_take then
+bury_ahead()
+if ends <= now and count_ahead() == 0 then
+  leave_queue()
   fence, ends, since, token, owner = fence_after(fence), now + LEASE, now, TOKEN, OWNER
-  if heir ~= NOBODY then
-    heir = first_in_queue()
-  end
+  heir = first_in_queue()
   save(LEASE)
   return {1, fence}
 end

@@ -34,7 +34,7 @@ pub(super) static OF_ONE: Steps = Steps {
         "locks.mutex_acquire",
         Flags::None,
         Repeat::Safe,
-        &[MOMENT, MUTEX, QUEUE, include_str!("mutex_acquire.lua")],
+        &[MOMENT, MUTEX, include_str!("mutex_take.lua"), QUEUE, include_str!("mutex_acquire.lua")],
     ),
     extend: Script::new(
         "locks.mutex_extend",
