@@ -174,6 +174,33 @@ macro_rules! operation {
 }
 pub(crate) use operation;
 
+/// Declares inputs, structs that begin with a tenant: `inputs! { /// Names a key. KeyInput { /// Key. key: String, } }`.
+///
+/// Fields that all of them share stand before them: `inputs! { each { /// Group. group: String, } … }`.
+macro_rules! inputs {
+    (@input $(#[$doc:meta])* $name:ident
+        { $($(#[$shared_doc:meta])* $shared:ident: $shared_type:ty,)* }
+        { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct $name {
+            /// Tenant; `default` if absent.
+            #[serde(default = "crate::operation::default_tenant")]
+            pub(super) tenant: String,
+            $($(#[$shared_doc])* pub(super) $shared: $shared_type,)*
+            $($(#[$field_doc])* pub(super) $field: $type,)*
+        }
+    };
+    (each $shared:tt $($(#[$doc:meta])* $name:ident $fields:tt)*) => {
+        $($crate::operation::inputs! { @input $(#[$doc])* $name $shared $fields })*
+    };
+    ($($(#[$doc:meta])* $name:ident $fields:tt)*) => {
+        $($crate::operation::inputs! { @input $(#[$doc])* $name {} $fields })*
+    };
+}
+pub(crate) use inputs;
+
 /// Names the tenant of inputs that name none.
 pub(crate) fn default_tenant() -> String {
     Tenant::default().name().to_owned()

@@ -11,7 +11,7 @@ use crate::Services;
 use crate::error::{Error, Result};
 use crate::eviction::Eviction;
 use crate::keys::Tenant;
-use crate::operation::{Service, default_tenant, operation};
+use crate::operation::{Service, inputs, operation};
 use crate::outage::OutagePolicy;
 use crate::ttl::{Ttl, TtlInput};
 
@@ -59,31 +59,14 @@ pub const SERVICE: Service = Service {
     ],
 };
 
-macro_rules! inputs {
-    ($($(#[$doc:meta])* $input:ident { $($(#[$field_doc:meta])* $field:ident : $type:ty,)* })*) => {$(
-        $(#[$doc])*
-        #[derive(Debug, Deserialize, JsonSchema)]
-        #[serde(deny_unknown_fields)]
-        pub(super) struct $input {
-            /// Tenant; `default` if absent.
-            #[serde(default = "default_tenant")]
-            tenant: String,
-            /// Group of objects, which share a place.
-            group: String,
-            /// Name of the object.
-            name: String,
-            $($(#[$field_doc])* $field: $type,)*
-        }
-
-        impl $input {
-            fn group(&self, services: &Services) -> Result<AtomicGroup> {
-                services.atomic(&Tenant::new(self.tenant.clone())?).group(&self.group)
-            }
-        }
-    )*};
-}
-
 inputs! {
+    each {
+        /// Group of objects, which share a place.
+        group: String,
+        /// Name of the object.
+        name: String,
+    }
+
     /// Names an object.
     NameInput {}
 
@@ -288,8 +271,12 @@ outputs! {
     }
 }
 
+fn group(services: &Services, tenant: String, name: &str) -> Result<AtomicGroup> {
+    services.atomic(&Tenant::new(tenant)?).group(name)
+}
+
 async fn read(services: Services, input: NameInput) -> Result<RegisterOutput> {
-    let found = input.group(&services)?.register(&input.name)?.read_json().await?;
+    let found = group(&services, input.tenant, &input.group)?.register(&input.name)?.read_json().await?;
     found.map(RegisterOutput::from).ok_or_else(|| Error::NotFound(format!("register {:?}", input.name)))
 }
 
@@ -300,29 +287,29 @@ async fn compare_and_set(services: Services, input: CompareInput) -> Result<Comp
         (None, Some(value)) => Expected::Bytes(value.to_string().into_bytes()),
         _ => return Err(Error::invalid("expect_version", "does not go with expect_value")),
     };
-    let register = input.group(&services)?.register(&input.name)?;
+    let register = group(&services, input.tenant, &input.group)?.register(&input.name)?;
     register.compare_and_set_json(&expected, &input.value, lifetime(input.ttl_ms)?).await?.try_into()
 }
 
 async fn compare_and_delete(services: Services, input: DeleteInput) -> Result<ComparisonOutput> {
-    let register = input.group(&services)?.register(&input.name)?;
+    let register = group(&services, input.tenant, &input.group)?.register(&input.name)?;
     register.compare_and_delete(&Expected::Version(input.expect_version)).await?.try_into()
 }
 
 async fn swap(services: Services, input: SwapInput) -> Result<SwapOutput> {
     let value = input.value.as_ref().map(|value| value.to_string().into_bytes());
-    let register = input.group(&services)?.register(&input.name)?;
+    let register = group(&services, input.tenant, &input.group)?.register(&input.name)?;
     let before = register.swap(value.as_deref(), lifetime(input.ttl_ms)?).await?;
     Ok(SwapOutput { before: before.map(TryInto::try_into).transpose()? })
 }
 
 async fn read_counter(services: Services, input: NameInput) -> Result<CounterOutput> {
-    let value = input.group(&services)?.counter(&input.name)?.read().await?;
+    let value = group(&services, input.tenant, &input.group)?.counter(&input.name)?.read().await?;
     value.map(|value| CounterOutput { value }).ok_or_else(|| Error::NotFound(format!("counter {:?}", input.name)))
 }
 
 async fn add(services: Services, input: AddInput) -> Result<AddedOutput> {
-    let counter = input.group(&services)?.counter(&input.name)?;
+    let counter = group(&services, input.tenant, &input.group)?.counter(&input.name)?;
     let addition = Addition {
         floor: input.floor.unwrap_or(i64::MIN),
         ceiling: input.ceiling.unwrap_or(i64::MAX),
@@ -335,13 +322,13 @@ async fn add(services: Services, input: AddInput) -> Result<AddedOutput> {
 }
 
 async fn read_money(services: Services, input: NameInput) -> Result<MoneyOutput> {
-    let amount = input.group(&services)?.money(&input.name)?.read().await?;
+    let amount = group(&services, input.tenant, &input.group)?.money(&input.name)?.read().await?;
     let amount = amount.ok_or_else(|| Error::NotFound(format!("money {:?}", input.name)))?;
     Ok(MoneyOutput { amount: amount.to_string() })
 }
 
 async fn add_money(services: Services, input: AddMoneyInput) -> Result<AddedMoneyOutput> {
-    let money = input.group(&services)?.money(&input.name)?;
+    let money = group(&services, input.tenant, &input.group)?.money(&input.name)?;
     let bound = |text: Option<&String>, none: i64| text.map_or(Ok(Micros(none)), |text| text.parse());
     let addition = Addition {
         amount: input.amount.parse::<Micros>()?.0,
@@ -355,21 +342,21 @@ async fn add_money(services: Services, input: AddMoneyInput) -> Result<AddedMone
 }
 
 async fn take_numbers(services: Services, input: TakeInput) -> Result<NumbersOutput> {
-    let sequence = input.group(&services)?.sequence(&input.name)?;
+    let sequence = group(&services, input.tenant, &input.group)?.sequence(&input.name)?;
     let numbers = sequence.take(input.count, input.request.as_deref()).await?;
     Ok(NumbersOutput { first: numbers.first, last: numbers.last })
 }
 
 async fn set_total(services: Services, input: TotalInput) -> Result<StockOutput> {
-    Ok(input.group(&services)?.inventory(&input.name)?.set_total(input.total).await?.into())
+    Ok(group(&services, input.tenant, &input.group)?.inventory(&input.name)?.set_total(input.total).await?.into())
 }
 
 async fn stock(services: Services, input: NameInput) -> Result<StockOutput> {
-    Ok(input.group(&services)?.inventory(&input.name)?.stock().await?.into())
+    Ok(group(&services, input.tenant, &input.group)?.inventory(&input.name)?.stock().await?.into())
 }
 
 async fn reserve(services: Services, input: ReserveInput) -> Result<ReservedOutput> {
-    let inventory: Inventory = input.group(&services)?.inventory(&input.name)?;
+    let inventory: Inventory = group(&services, input.tenant, &input.group)?.inventory(&input.name)?;
     let reservation = input.reservation.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let reserved = inventory.reserve(&reservation, input.units, Ttl::ms(input.ttl_ms)?).await?;
     Ok(match reserved {
@@ -386,12 +373,12 @@ async fn reserve(services: Services, input: ReserveInput) -> Result<ReservedOutp
 }
 
 async fn commit(services: Services, input: CommitInput) -> Result<StockOutput> {
-    let inventory = input.group(&services)?.inventory(&input.name)?;
+    let inventory = group(&services, input.tenant, &input.group)?.inventory(&input.name)?;
     Ok(inventory.commit(&input.reservation, input.units).await?.into())
 }
 
 async fn release(services: Services, input: ReservationInput) -> Result<StockOutput> {
-    Ok(input.group(&services)?.inventory(&input.name)?.release(&input.reservation).await?.into())
+    Ok(group(&services, input.tenant, &input.group)?.inventory(&input.name)?.release(&input.reservation).await?.into())
 }
 
 fn lifetime(ttl: Option<TtlInput>) -> Result<Lifetime> {

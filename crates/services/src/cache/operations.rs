@@ -13,7 +13,7 @@ use crate::Services;
 use crate::error::{Error, Result};
 use crate::eviction::Eviction;
 use crate::keys::Tenant;
-use crate::operation::{Service, default_tenant, operation};
+use crate::operation::{Service, inputs, operation};
 use crate::outage::OutagePolicy;
 use crate::ttl::{Ttl, TtlInput};
 
@@ -60,108 +60,85 @@ pub const SERVICE: Service = Service {
     ],
 };
 
-/// Names a namespace.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NamespaceInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// Namespace.
-    namespace: String,
-}
+inputs! {
+    /// Names a namespace.
+    NamespaceInput {
+        /// Namespace.
+        namespace: String,
+    }
 
-/// Names an entry.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct KeyInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// Namespace.
-    namespace: String,
-    /// Key.
-    key: String,
-}
+    /// Names an entry.
+    KeyInput {
+        /// Namespace.
+        namespace: String,
+        /// Key.
+        key: String,
+    }
 
-/// Names entries.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct KeysInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// Namespace.
-    namespace: String,
-    /// Keys.
-    keys: Vec<String>,
-}
+    /// Names entries.
+    KeysInput {
+        /// Namespace.
+        namespace: String,
+        /// Keys.
+        keys: Vec<String>,
+    }
 
-/// Names a tag.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TagInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// Namespace.
-    namespace: String,
-    /// Tag.
-    tag: String,
-}
+    /// Names a tag.
+    TagInput {
+        /// Namespace.
+        namespace: String,
+        /// Tag.
+        tag: String,
+    }
 
-/// Gives a pattern.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PatternInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// Namespace.
-    namespace: String,
-    /// Glob pattern over keys.
-    pattern: String,
-}
+    /// Gives a pattern.
+    PatternInput {
+        /// Namespace.
+        namespace: String,
+        /// Glob pattern over keys.
+        pattern: String,
+    }
 
-/// An entry to store.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SetInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// Namespace.
-    namespace: String,
-    /// Key.
-    key: String,
-    /// Any JSON value, null included.
-    #[serde(default, deserialize_with = "present")]
-    value: Option<Json>,
-    /// Bytes instead of a JSON value, in Base64.
-    bytes_base64: Option<String>,
-    /// Lifetime in milliseconds, or `"never"`.
-    ttl_ms: Option<TtlInput>,
-    /// Tags to invalidate it by.
-    #[serde(default)]
-    tags: Vec<String>,
-}
+    /// An entry to store.
+    SetInput {
+        /// Namespace.
+        namespace: String,
+        /// Key.
+        key: String,
+        /// Any JSON value, null included.
+        #[serde(default, deserialize_with = "present")]
+        value: Option<Json>,
+        /// Bytes instead of a JSON value, in Base64.
+        bytes_base64: Option<String>,
+        /// Lifetime in milliseconds, or `"never"`.
+        ttl_ms: Option<TtlInput>,
+        /// Tags to invalidate it by.
+        #[serde(default)]
+        tags: Vec<String>,
+    }
 
-/// Entries to store.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SetManyInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// Namespace.
-    namespace: String,
-    /// The entries.
-    entries: Vec<EntryInput>,
-    /// Lifetime in milliseconds, or `"never"`.
-    ttl_ms: Option<TtlInput>,
-    /// Tags to invalidate them by.
-    #[serde(default)]
-    tags: Vec<String>,
+    /// Entries to store.
+    SetManyInput {
+        /// Namespace.
+        namespace: String,
+        /// The entries.
+        entries: Vec<EntryInput>,
+        /// Lifetime in milliseconds, or `"never"`.
+        ttl_ms: Option<TtlInput>,
+        /// Tags to invalidate them by.
+        #[serde(default)]
+        tags: Vec<String>,
+    }
+
+    /// Names an entry and its new lifetime.
+    TouchInput {
+        /// Namespace.
+        namespace: String,
+        /// Key.
+        key: String,
+        /// Lifetime in milliseconds, or `"never"`.
+        ttl_ms: Option<TtlInput>,
+    }
 }
 
 /// One of several entries to store.
@@ -175,21 +152,6 @@ pub(super) struct EntryInput {
     value: Option<Json>,
     /// Bytes instead of a JSON value, in Base64.
     bytes_base64: Option<String>,
-}
-
-/// Names an entry and its new lifetime.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TouchInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// Namespace.
-    namespace: String,
-    /// Key.
-    key: String,
-    /// Lifetime in milliseconds, or `"never"`.
-    ttl_ms: Option<TtlInput>,
 }
 
 /// What a lookup found.

@@ -1,7 +1,7 @@
 //! The rows of events, and their inputs and outputs.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     ConsumerInfo, Definition, Event, Events, Held, Ingested, Lease, Message, Op, Recorded, Status, Target,
@@ -11,7 +11,7 @@ use crate::Services;
 use crate::error::Result;
 use crate::eviction::Eviction;
 use crate::keys::Tenant;
-use crate::operation::{Service, default_tenant, operation};
+use crate::operation::{Service, inputs, operation};
 use crate::outage::OutagePolicy;
 
 const NAME: &str = "events";
@@ -72,26 +72,6 @@ pub const SERVICE: Service = Service {
             "Forgets dead triggers.", "One if `trigger` is given, else all; gives their number."),
     ],
 };
-
-macro_rules! inputs {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident : $type:ty,)* })*) => {$(
-        $(#[$doc])*
-        #[derive(Debug, Deserialize, JsonSchema)]
-        #[serde(deny_unknown_fields)]
-        pub(super) struct $name {
-            /// Tenant; `default` if absent.
-            #[serde(default = "default_tenant")]
-            tenant: String,
-            $($(#[$field_doc])* $field: $type,)*
-        }
-
-        impl $name {
-            fn events(&self, services: &Services) -> Result<Events> {
-                Ok(services.events(&Tenant::new(self.tenant.clone())?))
-            }
-        }
-    )*};
-}
 
 inputs! {
     /// Names nothing but a tenant.
@@ -314,98 +294,104 @@ outputs! {
     }
 }
 
+fn events(services: &Services, tenant: String) -> Result<Events> {
+    Ok(services.events(&Tenant::new(tenant)?))
+}
+
 async fn define(services: Services, input: DefineInput) -> Result<ConsumerInfo> {
-    let events = input.events(&services)?;
+    let events = events(&services, input.tenant)?;
     let DefineInput { consumer, max_events, max_time_ms, retention_ms, target, .. } = input;
     events.define(&consumer, &Definition { max_events, max_time_ms, retention_ms, target }).await
 }
 
 async fn info(services: Services, input: ConsumerInput) -> Result<ConsumerInfo> {
-    input.events(&services)?.info(&input.consumer).await
+    events(&services, input.tenant)?.info(&input.consumer).await
 }
 
 async fn list(services: Services, input: ListInput) -> Result<ConsumerList> {
-    let consumers = input.events(&services)?.list(input.after.as_deref(), input.limit).await?;
+    let consumers = events(&services, input.tenant)?.list(input.after.as_deref(), input.limit).await?;
     Ok(ConsumerList { consumers })
 }
 
 async fn start(services: Services, input: ConsumerInput) -> Result<ConsumerInfo> {
-    input.events(&services)?.start(&input.consumer).await
+    events(&services, input.tenant)?.start(&input.consumer).await
 }
 
 async fn stop(services: Services, input: ConsumerInput) -> Result<ConsumerInfo> {
-    input.events(&services)?.stop(&input.consumer).await
+    events(&services, input.tenant)?.stop(&input.consumer).await
 }
 
 async fn remove(services: Services, input: ConsumerInput) -> Result<CountOutput> {
-    Ok(CountOutput { count: input.events(&services)?.remove(&input.consumer).await? })
+    Ok(CountOutput { count: events(&services, input.tenant)?.remove(&input.consumer).await? })
 }
 
 async fn record(services: Services, input: RecordInput) -> Result<Recorded> {
-    let events = input.events(&services)?;
+    let events = events(&services, input.tenant)?;
     let RecordInput { consumer, id, op, key, source_ms, .. } = input;
     events.record(&consumer, &Event { id, op, key, source_ms }).await
 }
 
 async fn record_many(services: Services, input: RecordManyInput) -> Result<Recorded> {
-    input.events(&services)?.record_many(&input.consumer, &input.events).await
+    events(&services, input.tenant)?.record_many(&input.consumer, &input.events).await
 }
 
 async fn ingest(services: Services, input: IngestInput) -> Result<Ingested> {
-    input.events(&services)?.ingest(&input.consumer, &input.messages).await
+    events(&services, input.tenant)?.ingest(&input.consumer, &input.messages).await
 }
 
 async fn poison(services: Services, input: ConsumerInput) -> Result<PoisonList> {
-    Ok(PoisonList { messages: input.events(&services)?.poison(&input.consumer).await? })
+    Ok(PoisonList { messages: events(&services, input.tenant)?.poison(&input.consumer).await? })
 }
 
 async fn status(services: Services, input: ConsumerInput) -> Result<Status> {
-    input.events(&services)?.status(&input.consumer).await
+    events(&services, input.tenant)?.status(&input.consumer).await
 }
 
 async fn reset(services: Services, input: ConsumerInput) -> Result<CountOutput> {
-    Ok(CountOutput { count: input.events(&services)?.reset(&input.consumer).await? })
+    Ok(CountOutput { count: events(&services, input.tenant)?.reset(&input.consumer).await? })
 }
 
 async fn windows(services: Services, input: WindowsInput) -> Result<WindowList> {
-    let events = input.events(&services)?;
+    let events = events(&services, input.tenant)?;
     Ok(WindowList { windows: events.windows(&input.consumer, input.kind, input.width_ms, input.windows).await? })
 }
 
 async fn timeline(services: Services, input: PageInput) -> Result<Timeline> {
-    Ok(Timeline { events: input.events(&services)?.timeline(&input.consumer, input.limit).await? })
+    Ok(Timeline { events: events(&services, input.tenant)?.timeline(&input.consumer, input.limit).await? })
 }
 
 async fn tick(services: Services, input: TenantInput) -> Result<Fired> {
-    Ok(Fired { triggers: input.events(&services)?.tick().await? })
+    Ok(Fired { triggers: events(&services, input.tenant)?.tick().await? })
 }
 
 async fn triggers(services: Services, input: TriggersInput) -> Result<HeldList> {
-    let events = input.events(&services)?;
+    let events = events(&services, input.tenant)?;
     Ok(HeldList { triggers: events.triggers(&input.consumer, input.which, input.offset, input.limit).await? })
 }
 
 async fn lease(services: Services, input: LeaseInput) -> Result<Leases> {
-    Ok(Leases { leases: input.events(&services)?.lease(&input.consumer, input.limit, input.lease_ms).await? })
+    Ok(Leases { leases: events(&services, input.tenant)?.lease(&input.consumer, input.limit, input.lease_ms).await? })
 }
 
 async fn ack(services: Services, input: AckInput) -> Result<Done> {
-    input.events(&services)?.ack(&input.consumer, &input.trigger, &input.token).await?;
+    events(&services, input.tenant)?.ack(&input.consumer, &input.trigger, &input.token).await?;
     Ok(Done { done: true })
 }
 
 async fn fail(services: Services, input: FailInput) -> Result<Failed> {
     let lease = (input.trigger.as_str(), input.token.as_str());
-    let dead = input.events(&services)?.fail(&input.consumer, lease, &input.error, input.pause_ms).await?;
+    let dead = events(&services, input.tenant)?.fail(&input.consumer, lease, &input.error, input.pause_ms).await?;
     Ok(Failed { dead })
 }
 
 async fn requeue(services: Services, input: ReviveInput) -> Result<CountOutput> {
-    Ok(CountOutput { count: input.events(&services)?.requeue(&input.consumer, input.trigger.as_deref()).await? })
+    Ok(CountOutput {
+        count: events(&services, input.tenant)?.requeue(&input.consumer, input.trigger.as_deref()).await?,
+    })
 }
 
 async fn purge(services: Services, input: ReviveInput) -> Result<CountOutput> {
-    Ok(CountOutput { count: input.events(&services)?.purge(&input.consumer, input.trigger.as_deref()).await? })
+    Ok(CountOutput { count: events(&services, input.tenant)?.purge(&input.consumer, input.trigger.as_deref()).await? })
 }
 
 fn one() -> usize {

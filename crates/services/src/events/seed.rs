@@ -3,14 +3,14 @@
 //! They are views of [`super::Events`] and have no logic. Failures carry their real status: 404, 409, 422 and so on.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{ConsumerInfo, Status};
 use crate::Services;
 use crate::error::Result;
 use crate::eviction::Eviction;
 use crate::keys::Tenant;
-use crate::operation::{Service, default_tenant, operation};
+use crate::operation::{Service, inputs, operation};
 use crate::outage::OutagePolicy;
 
 const NAME: &str = "redis";
@@ -34,29 +34,21 @@ pub const SERVICE: Service = Service {
     ],
 };
 
-/// Names a consumer.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct IdInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// Consumer.
-    id: String,
-}
+inputs! {
+    /// Names a consumer.
+    IdInput {
+        /// Consumer.
+        id: String,
+    }
 
-/// Asks for a page of consumers.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ConsumersInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// The last name of the page before.
-    after: Option<String>,
-    /// Most consumers, at most 1000, which is also the default.
-    #[serde(default = "page")]
-    limit: usize,
+    /// Asks for a page of consumers.
+    ConsumersInput {
+        /// The last name of the page before.
+        after: Option<String>,
+        /// Most consumers, at most 1000, which is also the default.
+        #[serde(default = "page")]
+        limit: usize,
+    }
 }
 
 /// A consumer's count.

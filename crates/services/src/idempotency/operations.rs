@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::{Answer, BeginOptions, Begun, Claim, Fingerprint};
@@ -13,7 +13,7 @@ use crate::Services;
 use crate::error::{Error, Result};
 use crate::eviction::Eviction;
 use crate::keys::{Tenant, check_name};
-use crate::operation::{Service, default_tenant, operation};
+use crate::operation::{Service, inputs, operation};
 use crate::outage::OutagePolicy;
 use crate::ttl::Ttl;
 
@@ -39,63 +39,50 @@ pub const SERVICE: Service = Service {
     ],
 };
 
-/// A request to begin.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct BeginInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// Whose key it is, as a rule a user.
-    scope: String,
-    /// The key.
-    key: String,
-    /// What makes the request this request, such as a digest of method, path and body; compared as text.
-    fingerprint: String,
-    /// How long the owner may give no sign of life before another caller takes over, in milliseconds; 30,000 if absent.
-    lease_ms: Option<u64>,
-    /// How long to wait for another caller who is at it, in milliseconds; not at all if absent.
-    wait_ms: Option<u64>,
-}
+inputs! {
+    /// A request to begin.
+    BeginInput {
+        /// Whose key it is, as a rule a user.
+        scope: String,
+        /// The key.
+        key: String,
+        /// What makes the request this request, such as a digest of method, path and body; compared as text.
+        fingerprint: String,
+        /// How long the owner may give no sign of life before another caller takes over, in milliseconds; 30,000 if absent.
+        lease_ms: Option<u64>,
+        /// How long to wait for another caller who is at it, in milliseconds; not at all if absent.
+        wait_ms: Option<u64>,
+    }
 
-/// An answer to store.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CompleteInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// Whose key it is.
-    scope: String,
-    /// The key.
-    key: String,
-    /// What beginning gave.
-    token: String,
-    /// What describes the body, such as status and headers.
-    #[serde(default)]
-    metadata: Json,
-    /// The body, in Base64; empty if absent.
-    #[serde(default)]
-    body_base64: String,
-    /// How long the answer is kept, in milliseconds; 86,400,000 if absent.
-    ttl_ms: Option<i64>,
-}
+    /// An answer to store.
+    CompleteInput {
+        /// Whose key it is.
+        scope: String,
+        /// The key.
+        key: String,
+        /// What beginning gave.
+        token: String,
+        /// What describes the body, such as status and headers.
+        #[serde(default)]
+        metadata: Json,
+        /// The body, in Base64; empty if absent.
+        #[serde(default)]
+        body_base64: String,
+        /// How long the answer is kept, in milliseconds; 86,400,000 if absent.
+        ttl_ms: Option<i64>,
+    }
 
-/// Names a claim.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ClaimInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// Whose key it is.
-    scope: String,
-    /// The key.
-    key: String,
-    /// What beginning gave.
-    token: String,
-    /// Length of the lease from now when it is renewed, in milliseconds; 30,000 if absent.
-    lease_ms: Option<u64>,
+    /// Names a claim.
+    ClaimInput {
+        /// Whose key it is.
+        scope: String,
+        /// The key.
+        key: String,
+        /// What beginning gave.
+        token: String,
+        /// Length of the lease from now when it is renewed, in milliseconds; 30,000 if absent.
+        lease_ms: Option<u64>,
+    }
 }
 
 /// What beginning came to.

@@ -10,25 +10,8 @@ use serde_json::Value as Json;
 
 use super::{Effect, NewJob, Outcome, Payload, State, Ticket};
 use crate::error::{Error, Result};
-use crate::operation::default_tenant;
+use crate::operation::inputs;
 use crate::ttl::Ttl;
-
-/// Declares inputs that begin with tenant and queue.
-macro_rules! inputs {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {$(
-        $(#[$doc])*
-        #[derive(Debug, Deserialize, JsonSchema)]
-        #[serde(deny_unknown_fields)]
-        pub(super) struct $name {
-            /// Tenant; `default` if absent.
-            #[serde(default = "default_tenant")]
-            pub(super) tenant: String,
-            /// Name of the queue.
-            pub(super) queue: String,
-            $($(#[$field_doc])* pub(super) $field: $type,)*
-        }
-    )*};
-}
 
 /// A job to enqueue.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -147,6 +130,11 @@ pub(super) enum EffectForm {
 }
 
 inputs! {
+    each {
+        /// Name of the queue.
+        queue: String,
+    }
+
     /// Names a queue.
     QueueInput {}
 

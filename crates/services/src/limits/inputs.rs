@@ -3,88 +3,203 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{Adjusted, PolicyTable, PolicyVersion, Verdict};
-use crate::operation::default_tenant;
+use crate::operation::inputs;
 use crate::ttl::TtlInput;
 
-/// A request under a stored policy.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct AskInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// Policy.
-    pub(super) policy: String,
-    /// `POST /path`, or a path alone.
-    pub(super) endpoint: String,
-    /// The caller's tier; the policy's default if absent.
-    pub(super) tier: Option<String>,
-    /// The caller's roles.
-    #[serde(default)]
-    pub(super) roles: Vec<String>,
-    /// Who it is about, by kind: `{"user": "42"}`.
-    #[serde(default)]
-    pub(super) subject: BTreeMap<String, String>,
-    /// What it costs by unit; `{"requests": 1}` unless said.
-    #[serde(default)]
-    pub(super) cost: BTreeMap<String, u64>,
-}
+inputs! {
+    /// A request under a stored policy.
+    AskInput {
+        /// Policy.
+        policy: String,
+        /// `POST /path`, or a path alone.
+        endpoint: String,
+        /// The caller's tier; the policy's default if absent.
+        tier: Option<String>,
+        /// The caller's roles.
+        #[serde(default)]
+        roles: Vec<String>,
+        /// Who it is about, by kind: `{"user": "42"}`.
+        #[serde(default)]
+        subject: BTreeMap<String, String>,
+        /// What it costs by unit; `{"requests": 1}` unless said.
+        #[serde(default)]
+        cost: BTreeMap<String, u64>,
+    }
 
-/// A request that may wait for its turn.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CheckInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// Policy.
-    pub(super) policy: String,
-    /// `POST /path`, or a path alone.
-    pub(super) endpoint: String,
-    /// The caller's tier; the policy's default if absent.
-    pub(super) tier: Option<String>,
-    /// The caller's roles.
-    #[serde(default)]
-    pub(super) roles: Vec<String>,
-    /// Who it is about, by kind: `{"user": "42"}`.
-    #[serde(default)]
-    pub(super) subject: BTreeMap<String, String>,
-    /// What it costs by unit; `{"requests": 1}` unless said.
-    #[serde(default)]
-    pub(super) cost: BTreeMap<String, u64>,
-    /// How long it may wait to be admitted, in milliseconds; 0 if absent, 60000 at most.
-    #[serde(default)]
-    pub(super) wait_ms: u64,
-}
+    /// A request that may wait for its turn.
+    CheckInput {
+        /// Policy.
+        policy: String,
+        /// `POST /path`, or a path alone.
+        endpoint: String,
+        /// The caller's tier; the policy's default if absent.
+        tier: Option<String>,
+        /// The caller's roles.
+        #[serde(default)]
+        roles: Vec<String>,
+        /// Who it is about, by kind: `{"user": "42"}`.
+        #[serde(default)]
+        subject: BTreeMap<String, String>,
+        /// What it costs by unit; `{"requests": 1}` unless said.
+        #[serde(default)]
+        cost: BTreeMap<String, u64>,
+        /// How long it may wait to be admitted, in milliseconds; 0 if absent, 60000 at most.
+        #[serde(default)]
+        wait_ms: u64,
+    }
 
-/// A request whose cost is an estimate.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ReserveInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// Policy.
-    pub(super) policy: String,
-    /// `POST /path`, or a path alone.
-    pub(super) endpoint: String,
-    /// The caller's tier; the policy's default if absent.
-    pub(super) tier: Option<String>,
-    /// The caller's roles.
-    #[serde(default)]
-    pub(super) roles: Vec<String>,
-    /// Who it is about, by kind: `{"user": "42"}`.
-    #[serde(default)]
-    pub(super) subject: BTreeMap<String, String>,
-    /// What it may cost by unit; `{"requests": 1}` unless said.
-    #[serde(default)]
-    pub(super) cost: BTreeMap<String, u64>,
-    /// How long the reservation holds unless settled, in milliseconds; a minute if absent, a day at most.
-    #[serde(default = "minute")]
-    pub(super) lease_ms: u64,
+    /// A request whose cost is an estimate.
+    ReserveInput {
+        /// Policy.
+        policy: String,
+        /// `POST /path`, or a path alone.
+        endpoint: String,
+        /// The caller's tier; the policy's default if absent.
+        tier: Option<String>,
+        /// The caller's roles.
+        #[serde(default)]
+        roles: Vec<String>,
+        /// Who it is about, by kind: `{"user": "42"}`.
+        #[serde(default)]
+        subject: BTreeMap<String, String>,
+        /// What it may cost by unit; `{"requests": 1}` unless said.
+        #[serde(default)]
+        cost: BTreeMap<String, u64>,
+        /// How long the reservation holds unless settled, in milliseconds; a minute if absent, a day at most.
+        #[serde(default = "minute")]
+        lease_ms: u64,
+    }
+
+    /// Names a reservation.
+    ReservationInput {
+        /// Reservation.
+        id: String,
+    }
+
+    /// Says what a reservation cost.
+    CommitInput {
+        /// Reservation.
+        id: String,
+        /// What was used by unit; a unit that is not named costs what was reserved.
+        #[serde(default)]
+        used: BTreeMap<String, u64>,
+    }
+
+    /// Names a policy.
+    PolicyInput {
+        /// Policy.
+        policy: String,
+    }
+
+    /// A policy to store.
+    DefineInput {
+        /// Policy.
+        policy: String,
+        /// What it says.
+        #[schemars(with = "PolicyTable")]
+        table: serde_json::Value,
+        /// The version it takes the place of, 0 for none; any if absent.
+        version: Option<u64>,
+    }
+
+    /// Names a scope.
+    ScopeInput {
+        /// `kind:id`, or `global`.
+        scope: String,
+    }
+
+    /// Names a scope, and who changes something about it.
+    EditInput {
+        /// `kind:id`, or `global`.
+        scope: String,
+        /// Who changes it, for the history.
+        #[serde(default)]
+        by: String,
+    }
+
+    /// A block.
+    BlockInput {
+        /// `kind:id`, or `global`.
+        scope: String,
+        /// How long, in milliseconds, or `"never"` ending.
+        ttl_ms: TtlInput,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+        /// Who blocks it, for the history.
+        #[serde(default)]
+        by: String,
+    }
+
+    /// A custom amount.
+    CustomInput {
+        /// `kind:id`, or `global`.
+        scope: String,
+        /// Name of the limit.
+        limit: String,
+        /// Units per window.
+        amount: u64,
+        /// What a token bucket holds; the amount if absent.
+        burst: Option<u64>,
+        /// How long it holds, in milliseconds, or `"never"` ending.
+        ttl_ms: TtlInput,
+        /// Who changes it, for the history.
+        #[serde(default)]
+        by: String,
+    }
+
+    /// Names a custom amount.
+    RemoveCustomInput {
+        /// `kind:id`, or `global`.
+        scope: String,
+        /// Name of the limit.
+        limit: String,
+        /// Who changes it, for the history.
+        #[serde(default)]
+        by: String,
+    }
+
+    /// Asks for a slot.
+    AcquireInput {
+        /// `kind:id`, or `global`.
+        scope: String,
+        /// Name of the concurrency limit.
+        name: String,
+        /// Most slots at once.
+        limit: u64,
+        /// How long to wait for a slot, in milliseconds; 0 if absent, 60000 at most.
+        #[serde(default)]
+        wait_ms: u64,
+        /// How long it is held unless renewed, in milliseconds; a minute if absent, a day at most.
+        #[serde(default = "minute")]
+        lease_ms: u64,
+    }
+
+    /// Names a slot, and its next lease.
+    RenewInput {
+        /// `kind:id`, or `global`.
+        scope: String,
+        /// Name of the concurrency limit.
+        name: String,
+        /// Slot.
+        slot: String,
+        /// How long it is held unless renewed, in milliseconds; a minute if absent, a day at most.
+        #[serde(default = "minute")]
+        lease_ms: u64,
+    }
+
+    /// Names a slot.
+    SlotInput {
+        /// `kind:id`, or `global`.
+        scope: String,
+        /// Name of the concurrency limit.
+        name: String,
+        /// Slot.
+        slot: String,
+    }
 }
 
 /// What reserving came to.
@@ -100,63 +215,11 @@ pub(super) struct ReserveOutput {
     pub(super) verdict: Verdict,
 }
 
-/// Names a reservation.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ReservationInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// Reservation.
-    pub(super) id: String,
-}
-
-/// Says what a reservation cost.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CommitInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// Reservation.
-    pub(super) id: String,
-    /// What was used by unit; a unit that is not named costs what was reserved.
-    #[serde(default)]
-    pub(super) used: BTreeMap<String, u64>,
-}
-
 /// What was charged or given back.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct AdjustOutput {
     /// Every limit.
     pub(super) limits: Vec<Adjusted>,
-}
-
-/// Names a policy.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PolicyInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// Policy.
-    pub(super) policy: String,
-}
-
-/// A policy to store.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct DefineInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// Policy.
-    pub(super) policy: String,
-    /// What it says.
-    #[schemars(with = "PolicyTable")]
-    pub(super) table: serde_json::Value,
-    /// The version it takes the place of, 0 for none; any if absent.
-    pub(super) version: Option<u64>,
 }
 
 /// Says which version was stored.
@@ -173,147 +236,11 @@ pub(super) struct Versions {
     pub(super) versions: Vec<PolicyVersion>,
 }
 
-/// Names a scope.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ScopeInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// `kind:id`, or `global`.
-    pub(super) scope: String,
-}
-
-/// Names a scope, and who changes something about it.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct EditInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// `kind:id`, or `global`.
-    pub(super) scope: String,
-    /// Who changes it, for the history.
-    #[serde(default)]
-    pub(super) by: String,
-}
-
-/// A block.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct BlockInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// `kind:id`, or `global`.
-    pub(super) scope: String,
-    /// How long, in milliseconds, or `"never"` ending.
-    pub(super) ttl_ms: TtlInput,
-    /// Why.
-    #[serde(default)]
-    pub(super) reason: String,
-    /// Who blocks it, for the history.
-    #[serde(default)]
-    pub(super) by: String,
-}
-
 /// Says until when a block holds.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct BlockDone {
     /// Milliseconds since 1970 by the store's clock; null for good.
     pub(super) until_ms: Option<u64>,
-}
-
-/// A custom amount.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CustomInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// `kind:id`, or `global`.
-    pub(super) scope: String,
-    /// Name of the limit.
-    pub(super) limit: String,
-    /// Units per window.
-    pub(super) amount: u64,
-    /// What a token bucket holds; the amount if absent.
-    pub(super) burst: Option<u64>,
-    /// How long it holds, in milliseconds, or `"never"` ending.
-    pub(super) ttl_ms: TtlInput,
-    /// Who changes it, for the history.
-    #[serde(default)]
-    pub(super) by: String,
-}
-
-/// Names a custom amount.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RemoveCustomInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// `kind:id`, or `global`.
-    pub(super) scope: String,
-    /// Name of the limit.
-    pub(super) limit: String,
-    /// Who changes it, for the history.
-    #[serde(default)]
-    pub(super) by: String,
-}
-
-/// Asks for a slot.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct AcquireInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// `kind:id`, or `global`.
-    pub(super) scope: String,
-    /// Name of the concurrency limit.
-    pub(super) name: String,
-    /// Most slots at once.
-    pub(super) limit: u64,
-    /// How long to wait for a slot, in milliseconds; 0 if absent, 60000 at most.
-    #[serde(default)]
-    pub(super) wait_ms: u64,
-    /// How long it is held unless renewed, in milliseconds; a minute if absent, a day at most.
-    #[serde(default = "minute")]
-    pub(super) lease_ms: u64,
-}
-
-/// Names a slot, and its next lease.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RenewInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// `kind:id`, or `global`.
-    pub(super) scope: String,
-    /// Name of the concurrency limit.
-    pub(super) name: String,
-    /// Slot.
-    pub(super) slot: String,
-    /// How long it is held unless renewed, in milliseconds; a minute if absent, a day at most.
-    #[serde(default = "minute")]
-    pub(super) lease_ms: u64,
-}
-
-/// Names a slot.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SlotInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// `kind:id`, or `global`.
-    pub(super) scope: String,
-    /// Name of the concurrency limit.
-    pub(super) name: String,
-    /// Slot.
-    pub(super) slot: String,
 }
 
 /// Says whether a slot was held.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::acquire::LockOptions;
 use super::info::{LockInfo, Mode};
@@ -12,7 +12,7 @@ use crate::Services;
 use crate::error::{Error, Result};
 use crate::eviction::Eviction;
 use crate::keys::Tenant;
-use crate::operation::{Service, default_tenant, operation};
+use crate::operation::{Service, inputs, operation};
 use crate::outage::OutagePolicy;
 
 const NAME: &str = "locks";
@@ -39,45 +39,59 @@ pub const SERVICE: Service = Service {
     ],
 };
 
-/// Names a lock.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct LockInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// Sort of lock.
-    kind: Kind,
-    /// Name of the lock.
-    name: String,
-}
+inputs! {
+    /// Names a lock.
+    LockInput {
+        /// Sort of lock.
+        kind: Kind,
+        /// Name of the lock.
+        name: String,
+    }
 
-/// A wish to acquire a lock.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct AcquireInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// Sort of lock.
-    kind: Kind,
-    /// Name of the lock.
-    name: String,
-    /// Of a read/write lock: which side; required there.
-    mode: Option<Mode>,
-    /// Of a semaphore: how many permits to take; 1 if absent.
-    permits: Option<u64>,
-    /// Of a semaphore: how many permits there are; required there.
-    capacity: Option<u64>,
-    /// How long to wait for the lock, in milliseconds; 0 if absent.
-    #[serde(default)]
-    wait_ms: u64,
-    /// How long it is held unless extended or released, in milliseconds; 30 s if absent.
-    lease_ms: Option<u64>,
-    /// Who this is, for people who look at the lock.
-    owner: Option<String>,
-    /// 32 lower-case hexadecimal digits that nobody can guess; made by the server if absent.
-    token: Option<String>,
+    /// A wish to acquire a lock.
+    AcquireInput {
+        /// Sort of lock.
+        kind: Kind,
+        /// Name of the lock.
+        name: String,
+        /// Of a read/write lock: which side; required there.
+        mode: Option<Mode>,
+        /// Of a semaphore: how many permits to take; 1 if absent.
+        permits: Option<u64>,
+        /// Of a semaphore: how many permits there are; required there.
+        capacity: Option<u64>,
+        /// How long to wait for the lock, in milliseconds; 0 if absent.
+        #[serde(default)]
+        wait_ms: u64,
+        /// How long it is held unless extended or released, in milliseconds; 30 s if absent.
+        lease_ms: Option<u64>,
+        /// Who this is, for people who look at the lock.
+        owner: Option<String>,
+        /// 32 lower-case hexadecimal digits that nobody can guess; made by the server if absent.
+        token: Option<String>,
+    }
+
+    /// An acquisition, and for how long.
+    ExtendInput {
+        /// Sort of lock.
+        kind: Kind,
+        /// Name of the lock.
+        name: String,
+        /// What `acquire` gave.
+        token: String,
+        /// Lease from now, in milliseconds.
+        lease_ms: u64,
+    }
+
+    /// An acquisition.
+    TokenInput {
+        /// Sort of lock.
+        kind: Kind,
+        /// Name of the lock.
+        name: String,
+        /// What `acquire` gave.
+        token: String,
+    }
 }
 
 /// What became of a wish.
@@ -89,38 +103,6 @@ pub(super) struct Acquired {
     token: Option<String>,
     /// Larger than that of any acquisition before; null if it was not acquired.
     fence: Option<u64>,
-}
-
-/// An acquisition, and for how long.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ExtendInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// Sort of lock.
-    kind: Kind,
-    /// Name of the lock.
-    name: String,
-    /// What `acquire` gave.
-    token: String,
-    /// Lease from now, in milliseconds.
-    lease_ms: u64,
-}
-
-/// An acquisition.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TokenInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// Sort of lock.
-    kind: Kind,
-    /// Name of the lock.
-    name: String,
-    /// What `acquire` gave.
-    token: String,
 }
 
 /// Says that it was done.

@@ -1,14 +1,14 @@
 //! The rate limiter's rows, and their inputs.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{Algorithm, Decision, Rule};
 use crate::Services;
 use crate::error::Result;
 use crate::eviction::Eviction;
 use crate::keys::Tenant;
-use crate::operation::{Service, default_tenant, operation};
+use crate::operation::{Service, inputs, operation};
 use crate::outage::OutagePolicy;
 
 const NAME: &str = "rate";
@@ -31,45 +31,37 @@ pub const SERVICE: Service = Service {
     ],
 };
 
-/// A request for units under a rule.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TakeInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// Name of the rule; separates the states of different rules for one subject.
-    rule: String,
-    /// Who asks: a user, an address, a key.
-    subject: String,
-    /// How requests are counted.
-    #[serde(default)]
-    algorithm: Algorithm,
-    /// How many units per window.
-    limit: u64,
-    /// Window in milliseconds.
-    window_ms: u64,
-    /// What a token bucket holds; its limit if absent.
-    burst: Option<u64>,
-    /// Units asked for; 1 if absent.
-    #[serde(default = "one")]
-    cost: u64,
-}
+inputs! {
+    /// A request for units under a rule.
+    TakeInput {
+        /// Name of the rule; separates the states of different rules for one subject.
+        rule: String,
+        /// Who asks: a user, an address, a key.
+        subject: String,
+        /// How requests are counted.
+        #[serde(default)]
+        algorithm: Algorithm,
+        /// How many units per window.
+        limit: u64,
+        /// Window in milliseconds.
+        window_ms: u64,
+        /// What a token bucket holds; its limit if absent.
+        burst: Option<u64>,
+        /// Units asked for; 1 if absent.
+        #[serde(default = "one")]
+        cost: u64,
+    }
 
-/// Names a subject's state under a rule.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ResetInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    tenant: String,
-    /// Name of the rule.
-    rule: String,
-    /// Whose state.
-    subject: String,
-    /// How requests are counted.
-    #[serde(default)]
-    algorithm: Algorithm,
+    /// Names a subject's state under a rule.
+    ResetInput {
+        /// Name of the rule.
+        rule: String,
+        /// Whose state.
+        subject: String,
+        /// How requests are counted.
+        #[serde(default)]
+        algorithm: Algorithm,
+    }
 }
 
 /// Says what resetting did.

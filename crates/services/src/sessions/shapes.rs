@@ -7,220 +7,157 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 
 use super::{Binding, Created, Mismatch, Session};
-use crate::operation::default_tenant;
+use crate::operation::inputs;
 use crate::ttl::TtlInput;
 
-/// Names a session by its id.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct IdInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// The session's id.
-    pub(super) id: String,
-}
+inputs! {
+    /// Names a session by its id.
+    IdInput {
+        /// The session's id.
+        id: String,
+    }
 
-/// A session to create.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CreateInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// Whose it is; nobody's if absent.
-    pub(super) user: Option<String>,
-    /// The workspace it works in.
-    pub(super) workspace: Option<String>,
-    /// The address of the request.
-    pub(super) ip: Option<String>,
-    /// The user agent of the request.
-    pub(super) agent: Option<String>,
-    /// What must be the same whenever the session is loaded.
-    #[serde(default)]
-    pub(super) binding: Binding,
-    /// How long it lives after it was last touched, in milliseconds.
-    pub(super) idle_ms: Option<TtlInput>,
-    /// How long it lives at most, in milliseconds, or `"never"`.
-    pub(super) absolute_ms: Option<TtlInput>,
-    /// Its data: any JSON by name.
-    #[serde(default)]
-    pub(super) fields: BTreeMap<String, Json>,
-}
+    /// A session to create.
+    CreateInput {
+        /// Whose it is; nobody's if absent.
+        user: Option<String>,
+        /// The workspace it works in.
+        workspace: Option<String>,
+        /// The address of the request.
+        ip: Option<String>,
+        /// The user agent of the request.
+        agent: Option<String>,
+        /// What must be the same whenever the session is loaded.
+        #[serde(default)]
+        binding: Binding,
+        /// How long it lives after it was last touched, in milliseconds.
+        idle_ms: Option<TtlInput>,
+        /// How long it lives at most, in milliseconds, or `"never"`.
+        absolute_ms: Option<TtlInput>,
+        /// Its data: any JSON by name.
+        #[serde(default)]
+        fields: BTreeMap<String, Json>,
+    }
 
-/// The session before a login, and the one to make of it.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct LoginInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// The id of the session before.
-    pub(super) id: String,
-    /// Whose the new session is; nobody's if absent.
-    pub(super) user: Option<String>,
-    /// The workspace it works in.
-    pub(super) workspace: Option<String>,
-    /// The address of the request.
-    pub(super) ip: Option<String>,
-    /// The user agent of the request.
-    pub(super) agent: Option<String>,
-    /// What must be the same whenever the session is loaded.
-    #[serde(default)]
-    pub(super) binding: Binding,
-    /// How long it lives after it was last touched, in milliseconds.
-    pub(super) idle_ms: Option<TtlInput>,
-    /// How long it lives at most, in milliseconds, or `"never"`.
-    pub(super) absolute_ms: Option<TtlInput>,
-    /// Fields that it has besides, or instead of, those of before.
-    #[serde(default)]
-    pub(super) fields: BTreeMap<String, Json>,
-}
+    /// The session before a login, and the one to make of it.
+    LoginInput {
+        /// The id of the session before.
+        id: String,
+        /// Whose the new session is; nobody's if absent.
+        user: Option<String>,
+        /// The workspace it works in.
+        workspace: Option<String>,
+        /// The address of the request.
+        ip: Option<String>,
+        /// The user agent of the request.
+        agent: Option<String>,
+        /// What must be the same whenever the session is loaded.
+        #[serde(default)]
+        binding: Binding,
+        /// How long it lives after it was last touched, in milliseconds.
+        idle_ms: Option<TtlInput>,
+        /// How long it lives at most, in milliseconds, or `"never"`.
+        absolute_ms: Option<TtlInput>,
+        /// Fields that it has besides, or instead of, those of before.
+        #[serde(default)]
+        fields: BTreeMap<String, Json>,
+    }
 
-/// Names a session and says where the request comes from.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct LoadInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// The session's id.
-    pub(super) id: String,
-    /// The address of the request.
-    pub(super) ip: Option<String>,
-    /// The user agent of the request.
-    pub(super) agent: Option<String>,
-}
+    /// Names a session and says where the request comes from.
+    LoadInput {
+        /// The session's id.
+        id: String,
+        /// The address of the request.
+        ip: Option<String>,
+        /// The user agent of the request.
+        agent: Option<String>,
+    }
 
-/// Changes of a session's fields.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct UpdateInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// The session's id.
-    pub(super) id: String,
-    /// Fields to set: any JSON by name, null included.
-    #[serde(default)]
-    pub(super) set: BTreeMap<String, Json>,
-    /// Fields to remove.
-    #[serde(default)]
-    pub(super) remove: Vec<String>,
-    /// The version the session must have.
-    pub(super) version: Option<u64>,
-    /// The versions that changed fields must have.
-    #[serde(default)]
-    pub(super) field_versions: BTreeMap<String, u64>,
-    /// A lifetime from now in milliseconds; the session's end stays if absent.
-    pub(super) lifetime_ms: Option<TtlInput>,
-}
+    /// Changes of a session's fields.
+    UpdateInput {
+        /// The session's id.
+        id: String,
+        /// Fields to set: any JSON by name, null included.
+        #[serde(default)]
+        set: BTreeMap<String, Json>,
+        /// Fields to remove.
+        #[serde(default)]
+        remove: Vec<String>,
+        /// The version the session must have.
+        version: Option<u64>,
+        /// The versions that changed fields must have.
+        #[serde(default)]
+        field_versions: BTreeMap<String, u64>,
+        /// A lifetime from now in milliseconds; the session's end stays if absent.
+        lifetime_ms: Option<TtlInput>,
+    }
 
-/// Messages to append.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct AppendInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// The session's id.
-    pub(super) id: String,
-    /// One message: any JSON.
-    #[serde(default, deserialize_with = "present")]
-    pub(super) message: Option<Json>,
-    /// Several messages.
-    #[serde(default)]
-    pub(super) messages: Vec<Json>,
-    /// How many messages to keep.
-    pub(super) keep: Option<usize>,
-}
+    /// Messages to append.
+    AppendInput {
+        /// The session's id.
+        id: String,
+        /// One message: any JSON.
+        #[serde(default, deserialize_with = "present")]
+        message: Option<Json>,
+        /// Several messages.
+        #[serde(default)]
+        messages: Vec<Json>,
+        /// How many messages to keep.
+        keep: Option<usize>,
+    }
 
-/// Names a session to touch.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TouchInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// The session's id.
-    pub(super) id: String,
-    /// Nothing is done if the last touch was less than so many milliseconds ago.
-    pub(super) interval_ms: Option<u64>,
-}
+    /// Names a session to touch.
+    TouchInput {
+        /// The session's id.
+        id: String,
+        /// Nothing is done if the last touch was less than so many milliseconds ago.
+        interval_ms: Option<u64>,
+    }
 
-/// Names a session and its lifetime.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ExtendInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// The session's id.
-    pub(super) id: String,
-    /// Lifetime from now in milliseconds.
-    pub(super) lifetime_ms: TtlInput,
-}
+    /// Names a session and its lifetime.
+    ExtendInput {
+        /// The session's id.
+        id: String,
+        /// Lifetime from now in milliseconds.
+        lifetime_ms: TtlInput,
+    }
 
-/// Names a session whose id is to be replaced.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RotateInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// The session's id.
-    pub(super) id: String,
-    /// How long the id is still accepted, in milliseconds; 0 for not at all.
-    pub(super) grace_ms: Option<u64>,
-}
+    /// Names a session whose id is to be replaced.
+    RotateInput {
+        /// The session's id.
+        id: String,
+        /// How long the id is still accepted, in milliseconds; 0 for not at all.
+        grace_ms: Option<u64>,
+    }
 
-/// Names a user.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct UserInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// User.
-    pub(super) user: String,
-}
+    /// Names a user.
+    UserInput {
+        /// User.
+        user: String,
+    }
 
-/// Names a workspace.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WorkspaceInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// Workspace.
-    pub(super) workspace: String,
-}
+    /// Names a workspace.
+    WorkspaceInput {
+        /// Workspace.
+        workspace: String,
+    }
 
-/// Names a page of a workspace's sessions.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ListWorkspaceInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// Workspace.
-    pub(super) workspace: String,
-    /// Where the page begins: `next` of the page before.
-    pub(super) after: Option<String>,
-    /// Longest page; 100 if absent.
-    #[serde(default = "hundred")]
-    pub(super) limit: usize,
-}
+    /// Names a page of a workspace's sessions.
+    ListWorkspaceInput {
+        /// Workspace.
+        workspace: String,
+        /// Where the page begins: `next` of the page before.
+        after: Option<String>,
+        /// Longest page; 100 if absent.
+        #[serde(default = "hundred")]
+        limit: usize,
+    }
 
-/// Names a session by its handle.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct HandleInput {
-    /// Tenant; `default` if absent.
-    #[serde(default = "default_tenant")]
-    pub(super) tenant: String,
-    /// The session's handle, as lists show it.
-    pub(super) handle: String,
+    /// Names a session by its handle.
+    HandleInput {
+        /// The session's handle, as lists show it.
+        handle: String,
+    }
 }
 
 /// A session that was made.

@@ -1,26 +1,11 @@
 //! Inputs and outputs of the operations on tokens.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::{CsrfUse, Reason, RefreshReason, Secret};
-use crate::operation::default_tenant;
-
-/// Declares an input: the tenant and some more.
-macro_rules! inputs {
-    ($($(#[doc = $doc:literal])* $name:ident { $($(#[$attribute:meta])* $field:ident: $type:ty,)* })*) => {$(
-        $(#[doc = $doc])*
-        #[derive(Debug, Deserialize, JsonSchema)]
-        #[serde(deny_unknown_fields)]
-        pub(super) struct $name {
-            /// Tenant; `default` if absent.
-            #[serde(default = "default_tenant")]
-            pub(super) tenant: String,
-            $($(#[$attribute])* pub(super) $field: $type,)*
-        }
-    )*};
-}
+use crate::operation::inputs;
 
 inputs! {
     /// A token to deny.
