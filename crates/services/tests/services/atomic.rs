@@ -13,13 +13,13 @@ use redpoll_testkit::Random;
 use crate::counters::{TASKS, together};
 use crate::support::{Place, tenant};
 
-async fn open(place: &Place) -> (Services, Tenant, Atomic) {
+pub(crate) async fn open(place: &Place) -> (Services, Tenant, Atomic) {
     let (services, tenant) = (place.services().await, tenant());
     let atomic = services.atomic(&tenant);
     (services, tenant, atomic)
 }
 
-async fn group(place: &Place) -> AtomicGroup {
+pub(crate) async fn group(place: &Place) -> AtomicGroup {
     open(place).await.2.group("g").unwrap()
 }
 

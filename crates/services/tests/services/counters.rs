@@ -4,27 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redpoll_services::atomic::{Added, Addition, Atomic, AtomicGroup, Micros, Numbers};
+use redpoll_services::atomic::{Added, Addition, Micros, Numbers};
 use redpoll_services::metrics::Counter;
-use redpoll_services::{Backend, BackendConfig, Command, Error, Services, Settings, Tenant};
+use redpoll_services::{Backend, BackendConfig, Command, Error, Services, Settings};
 use redpoll_testkit::{Mode, Proxy, RedisServer};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
+use crate::atomic::{group, open};
 use crate::support::{Place, eventually, tenant};
 
 /// Tasks that work on one object at once.
 pub(crate) const TASKS: usize = 64;
-
-async fn open(place: &Place) -> (Services, Tenant, Atomic) {
-    let (services, tenant) = (place.services().await, tenant());
-    let atomic = services.atomic(&tenant);
-    (services, tenant, atomic)
-}
-
-async fn group(place: &Place) -> AtomicGroup {
-    open(place).await.2.group("g").unwrap()
-}
 
 /// Runs `work` in [`TASKS`] tasks that begin together, upon services of their own, two each.
 pub(crate) async fn together<T, F>(place: &Place, work: impl Fn(Services, usize) -> F) -> Vec<T>

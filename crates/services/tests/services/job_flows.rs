@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use tokio::task::JoinSet;
 
 use crate::jobs::{Site, briefly, done, ids, named, queue, queue_with, site, state_of, take, up_to};
-use crate::support::{Place, eventually, tenant};
+use crate::support::{Place, eventually};
 
 async fn flow(queue: &Queue, parent: &str, children: &[&str]) {
     let children: Vec<NewJob> = children.iter().map(|id| named(id)).collect();
@@ -314,12 +314,7 @@ pub(crate) async fn effects_are_applied_once_where_the_naive_way_applies_them_tw
 
 pub(crate) async fn flows_round_trip(place: Place) {
     let services = place.services().await;
-    let tenant = tenant().name().to_owned();
-    let run = async |name: &'static str, more: Json| {
-        let mut input = json!({"tenant": tenant, "queue": "mail"});
-        input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        crate::operations::run(&services, "jobs", name, input).await
-    };
+    let run = crate::jobs::on_mail(&services);
     let flow = json!({"parent": {"id": "p"}, "children": [{"id": "c", "payload": 1}]});
     assert_eq!(run("enqueue_flow", flow.clone()).await, Ok(json!({"ids": ["p", "c"]})));
     assert_eq!(run("enqueue_flow", flow).await.unwrap_err().status(), 409);

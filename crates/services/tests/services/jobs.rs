@@ -32,6 +32,16 @@ pub(crate) struct Site {
     pub(crate) queue: Queue,
 }
 
+/// Returns what runs operations on a tenant's queue `mail`.
+pub(crate) fn on_mail(services: &Services) -> impl AsyncFn(&'static str, Json) -> Result<Json, Error> {
+    let tenant = tenant().name().to_owned();
+    async move |name: &'static str, more: Json| {
+        let mut input = json!({"tenant": tenant, "queue": "mail"});
+        input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        crate::operations::run(services, "jobs", name, input).await
+    }
+}
+
 pub(crate) async fn site(place: &Place, jobs: JobSettings) -> Site {
     let services = place.services_with(Settings { jobs, ..Settings::default() }).await;
     let tenant = tenant();
@@ -371,12 +381,7 @@ pub(crate) async fn queues_and_tenants_are_apart(place: Place) {
 /// What an operation over HTTP does, on every backend.
 pub(crate) async fn jobs_round_trip(place: Place) {
     let services = place.services().await;
-    let tenant = tenant().name().to_owned();
-    let run = async |name: &'static str, more: Json| {
-        let mut input = json!({"tenant": tenant, "queue": "mail"});
-        input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        crate::operations::run(&services, "jobs", name, input).await
-    };
+    let run = on_mail(&services);
     let text = r#"{"to":1.10,"from":null}"#;
     let payload: Json = serde_json::from_str(text).unwrap();
     let job = json!({"id": "a", "name": "send", "payload": payload});

@@ -260,8 +260,8 @@ pub(crate) async fn retry_after_never_moves_away(place: Place) {
     for algorithm in Algorithm::ALL {
         let user = user(&format!("{algorithm:?}"));
         let (short, long) = (
-            limit("a", algorithm, 5, Duration::from_millis(400)),
-            limit("b", algorithm, 7, Duration::from_millis(900)),
+            limit("a", algorithm, 5, Duration::from_millis(800)),
+            limit("b", algorithm, 7, Duration::from_millis(1_800)),
         );
         let request = |cost| plan(&[(&user, &short, cost), (&user, &long, cost)]);
         assert!(limits.check(&request(5)).await.unwrap().allowed);
@@ -280,7 +280,7 @@ pub(crate) async fn retry_after_never_moves_away(place: Place) {
             (due_ms, refusals) = (due, refusals + 1);
             pass(7).await;
         }
-        assert!(refusals > 0, "{algorithm:?}");
+        assert!(refusals > 3, "{algorithm:?}: {refusals} looks");
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use redpoll_services::kept::Eviction;
+use redpoll_services::kept::OnEviction;
 use redpoll_services::locks::{Guard, Lock, LockOptions, LockSettings, Lost, Renewal, Token};
 use redpoll_services::metrics::Counter;
 use redpoll_services::{Command, Error, Services, Settings, Ttl};
@@ -426,7 +426,7 @@ async fn a_store_that_may_evict_locks_gives_none() {
     }
     let refused = lock.acquire(&once()).await;
     assert!(matches!(&refused, Err(Error::Unavailable(reason)) if reason.contains("volatile-lru")), "{refused:?}");
-    let tolerant = Settings { eviction: Eviction::Tolerate, ..Settings::default() };
+    let tolerant = Settings { eviction: OnEviction::Tolerate, ..Settings::default() };
     let lock = place.services_with(tolerant).await.locks(&tenant()).mutex("n").unwrap();
     take(&lock, &once()).await.release().await.unwrap();
 }

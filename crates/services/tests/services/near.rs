@@ -236,16 +236,22 @@ fn servers() -> (RedisServer, Program) {
     (RedisServer::start().unwrap(), Program::start(&["--no-http"]).unwrap())
 }
 
+/// Services with a near cache behind a proxy, which keep the entry `k` near, and somebody who writes to it directly.
+async fn warm_behind_a_proxy(server: SocketAddr) -> (watch::Sender<Mode>, Services, Namespace, Namespace) {
+    let (place, mode) = proxy(server).await;
+    let tenant = tenant();
+    let (services, namespace) = open(&place, &tenant).await;
+    let writer = far(&Place::at(format!("redis://{server}")), &tenant).await;
+    writer.set("k", &"old").await.unwrap();
+    warm(&services, &namespace, "k").await;
+    (mode, services, namespace, writer)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn push_lost_while_disconnected_empties_the_near_cache() {
     let (redis, redpoll) = servers();
     for server in [redis.address(), redpoll.address()] {
-        let (place, mode) = proxy(server).await;
-        let tenant = tenant();
-        let (services, namespace) = open(&place, &tenant).await;
-        let writer = far(&Place::at(format!("redis://{server}")), &tenant).await;
-        writer.set("k", &"old").await.unwrap();
-        warm(&services, &namespace, "k").await;
+        let (mode, services, namespace, writer) = warm_behind_a_proxy(server).await;
         mode.send_replace(Mode::Cut);
         eventually("the loss", || async { services.metrics().value(Counter::CacheNearLost) == 1 }).await;
         assert_eq!(namespace.lookup("k").await, Ok(Lookup::Outage), "what cannot be kept right is not served");
@@ -274,12 +280,7 @@ async fn push_lost_while_disconnected_empties_the_near_cache() {
 async fn a_feed_that_falls_silent_is_not_trusted() {
     let (redis, redpoll) = servers();
     for server in [redis.address(), redpoll.address()] {
-        let (place, mode) = proxy(server).await;
-        let tenant = tenant();
-        let (services, namespace) = open(&place, &tenant).await;
-        let writer = far(&Place::at(format!("redis://{server}")), &tenant).await;
-        writer.set("k", &"old").await.unwrap();
-        warm(&services, &namespace, "k").await;
+        let (mode, services, namespace, writer) = warm_behind_a_proxy(server).await;
         mode.send_replace(Mode::Deaf);
         writer.set("k", &"new").await.unwrap();
         let written = Instant::now();

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use redpoll_services::kept::Eviction;
+use redpoll_services::kept::OnEviction;
 use redpoll_services::metrics::Counter;
 use redpoll_services::sessions::{
     Binding, Layout, Lookup, MAX_FIELDS, MAX_GRACE, Mismatch, NewSession, Origin, Session, SessionId, Sessions,
@@ -447,7 +447,7 @@ async fn a_store_that_may_evict_sessions_is_refused() {
     let foreign = sessions.foreign(Layout::ConnectRedis, None).unwrap();
     assert_eq!(foreign.load("s1").await, Ok(None));
     // Who works all the same loses users, and their sessions from the next sign-out.
-    let (_, _, sessions) = open_with(&place, |settings| settings.eviction = Eviction::Tolerate).await;
+    let (_, _, sessions) = open_with(&place, |settings| settings.eviction = OnEviction::Tolerate).await;
     let id = sessions.create(&NewSession::of("ann")).await.unwrap().id;
     assert_eq!(found(&sessions, &id).await.user.as_deref(), Some("ann"));
     // What does not evict is accepted.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use redpoll_services::kept::Eviction;
+use redpoll_services::kept::OnEviction;
 use redpoll_services::metrics::Counter;
 use redpoll_services::tokens::{
     CsrfUse, Denial, OAuthRequest, Reason, RefreshReason, Rotation, Secret, Tokens, Verdict,
@@ -325,7 +325,7 @@ async fn a_store_that_evicts_is_refused_since_it_would_forget() {
     assert_eq!(services.metrics().value(Counter::TokensOutages), 2);
 
     // Who works all the same un-revokes tokens by using the store.
-    let tolerant = Settings { eviction: Eviction::Tolerate, ..Settings::default() };
+    let tolerant = Settings { eviction: OnEviction::Tolerate, ..Settings::default() };
     let services = place.services_with(tolerant).await;
     let tokens = services.tokens(&tenant());
     let jtis: Vec<String> = (0..30).map(|index| index.to_string()).collect();
