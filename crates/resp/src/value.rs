@@ -90,6 +90,11 @@ impl Value {
         }
     }
 
+    /// Returns an integer that is not negative, spelled as for [`Value::as_i64`].
+    pub fn as_u64(&self) -> Option<u64> {
+        self.as_i64().and_then(|value| value.try_into().ok())
+    }
+
     /// Returns a number, be it sent as double, as integer, or as text.
     pub fn as_f64(&self) -> Option<f64> {
         match self.data() {

@@ -242,13 +242,10 @@ impl Backend {
                     Ok(value) => return Ok(value),
                     Err(failure) => failure,
                 };
-                let harmless = failure.sent == Sent::No || command.is_repeatable();
-                if !(failure.error.is_outage() && harmless && attempt < self.inner.config.retry.attempts_max) {
+                if !self.is_worth_repeating(&failure, command.is_repeatable(), attempt) {
                     return Err(failure);
                 }
-                self.inner.metrics.add(Counter::BackendRetries, 1);
-                tokio::time::sleep(self.inner.config.retry.pause(attempt)).await;
-                attempt += 1;
+                self.pause_before_repeating(&mut attempt).await;
             }
         };
         self.within_deadline(command.name(), attempts).await
@@ -309,8 +306,8 @@ impl Backend {
                     }
                     Err(failure) => failure,
                 };
-                let harmless = failure.sent == Sent::No || indices.iter().all(|index| commands[*index].is_repeatable());
-                if !(failure.error.is_outage() && harmless && attempt < self.inner.config.retry.attempts_max) {
+                let is_repeatable = indices.iter().all(|index| commands[*index].is_repeatable());
+                if !self.is_worth_repeating(&failure, is_repeatable, attempt) {
                     return Err(failure);
                 }
                 again.extend(indices);
@@ -321,10 +318,20 @@ impl Backend {
             // As they were given, for those that share a slot.
             again.sort_unstable();
             left = again;
-            self.inner.metrics.add(Counter::BackendRetries, 1);
-            tokio::time::sleep(self.inner.config.retry.pause(attempt)).await;
-            attempt += 1;
+            self.pause_before_repeating(&mut attempt).await;
         }
+    }
+
+    /// Tells whether sending again may help and does no harm.
+    fn is_worth_repeating(&self, failure: &Failure, is_repeatable: bool, attempt: u32) -> bool {
+        let is_harmless = failure.sent == Sent::No || is_repeatable;
+        failure.error.is_outage() && is_harmless && attempt < self.inner.config.retry.attempts_max
+    }
+
+    async fn pause_before_repeating(&self, attempt: &mut u32) {
+        self.inner.metrics.add(Counter::BackendRetries, 1);
+        tokio::time::sleep(self.inner.config.retry.pause(*attempt)).await;
+        *attempt += 1;
     }
 
     /// Runs an atomic step. All keys must share a hash tag.
@@ -335,7 +342,7 @@ impl Backend {
     /// Returns the store's clock in milliseconds since 1970. On a Cluster, the clock of some node.
     pub async fn now_ms(&self) -> Result<u64> {
         let reply = self.call(Command::new("TIME").repeatable()).await?;
-        let part = |index: usize| reply.as_array()?.get(index)?.as_i64().and_then(|part| u64::try_from(part).ok());
+        let part = |index: usize| reply.as_array()?.get(index)?.as_u64();
         match (part(0), part(1)) {
             (Some(seconds), Some(micros)) => Ok(seconds * 1000 + micros / 1000),
             _ => Err(Error::unexpected("TIME", &reply)),
@@ -365,7 +372,7 @@ impl Backend {
     async fn send_all(&self, commands: &[Command], indices: &[usize]) -> Vec<Exchange> {
         let chosen: Vec<&Command> = indices.iter().map(|index| &commands[*index]).collect();
         let outcome = match &self.inner.transport {
-            Transport::Embedded(embedded) => Ok(embedded.send_all(&chosen).await),
+            Transport::Embedded(_) => unreachable!("a pipeline asks a store in this process one by one"),
             Transport::Remote(remote) => Box::pin(remote.send_all(&chosen)).await,
             Transport::Sentinel(sentinel) => Box::pin(sentinel.send_all(&chosen)).await,
             Transport::Cluster(cluster) => return Box::pin(cluster.send_all(commands, indices)).await,

@@ -15,7 +15,7 @@ use redpoll_resp::Value;
 
 use crate::SERVICES;
 use crate::backend::{Backend, Command};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::keys::Keyring;
 use crate::operation::Service;
 
@@ -50,12 +50,56 @@ fn beginnings_of(service: &Service, keyring: &Keyring) -> Vec<String> {
     }
 }
 
+/// What a node says about its memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MemoryPolicy {
+    /// Whether it has a limit, if it says so.
+    pub(crate) is_limited: Option<bool>,
+    /// What it does at its limit, if it says so.
+    pub(crate) policy: Option<String>,
+}
+
+impl MemoryPolicy {
+    /// Asks all nodes of the store.
+    pub(crate) async fn of_nodes(backend: &Backend) -> Result<Vec<Self>> {
+        let info = backend.call(Command::new("INFO").arg("memory").repeatable()).await?;
+        Ok(texts(&info).into_iter().map(Self::read).collect())
+    }
+
+    fn read(info: &str) -> Self {
+        let field = |name: &str| info.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'));
+        Self {
+            is_limited: field("maxmemory").map(|limit| limit != "0"),
+            policy: field("maxmemory_policy").map(str::to_owned),
+        }
+    }
+
+    /// Returns the policy if it is one that evicts.
+    pub(crate) fn evicting(&self) -> Option<&str> {
+        self.policy.as_deref().filter(|policy| *policy != "noeviction")
+    }
+}
+
+/// Asks a store of ours which beginnings of keys it spares; others do not know the setting.
+pub(crate) async fn spared(backend: &Backend) -> Result<Vec<String>> {
+    let answer = backend.call(Command::new("CONFIG").arg("GET").arg(SETTING).repeatable()).await?;
+    Ok(texts(&answer).into_iter().flat_map(str::split_ascii_whitespace).map(str::to_owned).collect())
+}
+
+/// Returns the texts of a reply, those of all nodes if it is a Cluster's.
+fn texts(value: &Value) -> Vec<&str> {
+    match value {
+        Value::Array(items) => items.iter().flat_map(texts).collect(),
+        Value::Map(pairs) => pairs.iter().flat_map(|(_, value)| texts(value)).collect(),
+        other => other.as_str().into_iter().collect(),
+    }
+}
+
 /// Asks whether the store would give up keys that must stay, and says how as a sentence.
 pub(crate) async fn risk(backend: &Backend, keyring: &Keyring) -> Result<Option<String>> {
-    let info = backend.call(Command::new("INFO").arg("memory").repeatable()).await?;
-    let Some(policy) = evicting_policy(&info)? else { return Ok(None) };
-    let setting = backend.call(Command::new("CONFIG").arg("GET").arg(SETTING).repeatable()).await;
-    let spared = setting.map(spared).unwrap_or_default();
+    let nodes = MemoryPolicy::of_nodes(backend).await?;
+    let Some(policy) = evicting_policy(&nodes) else { return Ok(None) };
+    let spared = spared(backend).await.unwrap_or_default();
     let is_spared = |way: &String| spared.iter().any(|word| way.starts_with(word.as_str()));
     let exposed = |service: &&Service| !beginnings_of(service, keyring).iter().all(is_spared);
     let services: Vec<&str> = SERVICES.iter().filter(exposed).map(|service| service.name).collect();
@@ -67,33 +111,9 @@ pub(crate) async fn risk(backend: &Backend, keyring: &Keyring) -> Result<Option<
     }))
 }
 
-/// Returns the policy of a node that has a limit of memory and evicts at it.
-fn evicting_policy(info: &Value) -> Result<Option<String>> {
-    let texts: Vec<&Value> = match info {
-        // A Cluster answers for each node.
-        Value::Map(nodes) => nodes.iter().map(|(_, text)| text).collect(),
-        text => vec![text],
-    };
-    for text in texts {
-        let bytes = text.as_bytes().ok_or_else(|| Error::unexpected("INFO", text))?;
-        let text = String::from_utf8_lossy(bytes);
-        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let unlimited = field("maxmemory").is_some_and(|limit| limit.trim() == "0");
-        if let Some(policy) = field("maxmemory_policy").map(str::trim)
-            && policy != "noeviction"
-            && !unlimited
-        {
-            return Ok(Some(policy.to_owned()));
-        }
-    }
-    Ok(None)
-}
-
-/// Returns what a store of ours says that it spares; others do not know the setting.
-fn spared(reply: Value) -> Vec<String> {
-    let pairs = reply.into_map().unwrap_or_default();
-    let words = pairs.first().and_then(|(_, words)| words.as_str()).unwrap_or_default();
-    words.split_ascii_whitespace().map(str::to_owned).collect()
+/// Returns the policy of a node that evicts at its limit. One that does not tell its limit may have one.
+fn evicting_policy(nodes: &[MemoryPolicy]) -> Option<&str> {
+    nodes.iter().filter(|node| node.is_limited != Some(false)).find_map(MemoryPolicy::evicting)
 }
 
 #[cfg(test)]
@@ -101,7 +121,7 @@ mod tests {
     use super::*;
 
     fn policy(text: &str) -> Option<String> {
-        evicting_policy(&Value::Bulk(text.replace('\n', "\r\n").into_bytes())).unwrap()
+        evicting_policy(&[MemoryPolicy::read(&text.replace('\n', "\r\n"))]).map(str::to_owned)
     }
 
     #[test]
@@ -116,6 +136,14 @@ mod tests {
             "a limit that is not told"
         );
         assert_eq!(policy(""), None);
+    }
+
+    #[test]
+    fn a_cluster_tells_of_each_node() {
+        let text = |text: &str| Value::Bulk(text.as_bytes().to_vec());
+        let cluster = Value::Map(vec![(text("a:1"), text("one")), (text("b:1"), Value::Array(vec![text("two")]))]);
+        assert_eq!(texts(&cluster), ["one", "two"]);
+        assert_eq!(texts(&text("alone")), ["alone"]);
     }
 
     #[test]

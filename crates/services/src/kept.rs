@@ -6,7 +6,7 @@
 //!
 //! * there is no `maxmemory`, or the policy is `noeviction`: a full store refuses writes, which is an error here;
 //! * the store is Redpoll and `non-evictable-prefixes` covers the prefix (`rp:kept:`), whatever the policy;
-//! * the operator vouches for it: [`Eviction::Tolerate`], or `REDPOLL_EVICTION=tolerate` in the environment.
+//! * the operator vouches for it: [`OnEviction::Tolerate`], or `REDPOLL_EVICTION=tolerate` in the environment.
 //!
 //! The store is asked with INFO at the first use and every [`LOOK_EVERY`] after that, all masters of a Cluster
 //! together. What may be evicted is refused as [`Error::Unavailable`], like any other store that cannot be relied on.
@@ -18,11 +18,9 @@ use std::str::FromStr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use redpoll_resp::Value;
-
 use crate::Services;
-use crate::backend::Command;
 use crate::error::{Error, Result};
+use crate::eviction::{self, MemoryPolicy};
 #[cfg(doc)]
 use crate::keys::Keyring;
 
@@ -31,7 +29,7 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// What to do on a store that may evict what must not be evicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Eviction {
+pub enum OnEviction {
     /// Refuse to work.
     #[default]
     Refuse,
@@ -39,7 +37,7 @@ pub enum Eviction {
     Tolerate,
 }
 
-impl FromStr for Eviction {
+impl FromStr for OnEviction {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -71,11 +69,11 @@ impl Lookout {
 impl Services {
     /// Makes sure that the store does not evict what must not be evicted.
     pub(crate) async fn ensure_kept(&self) -> Result<()> {
-        if self.settings().eviction == Eviction::Tolerate || self.lookout().is_fresh() {
+        if self.settings().eviction == OnEviction::Tolerate || self.lookout().is_fresh() {
             return Ok(());
         }
-        let info = self.backend().call(Command::new("INFO").arg("memory").repeatable()).await?;
-        if let Some(policy) = evicting_policy(&info)?
+        let nodes = MemoryPolicy::of_nodes(self.backend()).await?;
+        if let Some(policy) = evicting_policy(&nodes)?
             && !self.is_protected().await?
         {
             let prefix = self.settings().keyring.kept_prefix();
@@ -89,46 +87,24 @@ impl Services {
 
     /// Tells whether the store is one that keeps our keys whatever its policy.
     async fn is_protected(&self) -> Result<bool> {
-        let question = Command::new("CONFIG").arg("GET").arg("non-evictable-prefixes").repeatable();
-        let answer = match self.backend().call(question).await {
-            Ok(answer) => answer,
+        let spared = match eviction::spared(self.backend()).await {
+            Ok(spared) => spared,
             Err(error) if error.is_outage() => return Err(error),
             // Who may not ask is told nothing, as by a store that knows no such setting.
             Err(_) => return Ok(false),
         };
-        let mut prefixes = Vec::new();
-        texts(&answer, &mut prefixes);
         let ours = self.settings().keyring.kept_prefix();
-        Ok(prefixes.iter().flat_map(|words| words.split_whitespace()).any(|prefix| ours.starts_with(prefix)))
+        Ok(spared.iter().any(|prefix| ours.starts_with(prefix)))
     }
 }
 
-/// Returns the policy of a node that has a limit and evicts, `None` if there is no such node.
-fn evicting_policy(info: &Value) -> Result<Option<String>> {
-    let mut nodes = Vec::new();
-    texts(info, &mut nodes);
-    let mut answers = 0;
-    for text in nodes {
-        let field = |name: &str| text.lines().find_map(|line| line.trim_end().strip_prefix(name));
-        let (Some(limit), Some(policy)) = (field("maxmemory:"), field("maxmemory_policy:")) else { continue };
-        answers += 1;
-        if limit != "0" && policy != "noeviction" {
-            return Ok(Some(policy.to_owned()));
-        }
+/// Returns the policy of a node that has a limit and evicts, `None` if there is no such node. A store that tells neither is not trusted.
+fn evicting_policy(nodes: &[MemoryPolicy]) -> Result<Option<&str>> {
+    let mut told = nodes.iter().filter(|node| node.is_limited.is_some() && node.policy.is_some()).peekable();
+    if told.peek().is_none() {
+        return Err(Error::Backend("INFO does not tell whether the store evicts".to_owned()));
     }
-    match answers {
-        0 => Err(Error::Backend("INFO does not tell whether the store evicts".to_owned())),
-        _ => Ok(None),
-    }
-}
-
-/// Collects the texts of a reply, of all nodes if it is a Cluster's.
-fn texts<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
-        Value::Map(pairs) => pairs.iter().for_each(|(_, value)| texts(value, found)),
-        other => found.extend(other.as_str()),
-    }
+    Ok(told.filter(|node| node.is_limited == Some(true)).find_map(MemoryPolicy::evicting))
 }
 
 #[cfg(test)]
@@ -137,15 +113,17 @@ mod tests {
 
     #[test]
     fn policies() {
-        let node = |limit: &str, policy: &str| {
-            Value::Bulk(format!("# Memory\r\nmaxmemory:{limit}\r\nmaxmemory_policy:{policy}\r\n").into_bytes())
+        let node = |is_limited: Option<bool>, policy: Option<&str>| MemoryPolicy {
+            is_limited,
+            policy: policy.map(str::to_owned),
         };
-        assert_eq!(evicting_policy(&node("0", "allkeys-lru")), Ok(None));
-        assert_eq!(evicting_policy(&node("100", "noeviction")), Ok(None));
-        assert_eq!(evicting_policy(&node("100", "volatile-ttl")), Ok(Some("volatile-ttl".to_owned())));
-        assert!(evicting_policy(&Value::Bulk(b"nothing".to_vec())).is_err());
-        let name = |name: &str| Value::Bulk(name.as_bytes().to_vec());
-        let cluster = Value::Map(vec![(name("a:1"), node("0", "noeviction")), (name("b:1"), node("9", "allkeys-lfu"))]);
-        assert_eq!(evicting_policy(&cluster), Ok(Some("allkeys-lfu".to_owned())));
+        let of = |nodes: &[MemoryPolicy]| evicting_policy(nodes).map(|policy| policy.map(str::to_owned));
+        let steady = node(Some(false), Some("allkeys-lru"));
+        assert_eq!(of(std::slice::from_ref(&steady)), Ok(None));
+        assert_eq!(of(&[node(Some(true), Some("noeviction"))]), Ok(None));
+        assert_eq!(of(&[node(Some(true), Some("volatile-ttl"))]), Ok(Some("volatile-ttl".to_owned())));
+        assert!(of(&[node(None, None)]).is_err());
+        assert!(of(&[]).is_err());
+        assert_eq!(of(&[steady, node(Some(true), Some("allkeys-lfu"))]), Ok(Some("allkeys-lfu".to_owned())));
     }
 }

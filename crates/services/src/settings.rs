@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::events::EventsSettings;
 use crate::idempotency::IdempotencySettings;
 use crate::jobs::JobSettings;
-use crate::kept::Eviction;
+use crate::kept::OnEviction;
 use crate::keys::Keyring;
 use crate::locks::LockSettings;
 use crate::outage::OutagePolicies;
@@ -38,7 +38,7 @@ pub struct Settings {
     /// Those of idempotency keys.
     pub idempotency: IdempotencySettings,
     /// What services whose data must not be evicted do on a store that evicts. Default refuse.
-    pub eviction: Eviction,
+    pub eviction: OnEviction,
     /// Those of sessions.
     pub sessions: SessionsSettings,
     /// Those of locks.
@@ -58,7 +58,7 @@ impl Default for Settings {
             events: EventsSettings::default(),
             tokens: TokensSettings::default(),
             idempotency: IdempotencySettings::default(),
-            eviction: Eviction::default(),
+            eviction: OnEviction::default(),
             sessions: SessionsSettings::default(),
             locks: LockSettings::default(),
             jobs: JobSettings::default(),
@@ -101,8 +101,8 @@ mod tests {
         let read = |text: &'static str| {
             Settings::from_environment(&|name| (name == "REDPOLL_EVICTION").then(|| text.to_owned()))
         };
-        assert_eq!(read("").unwrap().eviction, Eviction::Refuse);
-        assert_eq!(read("tolerate").unwrap().eviction, Eviction::Tolerate);
+        assert_eq!(read("").unwrap().eviction, OnEviction::Refuse);
+        assert_eq!(read("tolerate").unwrap().eviction, OnEviction::Tolerate);
         assert!(read("yes").is_err());
     }
 }

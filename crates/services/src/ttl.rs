@@ -55,6 +55,11 @@ impl TryFrom<Duration> for Ttl {
     }
 }
 
+/// Returns whole milliseconds, the most there are for what does not fit.
+pub(crate) fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A lifetime as operations take it: a number of milliseconds, or `"never"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]

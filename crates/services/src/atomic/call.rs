@@ -187,7 +187,7 @@ pub(super) mod read {
     }
 
     pub(in crate::atomic) fn count(reply: Value) -> Result<u64> {
-        reply.as_i64().and_then(|count| count.try_into().ok()).ok_or_else(|| no(&reply))
+        reply.as_u64().ok_or_else(|| no(&reply))
     }
 
     pub(in crate::atomic) fn flag(reply: Value) -> Result<bool> {

@@ -74,13 +74,4 @@ impl Embedded {
         tokio::task::coop::consume_budget().await;
         self.store.call(&command.args())
     }
-
-    /// Runs commands one after the other.
-    pub(super) async fn send_all(&self, commands: &[&Command]) -> Vec<Value> {
-        let mut values = Vec::with_capacity(commands.len());
-        for command in commands {
-            values.push(self.send(command).await);
-        }
-        values
-    }
 }

@@ -15,6 +15,7 @@ use crate::backend::Command;
 use crate::error::{Error, Result};
 use crate::keys::{Key, check_name};
 use crate::metrics::Counter;
+use crate::ttl::ms;
 
 /// What a caller that takes a lease has seen of the key: nothing, or what is kept for fail-safe only.
 pub(super) const NOTHING_SEEN: i64 = -2;
@@ -181,7 +182,7 @@ impl Namespace {
                 fill.newest_stamp = newest_stamp(&newest?)?;
                 Ok(Claim::Lead(fill))
             }
-            None => Ok(Claim::Busy(left_ms?.as_i64().and_then(|ms| ms.try_into().ok()).unwrap_or(0))),
+            None => Ok(Claim::Busy(left_ms?.as_u64().unwrap_or(0))),
         }
     }
 
@@ -235,7 +236,7 @@ impl Namespace {
     }
 
     fn lease_ms(&self) -> u64 {
-        u64::try_from(self.settings.lease.as_millis()).unwrap_or(u64::MAX)
+        ms(self.settings.lease)
     }
 }
 
@@ -274,7 +275,7 @@ impl Fill {
             // That there is nothing is not said of a time for which nobody knows.
             set.fail_safe = Some(std::time::Duration::ZERO);
         }
-        let load_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let load_ms = ms(self.started.elapsed());
         let stored = Stored::new(&self.namespace, &self.key, body, &set)?;
         Ok(stored.command(&steps::FILL, load_ms, &self.token, self.newest_stamp))
     }

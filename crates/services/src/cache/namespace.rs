@@ -223,7 +223,7 @@ pub(super) fn sum(replies: Vec<Result<Value>>) -> Result<u64> {
     let mut total = 0;
     for reply in replies {
         let reply = reply?;
-        let count = reply.as_i64().and_then(|count| u64::try_from(count).ok());
+        let count = reply.as_u64();
         total += count.ok_or_else(|| Error::unexpected("a count", &reply))?;
     }
     Ok(total)

@@ -7,11 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::trigger::Trigger;
-use super::{Events, MAX_CONSUMERS_PER_PARTITION, MAX_PAGE, no_consumer, number, settings, steps, webhook};
+use super::{Events, MAX_CONSUMERS_PER_PARTITION, MAX_PAGE, no_consumer, steps, webhook};
 use crate::Services;
 use crate::backend::{Command, ToArg};
 use crate::error::{Error, Result};
 use crate::keys::{Key, Tenant, check_name};
+use crate::ttl::ms;
 
 /// Longest threshold of time, and longest retention, in milliseconds: 366 days.
 pub(super) const MAX_WINDOW_MS: u64 = 366 * 86_400_000;
@@ -238,9 +239,9 @@ impl Events {
         let numbers = [
             ("max_events", definition.max_events.unwrap_or(0)),
             ("max_time_ms", definition.max_time_ms.unwrap_or(0)),
-            ("retention_ms", definition.retention_ms.unwrap_or(settings::ms(settings.retention))),
+            ("retention_ms", definition.retention_ms.unwrap_or(ms(settings.retention))),
             ("timeline_max", settings.timeline_max.max(1)),
-            ("dedupe_ms", settings::ms(settings.dedupe).max(1)),
+            ("dedupe_ms", ms(settings.dedupe).max(1)),
             ("dedupe_max", settings.dedupe_max.max(1)),
             ("push", u64::from(definition.target.is_push())),
         ];
@@ -284,7 +285,7 @@ impl Events {
         match reply.as_str() {
             Some("absent") => Err(no_consumer(consumer)),
             Some("running") => Err(Error::Conflict(format!("consumer {consumer:?} is running; stop it first"))),
-            _ => number(Some(&reply)).ok_or_else(|| Error::unexpected(steps::REMOVE.name(), &reply)),
+            _ => reply.as_u64().ok_or_else(|| Error::unexpected(steps::REMOVE.name(), &reply)),
         }
     }
 
@@ -335,9 +336,9 @@ impl Events {
         let fields = Fields::read(fields.clone())?;
         let info = fields.info(consumer)?;
         let window = window.as_array().ok_or_else(broken)?;
-        let count = number(window.first()).unwrap_or(0);
-        let first = number(window.get(1));
-        let elapsed = first.zip(number(Some(now))).map(|(first, now)| now.saturating_sub(first));
+        let count = window.first().and_then(Value::as_u64).unwrap_or(0);
+        let first = window.get(1).and_then(Value::as_u64);
+        let elapsed = first.zip(now.as_u64()).map(|(first, now)| now.saturating_sub(first));
         let [events_total, triggered, discarded] = ["events", "fired", "discarded"].map(|name| fields.number(name));
         let last_trigger = match (fields.0.get("last_id"), fields.0.get("last")) {
             (Some(id), Some(record)) => Some(Trigger::parse(self.tenant.name(), consumer, id, record)?),
@@ -346,12 +347,12 @@ impl Events {
         Ok(Status {
             count,
             first_event_ms: first,
-            last_event_ms: number(window.get(2)),
+            last_event_ms: window.get(2).and_then(Value::as_u64),
             elapsed_ms: elapsed,
             events_left: info.max_events.map(|max| max.saturating_sub(count)),
             time_left_ms: info.max_time_ms.zip(elapsed).map(|(max, elapsed)| max.saturating_sub(elapsed)),
-            waiting: number(Some(waiting)).ok_or_else(broken)?,
-            dead: number(Some(dead)).ok_or_else(broken)?,
+            waiting: waiting.as_u64().ok_or_else(broken)?,
+            dead: dead.as_u64().ok_or_else(broken)?,
             events_total,
             triggered_events_total: triggered,
             discarded_total: discarded,

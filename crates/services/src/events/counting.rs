@@ -8,7 +8,7 @@ use super::consumer::check_limit;
 use super::event::{Event, Op};
 use super::partition;
 use super::trigger::Trigger;
-use super::{Events, MAX_BATCH_EVENTS, MAX_PAGE, no_consumer, number, steps};
+use super::{Events, MAX_BATCH_EVENTS, MAX_PAGE, no_consumer, steps};
 use crate::backend::{Command, ToArg};
 use crate::error::{Error, Result};
 use crate::metrics::Counter;
@@ -122,8 +122,8 @@ impl Events {
         let [_, _, flags, count, first, last, fired] = parts else {
             return Err(broken());
         };
-        let count = number(Some(count)).ok_or_else(broken)?;
-        let time = |value| number(Some(value)).filter(|_| count > 0);
+        let count = count.as_u64().ok_or_else(broken)?;
+        let time = |value: &Value| value.as_u64().filter(|_| count > 0);
         Ok(Recorded {
             counted: flags.as_bytes().ok_or_else(broken)?.iter().map(|flag| *flag == b'1').collect(),
             count,
@@ -207,7 +207,7 @@ impl Events {
         if reply.is_nil() {
             return Err(no_consumer(consumer));
         }
-        number(Some(&reply)).ok_or_else(|| Error::unexpected(steps::RESET.name(), &reply))
+        reply.as_u64().ok_or_else(|| Error::unexpected(steps::RESET.name(), &reply))
     }
 
     /// Counts arrivals in the latest `windows` windows of `width_ms`, the latest first.
@@ -231,8 +231,7 @@ impl Events {
         let word = if kind == WindowKind::Sliding { "sliding" } else { "tumbling" };
         let args: [&dyn ToArg; 4] = [&consumer, &word, &width_ms, &windows];
         let reply = self.run(&steps::WINDOWS, &keys.with([&keys.timeline]), &args).await?;
-        let numbers: Option<Vec<u64>> =
-            reply.as_array().and_then(|parts| parts.iter().map(|part| number(Some(part))).collect());
+        let numbers: Option<Vec<u64>> = reply.as_array().and_then(|parts| parts.iter().map(Value::as_u64).collect());
         let numbers = numbers.ok_or_else(|| Error::unexpected(steps::WINDOWS.name(), &reply))?;
         let [now, complete_from, counts @ ..] = numbers.as_slice() else {
             return Err(no_consumer(consumer));

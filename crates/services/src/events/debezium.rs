@@ -23,11 +23,12 @@ use serde_json::{Map, Value as Json};
 
 use super::counting::Recorded;
 use super::event::{Event, MAX_SOURCE_MS, Op};
-use super::{Events, MAX_BATCH_EVENTS, no_consumer, settings, steps};
+use super::{Events, MAX_BATCH_EVENTS, no_consumer, steps};
 use crate::backend::ToArg;
 use crate::error::{Error, Result};
 use crate::keys::MAX_NAME_BYTES;
 use crate::metrics::Counter;
+use crate::ttl::ms;
 
 /// Poisonous messages kept per consumer.
 pub const MAX_POISON_KEPT: usize = 100;
@@ -222,7 +223,7 @@ impl Events {
                 format!("{}\n{text}", poison.reason)
             })
             .collect();
-        let kept_ms = settings::ms(self.settings().retention);
+        let kept_ms = ms(self.settings().retention);
         let mut args: Vec<&dyn ToArg> = vec![&MAX_POISON_KEPT, &kept_ms];
         args.extend(texts.iter().map(|text| text as &dyn ToArg));
         let reply = self.run(&steps::POISON, &[keys.definition().clone(), keys.poison], &args).await?;

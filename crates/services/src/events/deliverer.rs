@@ -21,13 +21,14 @@ use tokio::task::JoinSet;
 
 use super::consumer::{Target, tenants};
 use super::outbox::{Lease, Outcome};
-use super::settings::{EventsSettings, ms};
+use super::settings::EventsSettings;
 use super::webhook::{Answer, Sender};
 use super::{Events, MAX_PAGE, partition};
 use crate::Services;
 use crate::backend::Command;
 use crate::error::{Error, Result};
 use crate::keys::Tenant;
+use crate::ttl::ms;
 
 /// Most consumers taken from a partition in one round.
 const MAX_SCAN: usize = 256;

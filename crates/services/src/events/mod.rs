@@ -143,8 +143,3 @@ impl Events {
 fn no_consumer(consumer: &str) -> Error {
     Error::NotFound(format!("consumer {consumer:?}"))
 }
-
-/// Reads a number that a step of this service wrote.
-fn number(value: Option<&Value>) -> Option<u64> {
-    value?.as_i64().and_then(|number| u64::try_from(number).ok())
-}

@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use super::consumer::{Target, check_limit};
 use super::trigger::Trigger;
-use super::{Events, MAX_PAGE, no_consumer, number, settings, steps};
+use super::{Events, MAX_PAGE, no_consumer, steps};
 use crate::backend::{Command, ToArg};
 use crate::error::{Error, Result};
 use crate::keys::check_name;
 use crate::metrics::Counter;
+use crate::ttl::ms;
 
 /// Longest lease, in milliseconds: a day.
 pub(super) const MAX_LEASE_MS: u64 = 86_400_000;
@@ -91,7 +92,7 @@ impl Events {
 
     /// Leases triggers that are to be brought to a target; nothing if the consumer is gone or its triggers are pulled.
     pub(super) async fn lease_to_push(&self, consumer: &str, limit: usize) -> Result<Option<(Target, Vec<Lease>)>> {
-        match self.lease_as("push", consumer, limit, settings::ms(self.settings().lease)).await {
+        match self.lease_as("push", consumer, limit, ms(self.settings().lease)).await {
             Err(Error::NotFound(_)) => Ok(None),
             other => other,
         }
@@ -118,7 +119,7 @@ impl Events {
             [word] if word.as_str() == Some("other") => return Ok(None),
             _ => return Err(no_consumer(consumer)),
         };
-        self.services.metrics().add(Counter::TriggersDead, number(Some(buried)).unwrap_or(0));
+        self.services.metrics().add(Counter::TriggersDead, buried.as_u64().unwrap_or(0));
         let target = target.as_str().and_then(Target::parse).ok_or_else(broken)?;
         let mut leases = Vec::with_capacity(leased.len() / 4);
         for parts in leased.chunks(4) {
@@ -129,7 +130,7 @@ impl Events {
             leases.push(Lease {
                 trigger: Trigger::parse(self.tenant.name(), consumer, id, record)?,
                 token: token.as_str().ok_or_else(broken)?.to_owned(),
-                attempt: number(Some(attempt)).and_then(|attempt| attempt.try_into().ok()).ok_or_else(broken)?,
+                attempt: attempt.as_u64().and_then(|attempt| attempt.try_into().ok()).ok_or_else(broken)?,
             });
         }
         Ok(Some((target, leases)))
@@ -153,7 +154,7 @@ impl Events {
         }
         let pause_ms = match pause_ms {
             Some(pause) => pause,
-            None => settings::ms(self.settings().pause(self.attempts(consumer, trigger).await?)),
+            None => ms(self.settings().pause(self.attempts(consumer, trigger).await?)),
         };
         let outcome = Outcome::Retry { pause_ms, error: error.to_owned() };
         Ok(self.settle(consumer, trigger, token, &outcome).await? == Settled::Dead)
@@ -234,7 +235,7 @@ impl Events {
             held.push(Held {
                 trigger: Trigger::parse(self.tenant.name(), consumer, id, record)?,
                 at_ms: at.as_f64().ok_or_else(broken)? as u64,
-                attempts: number(Some(attempts)).and_then(|attempts| attempts.try_into().ok()).unwrap_or(0),
+                attempts: attempts.as_u64().and_then(|attempts| attempts.try_into().ok()).unwrap_or(0),
                 leased: token.as_bytes().is_some_and(|token| !token.is_empty()),
                 error: error.as_str().filter(|error| !error.is_empty()).map(str::to_owned),
             });
@@ -270,7 +271,7 @@ impl Events {
             if reply.is_nil() {
                 return Err(no_consumer(consumer));
             }
-            let count = number(Some(&reply)).ok_or_else(|| Error::unexpected(steps::REVIVE.name(), &reply))?;
+            let count = reply.as_u64().ok_or_else(|| Error::unexpected(steps::REVIVE.name(), &reply))?;
             total += count;
             if count < MAX_PAGE as u64 {
                 break;

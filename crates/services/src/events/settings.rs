@@ -68,11 +68,6 @@ impl EventsSettings {
     }
 }
 
-/// Returns a duration in milliseconds as the steps take it.
-pub(super) fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

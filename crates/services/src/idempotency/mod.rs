@@ -180,7 +180,7 @@ impl Idempotency {
         let args: [&dyn ToArg; 5] = [&fingerprint.as_str(), &token, &claim.lease_ms(), &claim.ttl_ms(), &intent];
         let reply = self.run(&BEGIN, record, &args).await?;
         let parts = reply.as_array().unwrap_or_default();
-        let number = |index: usize| parts.get(index)?.as_i64().and_then(|number| u64::try_from(number).ok());
+        let number = |index: usize| parts.get(index)?.as_u64();
         match (parts.first().and_then(Value::as_str), number(1)) {
             (Some("started"), Some(attempt)) => {
                 claim.set_attempt(attempt);

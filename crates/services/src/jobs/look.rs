@@ -152,7 +152,7 @@ impl Inspected {
             progress: note(progress),
             error: text(error),
             result: None,
-            ahead: ahead.as_i64().and_then(|ahead| u64::try_from(ahead).ok()),
+            ahead: ahead.as_u64(),
             moment_ms: number(moment),
             job,
         };

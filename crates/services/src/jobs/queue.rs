@@ -200,8 +200,7 @@ impl Queue {
         let reply = self.run(self.command(&SWEEP, &[])).await?;
         match reply.as_array().unwrap_or_default() {
             [expired, taken_back, due] => {
-                let number = |value: &Value| value.as_i64().and_then(|number| u64::try_from(number).ok());
-                let all = [number(expired), number(taken_back), number(due)];
+                let all = [expired, taken_back, due].map(Value::as_u64);
                 let [Some(expired), Some(taken_back), Some(due)] = all else {
                     return Err(Error::unexpected(SWEEP.name(), &reply));
                 };
@@ -291,7 +290,7 @@ impl Queue {
 
 /// Reads a number of a reply that is a list.
 pub(super) fn item(reply: &Value, index: usize) -> Option<u64> {
-    reply.as_array()?.get(index)?.as_i64().and_then(|number| u64::try_from(number).ok())
+    reply.as_array()?.get(index)?.as_u64()
 }
 
 /// Refuses batches that are empty or too large.

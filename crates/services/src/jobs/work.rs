@@ -19,13 +19,13 @@ use uuid::Uuid;
 use super::job::{Job, State, check_id};
 use super::payload::Payload;
 use super::queue::{MAX_BATCH, Queue, check_batch, item};
-use super::settings::{MAX_DELAY, MAX_WAIT, bounded_ms, ms};
+use super::settings::{MAX_DELAY, MAX_WAIT, bounded_ms};
 use super::steps::{EXTEND, STOP_WAITING, WORK};
 use crate::backend::Command;
 use crate::error::{Error, Result};
 use crate::metrics::Counter;
 use crate::signal::{RECHECK_MAX, Waiter};
-use crate::ttl::Ttl;
+use crate::ttl::{Ttl, ms};
 
 /// Longest text of what went wrong that is kept, in bytes; the rest is cut off.
 pub const MAX_ERROR_BYTES: usize = 4_096;

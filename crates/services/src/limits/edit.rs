@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::scope::Scope;
-use super::verdict::number;
 use super::{Limits, steps};
 use crate::backend::{Command, ToArg};
 use crate::error::{Error, Result};
@@ -163,7 +162,7 @@ impl Limits {
             return Err(Error::Conflict(format!("{scope} has {MAX_CUSTOM} custom amounts")));
         }
         match reply.as_array() {
-            Some([_, until_ms, before]) => number(until_ms).zip(before.as_str().map(str::to_owned)),
+            Some([_, until_ms, before]) => until_ms.as_u64().zip(before.as_str().map(str::to_owned)),
             _ => None,
         }
         .ok_or_else(|| Error::unexpected(steps::EDIT.name(), &reply))
@@ -182,7 +181,7 @@ fn read_status(scope: &Scope, reply: &Value) -> Option<ScopeStatus> {
     let [now_ms, until_ms, reason, custom, changes, reservations] = reply.as_array()? else {
         return None;
     };
-    let now_ms = number(now_ms)?;
+    let now_ms = now_ms.as_u64()?;
     let block = match until_ms.as_i64()? {
         -1 => None,
         until_ms => Some(ScopeBlock {
@@ -202,7 +201,7 @@ fn read_status(scope: &Scope, reply: &Value) -> Option<ScopeStatus> {
         block,
         custom,
         changes: changes?,
-        reservations: number(reservations)?,
+        reservations: reservations.as_u64()?,
     })
 }
 

@@ -112,7 +112,7 @@ pub struct Limit {
 impl Limit {
     /// Makes a limit of requests. Within a scope its name tells it from others.
     pub fn new(name: impl Into<String>, algorithm: Algorithm, quota: Quota) -> Result<Self> {
-        let window_ms = u64::try_from(quota.window.as_millis()).unwrap_or(u64::MAX);
+        let window_ms = crate::ttl::ms(quota.window);
         let name = name.into();
         if name.chars().any(char::is_control) {
             return Err(Error::invalid("limit", "a name has no control characters"));

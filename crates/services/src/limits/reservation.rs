@@ -17,7 +17,7 @@ use super::check::Ask;
 use super::limit::{Limit, Quota};
 use super::plan::{Part, Plan};
 use super::steps;
-use super::verdict::{Verdict, VerdictSource, number};
+use super::verdict::{Verdict, VerdictSource};
 use crate::backend::Command;
 use crate::error::{Error, Result};
 use crate::keys::{Key, check_name};
@@ -163,7 +163,7 @@ impl Limits {
             let reply = reply?;
             let unexpected = || Error::unexpected(steps::ADJUST.name(), &reply);
             let numbers = reply.as_array().and_then(|parts| parts.get(1)).and_then(Value::as_array);
-            let numbers: Option<Vec<u64>> = numbers.ok_or_else(unexpected)?.iter().map(number).collect();
+            let numbers: Option<Vec<u64>> = numbers.ok_or_else(unexpected)?.iter().map(Value::as_u64).collect();
             for (place, numbers) in step.parts.iter().zip(numbers.ok_or_else(unexpected)?.chunks_exact(3)) {
                 let part = &plan.parts[*place];
                 adjusted.push((
@@ -234,7 +234,7 @@ impl Reservation {
             }
             for (index, place) in step.parts.iter().enumerate() {
                 let part = &plan.parts[*place];
-                let charged = parts.get(index + 1).and_then(number).unwrap_or(0);
+                let charged = parts.get(index + 1).and_then(Value::as_u64).unwrap_or(0);
                 settled.push((
                     *place,
                     SettledLimit {

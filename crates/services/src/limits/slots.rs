@@ -14,7 +14,6 @@ use uuid::Uuid;
 
 use super::reservation::lease_ms;
 use super::scope::Scope;
-use super::verdict::number;
 use super::{Limits, steps};
 use crate::backend::Command;
 use crate::error::{Error, Result};
@@ -131,7 +130,7 @@ impl Slots {
 }
 
 fn read(done: &Value, held: &Value, wait_ms: &Value) -> Option<(bool, u64, u64)> {
-    Some((number(done)? == 1, number(held)?, number(wait_ms)?))
+    Some((done.as_u64()? == 1, held.as_u64()?, wait_ms.as_u64()?))
 }
 
 impl Slot {

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::Policy;
 use super::table::PolicyTable;
-use super::verdict::number;
 use super::{Limits, steps};
 use crate::backend::{Command, ToArg};
 use crate::error::{Error, Result};
@@ -75,7 +74,7 @@ impl Limits {
         let Some(text) = table.as_str() else {
             return Err(no_policy(name));
         };
-        let (Some(version), Some(changed_ms)) = (number(version), number(changed)) else {
+        let (Some(version), Some(changed_ms)) = (version.as_u64(), changed.as_u64()) else {
             return Err(Error::unexpected("HMGET", &reply));
         };
         Ok(StoredPolicy { version, changed_ms, policy: Policy::from_json(text)? })
@@ -98,7 +97,7 @@ impl Limits {
         let reply = self.services.backend().script(&steps::DEFINE, &keys, &args).await?;
         match reply.as_array().and_then(|parts| Some((parts.first()?.as_i64()?, parts.get(1)?))) {
             Some((-1, there)) => {
-                let there = number(there).unwrap_or_default();
+                let there = there.as_u64().unwrap_or_default();
                 Err(Error::Conflict(format!("policy {name:?} is at version {there}")))
             }
             Some((version, _)) => u64::try_from(version).map_err(|_| Error::unexpected(steps::DEFINE.name(), &reply)),

@@ -105,7 +105,7 @@ impl StepAnswer {
     pub(super) fn read(plan: &Plan, step: &Step, reply: &Value) -> Result<Self> {
         let unexpected = || Error::unexpected(steps::CHECK.name(), reply);
         let parts = reply.as_array().ok_or_else(unexpected)?;
-        let at = |place: usize| parts.get(place).and_then(number).ok_or_else(unexpected);
+        let at = |place: usize| parts.get(place).and_then(Value::as_u64).ok_or_else(unexpected);
         match parts.first().and_then(Value::as_str) {
             Some("above") => {
                 let place = step.parts.get((at(1)? as usize).wrapping_sub(1)).ok_or_else(unexpected)?;
@@ -123,7 +123,7 @@ impl StepAnswer {
         let list = |place: usize| parts.get(place).and_then(Value::as_array).ok_or_else(unexpected);
         let mut blocks = Vec::new();
         for block in list(3)?.chunks_exact(3) {
-            let (Some(scope), Some(until_ms), Some(reason)) = (number(&block[0]), number(&block[1]), block[2].as_str())
+            let (Some(scope), Some(until_ms), Some(reason)) = (block[0].as_u64(), block[1].as_u64(), block[2].as_str())
             else {
                 return Err(unexpected());
             };
@@ -135,7 +135,7 @@ impl StepAnswer {
             });
         }
         let mut limits = Vec::with_capacity(step.parts.len());
-        let numbers: Option<Vec<u64>> = list(5)?.iter().map(number).collect();
+        let numbers: Option<Vec<u64>> = list(5)?.iter().map(Value::as_u64).collect();
         for (place, numbers) in step.parts.iter().zip(numbers.ok_or_else(unexpected)?.chunks_exact(6)) {
             let [allowed, capacity, limit, remaining, reset_at_ms, retry_after_ms] = *numbers else {
                 return Err(unexpected());
@@ -161,10 +161,6 @@ impl StepAnswer {
         }
         Ok(Self { admitted, now_ms, blocks, begun, limits })
     }
-}
-
-pub(super) fn number(value: &Value) -> Option<u64> {
-    value.as_i64().and_then(|number| u64::try_from(number).ok())
 }
 
 impl Verdict {

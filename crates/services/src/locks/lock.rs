@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::info::LockInfo;
-use super::settings::{check_lease, ms};
+use super::settings::check_lease;
 use super::steps::{FENCED_SET, OF_ONE, OF_SEVERAL, Steps};
 use crate::Services;
 use crate::backend::{Command, ToArg};
 use crate::error::{Error, Result};
 use crate::keys::{Group, Key, Tenant, check_name};
 use crate::script::Script;
-use crate::ttl::Ttl;
+use crate::ttl::{Ttl, ms};
 
 /// Most permits of a semaphore, and most readers at once.
 pub const MAX_PERMITS: u64 = 1_000_000;

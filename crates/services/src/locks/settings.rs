@@ -58,8 +58,3 @@ pub(super) fn check_lease(field: &'static str, lease: Duration) -> Result<()> {
     }
     Ok(())
 }
-
-/// Returns whole milliseconds.
-pub(super) fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}

@@ -77,7 +77,7 @@ use crate::error::{Error, Result};
 use crate::keys::{Key, Tenant};
 use crate::metrics::Counter;
 use crate::script::Script;
-use crate::ttl::Ttl;
+use crate::ttl::{Ttl, ms};
 
 pub use foreign::{Foreign, Layout};
 pub use id::{Handle, SessionId, ShortId};
@@ -94,7 +94,7 @@ use id::no_session;
 use input::{Checked, check_bytes, finite, version_text};
 use place::Partition;
 use session::{Record, json_text};
-use settings::{ms, within};
+use settings::within;
 
 /// How often creating is tried: each time somebody else has ended, or made, sessions of the user meanwhile.
 const CREATE_ATTEMPTS: usize = 64;
@@ -215,7 +215,7 @@ impl Sessions {
         if reply.is_nil() {
             return Err(no_session());
         }
-        number(&reply).ok_or_else(|| Error::unexpected(steps::APPEND.name(), &reply))
+        reply.as_u64().ok_or_else(|| Error::unexpected(steps::APPEND.name(), &reply))
     }
 
     /// Returns the messages, oldest first.
@@ -299,7 +299,8 @@ impl Sessions {
             let parts = reply.as_array().unwrap_or_default();
             match (parts.first().and_then(Value::as_i64), parts) {
                 (Some(1), [_, stamp, expires, evicted]) => {
-                    let read = |value| number(value).ok_or_else(|| Error::unexpected(steps::CREATE.name(), &reply));
+                    let read =
+                        |value: &Value| value.as_u64().ok_or_else(|| Error::unexpected(steps::CREATE.name(), &reply));
                     let (stamp, expires_ms, evicted) = (read(stamp)?, read(expires)?, read(evicted)?);
                     self.services.metrics().add(Counter::SessionsCreated, 1);
                     self.services.metrics().add(Counter::SessionsEvicted, evicted);
@@ -402,14 +403,9 @@ enum Ended {
     Changed,
 }
 
-/// Reads a number that a step wrote.
-fn number(value: &Value) -> Option<u64> {
-    value.as_i64().and_then(|number| u64::try_from(number).ok())
-}
-
 /// Reads a list of numbers that a step wrote.
 fn numbers(value: &Value) -> Option<Vec<u64>> {
-    value.as_array()?.iter().map(number).collect()
+    value.as_array()?.iter().map(Value::as_u64).collect()
 }
 
 #[cfg(test)]

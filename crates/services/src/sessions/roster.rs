@@ -255,7 +255,7 @@ impl Sessions {
             let members: Vec<String> = entries.iter().map(Entry::expiry_member).collect();
             let args: Vec<&dyn ToArg> = members.iter().map(|member| member as &dyn ToArg).collect();
             let reply = self.step(&steps::REVOKE, &keys, &args).await?;
-            total += super::number(&reply).ok_or_else(|| Error::unexpected(steps::REVOKE.name(), &reply))?;
+            total += reply.as_u64().ok_or_else(|| Error::unexpected(steps::REVOKE.name(), &reply))?;
         }
         self.services.metrics().add(Counter::SessionsEnded, total);
         Ok(total)

@@ -200,7 +200,7 @@ impl Record {
 
     fn take(&mut self, letter: u8, value: Value) -> Option<()> {
         let session = &mut self.session;
-        let number = || value.as_i64().and_then(|number| u64::try_from(number).ok());
+        let number = || value.as_u64();
         match letter {
             b'h' => self.proof = value.into_bytes().ok()?,
             b'c' => session.created_ms = number()? / 1000,

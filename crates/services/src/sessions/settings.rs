@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::ttl::Ttl;
+use crate::ttl::{Ttl, ms};
 
 /// The most sessions a user can have, whatever the settings say. Keeps the step that ends all of them short.
 pub const MAX_SESSIONS_PER_USER: usize = 1000;
@@ -77,9 +77,4 @@ pub(super) fn grace_ms(grace: Duration) -> Result<u64> {
         return Err(Error::invalid("grace_ms", format_args!("more than {} ms", MAX_GRACE.as_millis())));
     }
     Ok(ms(grace))
-}
-
-/// Returns a duration in milliseconds as the steps take it.
-pub(super) fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

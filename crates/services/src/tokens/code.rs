@@ -11,7 +11,7 @@ use redpoll_resp::Value;
 use serde_json::Value as Json;
 
 use super::secret::{Digest, Secret, random_below};
-use super::{Tokens, number, payload};
+use super::{Tokens, payload};
 use crate::error::{Error, Result};
 use crate::keys::{Key, check_name};
 use crate::metrics::Counter;
@@ -64,7 +64,7 @@ impl Tokens {
         let parts = reply.as_array().unwrap_or_default();
         let verification = match (parts.first().and_then(Value::as_str), parts.get(1)) {
             (Some("right"), Some(data)) => Verification::Right(payload(data.as_str().unwrap_or_default())?),
-            (Some("wrong"), left) => Verification::Wrong(number(left).unwrap_or(0)),
+            (Some("wrong"), left) => Verification::Wrong(left.and_then(Value::as_u64).unwrap_or(0)),
             (Some("exhausted"), _) => Verification::Exhausted,
             (Some("unknown"), _) => Verification::Unknown,
             _ => return Err(Error::unexpected("tokens.verify_code", &reply)),

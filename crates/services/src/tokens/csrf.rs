@@ -9,8 +9,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Tokens;
 use super::secret::{Digest, Secret};
-use super::{Tokens, number};
 use crate::backend::Command;
 use crate::error::{Error, Result};
 use crate::keys::{Key, check_name};
@@ -72,7 +72,7 @@ impl Tokens {
         let key = self.csrf_key(session)?;
         let digest = token.digest("csrf")?.text();
         let reply = self.run(&USE, &[key], &[&digest]).await?;
-        match number(Some(&reply)) {
+        match reply.as_u64() {
             Some(1) => Ok(CsrfVerdict::Valid),
             Some(0) => Ok(self.invalid()),
             _ => Err(Error::unexpected("tokens.use_csrf", &reply)),

@@ -8,8 +8,8 @@ use redpoll_resp::Value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Tokens;
 use super::secret::Digest;
-use super::{Tokens, number};
 use crate::backend::Command;
 use crate::error::{Error, Result};
 use crate::keys::{Group, check_name};
@@ -74,7 +74,7 @@ impl Tokens {
         let max_ms = self.settings().token_ttl_max.script_ms() + self.settings().leeway_ms();
         let reply = self.run(&DENY, &[key], &[&until_ms, &max_ms]).await?;
         let parts = reply.as_array().unwrap_or_default();
-        match (parts.first().and_then(Value::as_str), number(parts.get(1))) {
+        match (parts.first().and_then(Value::as_str), parts.get(1).and_then(Value::as_u64)) {
             (Some("denied"), Some(until_ms)) => {
                 self.count(Counter::TokensDenied);
                 Ok(Denial::Denied { until_ms })
@@ -90,7 +90,7 @@ impl Tokens {
         let key = self.user_group(user)?.key("n");
         let (leeway_ms, max_ms) = (self.settings().leeway_ms(), self.settings().token_ttl_max.script_ms());
         let reply = self.run(&REVOKE_USER, &[key], &[&leeway_ms, &max_ms]).await?;
-        let at_ms = number(Some(&reply)).ok_or_else(|| Error::unexpected("tokens.revoke_user", &reply))?;
+        let at_ms = reply.as_u64().ok_or_else(|| Error::unexpected("tokens.revoke_user", &reply))?;
         Ok(UserRevoked { at_ms, not_before: at_ms / 1000 + 1 })
     }
 

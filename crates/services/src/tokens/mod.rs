@@ -141,8 +141,3 @@ impl Tokens {
 fn payload(text: &str) -> Result<Json> {
     serde_json::from_str(text).map_err(|error| Error::Backend(format!("a token's payload: {error}")))
 }
-
-/// Reads a number that a step of this service wrote.
-fn number(value: Option<&Value>) -> Option<u64> {
-    value?.as_i64().and_then(|number| u64::try_from(number).ok())
-}

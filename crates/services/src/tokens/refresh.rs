@@ -28,7 +28,7 @@ use serde_json::Value as Json;
 
 use super::deny::user_mark;
 use super::secret::{Digest, Secret, derived, random_bytes};
-use super::{Tokens, number, payload};
+use super::{Tokens, payload};
 use crate::error::{Error, Result};
 use crate::keys::{Group, Key, check_name};
 use crate::metrics::Counter;
@@ -108,7 +108,7 @@ impl Tokens {
             (self.lifetime(None, settings.refresh_ttl)?, self.lifetime(None, settings.refresh_family_ttl)?);
         let (keys, digest, data) = (self.token_keys(&token), token.digest()?, self.written(data)?);
         let reply = self.run(&ISSUE, &keys, &[&digest, &user, &data, &idle_ms, &whole_ms]).await?;
-        match number(Some(&reply)) {
+        match reply.as_u64() {
             Some(expires_at_ms) => {
                 Ok(RefreshIssued { token: token.secret(), family: token.family_id(), generation: 0, expires_at_ms })
             }
@@ -129,7 +129,7 @@ impl Tokens {
         match (text(0), text(1)) {
             (Some("rotated"), Some(salt)) => {
                 let (Some(generation), Some(expires_at_ms), Some(user), Some(data)) =
-                    (number(parts.get(2)), number(parts.get(3)), text(4), text(5))
+                    (parts.get(2).and_then(Value::as_u64), parts.get(3).and_then(Value::as_u64), text(4), text(5))
                 else {
                     return Err(Error::unexpected("tokens.rotate_refresh", &reply));
                 };

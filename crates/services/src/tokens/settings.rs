@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ttl::{MAX_TTL_MS, Ttl};
+use crate::ttl::{MAX_TTL_MS, Ttl, ms};
 
 /// Settings of tokens.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,5 +68,5 @@ impl TokensSettings {
 }
 
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(MAX_TTL_MS)
+    ms(duration).min(MAX_TTL_MS)
 }
