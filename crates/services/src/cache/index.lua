@@ -66,11 +66,26 @@ local function forget(key)
   end
 end
 
--- Lets an index without entries expire soon.
+-- Gives an index without a lifetime that of its longest entry, once all that never expire have gone. Returns when it ends; nil while
+-- it does not.
+local function bound()
+  local last = redis.call('ZRANGE', EXPIRY, '-1', '-1', 'WITHSCORES')[2]
+  if not last or last == 'inf' then
+    return nil
+  end
+  for index = 1, 4 do
+    redis.call('PEXPIREAT', KEYS[index], last)
+  end
+  return tonumber(last)
+end
+
+-- Lets an index without entries expire soon, and one that is not for ever any more when its entries do.
 local function settle()
   if redis.call('HLEN', TAGS) == 1 then
     redis.call('PEXPIRE', EPOCH, EMPTY_KEPT_MS)
     redis.call('PEXPIRE', TAGS, EMPTY_KEPT_MS)
+  elseif redis.call('PTTL', EPOCH) == -1 then
+    bound()
   end
 end
 
@@ -86,7 +101,10 @@ end
 local function cover(expire_at, now, is_new)
   local horizon = redis.call('PEXPIRETIME', EPOCH)
   if horizon == -1 then
-    return
+    horizon = bound()
+    if not horizon then
+      return
+    end
   end
   if expire_at == 0 then
     for index = 1, 4 do

@@ -373,6 +373,30 @@ pub(crate) async fn index_does_not_leak(place: Place) {
     }
 }
 
+pub(crate) async fn an_index_ends_once_what_never_expires_has_gone(place: Place) {
+    let (services, tenant, namespace) = open(&place).await;
+    let never = SetOptions { ttl: Some(Ttl::Never), ..SetOptions::default() };
+    let names = |kind: &str| (0..100).map(|number| format!("{kind}{number}")).collect::<Vec<_>>();
+    let (lasting_names, deleted, touched) = (names("lasting"), names("deleted"), names("touched"));
+    for (names, options) in [(&lasting_names, &lasting(60_000)), (&deleted, &never), (&touched, &never)] {
+        let entries: Vec<(&str, Body)> = names.iter().map(|name| (name.as_str(), bytes("v"))).collect();
+        namespace.store_many(&entries, options).await.unwrap();
+    }
+    let endless = async || pttls(&services, &index_keys(&tenant, "x")).await.iter().filter(|pttl| **pttl == -1).count();
+    assert_eq!(endless().await, PARTITIONS, "each partition has some that never expire");
+    for name in &touched {
+        assert!(namespace.touch(name, Some(Ttl::ms(50_000).unwrap())).await.unwrap());
+    }
+    for name in &deleted {
+        assert!(namespace.delete(name).await.unwrap());
+    }
+    for kind in ["e", "x", "t"] {
+        let pttls = pttls(&services, &index_keys(&tenant, kind)).await;
+        assert!(pttls.iter().all(|pttl| (1..=70_000).contains(pttl)), "{kind} {pttls:?}");
+    }
+    assert_eq!(namespace.count().await, Ok(200));
+}
+
 pub(crate) async fn eviction_of_the_index_hides_entries(place: Place) {
     for (kind, by_write) in
         [("e", true), ("x", true), ("t", true), ("g", true), ("x", false), ("t", false), ("g", false)]

@@ -122,6 +122,7 @@ on_every_backend! {
         clearing_is_exact_and_immediate
         index_does_not_leak
         eviction_of_the_index_hides_entries
+        an_index_ends_once_what_never_expires_has_gone
         foreign_bytes_are_a_miss;
     cache_model:
         two_processes_are_one_cache
