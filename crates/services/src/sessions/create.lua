@@ -21,8 +21,8 @@ local PAIRS, ENDABLE = tonumber(ARGV[9]), tonumber(ARGV[10])
 
 -- How many expired sessions of anybody a step removes from the index.
 local PRUNE_STEP = 8
--- The most sessions a user can have: MAX_SESSIONS_PER_USER of the settings.
-local USER_MAX = 1000
+-- The most sessions a user can have: MAX_SESSIONS_PER_USER of the settings, and the one that a login is about to end.
+local USER_MAX = 1001
 -- How many sessions more than necessary are named to be ended.
 local SPARE = 16
 

@@ -13,7 +13,7 @@ use redpoll_resp::Value;
 use super::id::{SessionId, no_session, random};
 use super::input::{Checked, NewSession, check_bytes};
 use super::session::Session;
-use super::settings::{MAX_FIELDS, MAX_SESSIONS_PER_USER, grace_ms};
+use super::settings::{MAX_FIELDS, grace_ms};
 use super::{Created, Ended, Sessions, steps};
 use crate::error::{Error, Result};
 use crate::metrics::Counter;
@@ -93,7 +93,7 @@ impl Sessions {
         }
         // The old session is about to go, so it does not count.
         let leaving = usize::from(old.user.is_some() && old.user == new.user);
-        let room = (self.settings().per_user()? + leaving).min(MAX_SESSIONS_PER_USER);
+        let room = self.settings().per_user()? + leaving;
         self.create_as(|| SessionId::generate(new.user.as_deref()), &checked, room, messages).await
     }
 

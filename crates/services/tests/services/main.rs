@@ -456,6 +456,7 @@ on_every_backend! {
         rotating_without_grace_ends_that_of_earlier_ids
         an_id_from_before_the_login_is_worth_nothing
         the_oldest_session_makes_room
+        the_oldest_of_as_many_as_can_be_is_logged_in_anew
         a_lowered_cap_ends_the_excess
         binding_is_checked_by_loading
         short_ids;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use redpoll_services::kept::OnEviction;
 use redpoll_services::metrics::Counter;
 use redpoll_services::sessions::{
-    Binding, Layout, Lookup, MAX_FIELDS, MAX_GRACE, Mismatch, NewSession, Origin, Session, SessionId, Sessions,
-    ShortId, Update,
+    Binding, Layout, Lookup, MAX_FIELDS, MAX_GRACE, MAX_SESSIONS_PER_USER, Mismatch, NewSession, Origin, Session,
+    SessionId, Sessions, ShortId, Update,
 };
 use redpoll_services::{Command, Error, Services, Settings, Tenant, Ttl};
 use redpoll_testkit::RedisServer;
@@ -358,6 +358,18 @@ pub(crate) async fn the_oldest_session_makes_room(place: Place) {
     let switched = sessions.login(&ids[4], &switch).await.unwrap();
     assert_eq!((switched.evicted, sessions.count_user("ann").await), (0, Ok(3)));
     assert_eq!(services.metrics().value(Counter::SessionsEvicted), 2);
+}
+
+pub(crate) async fn the_oldest_of_as_many_as_can_be_is_logged_in_anew(place: Place) {
+    let (_, _, sessions) = open_with(&place, |settings| settings.sessions.per_user_max = MAX_SESSIONS_PER_USER).await;
+    let oldest = sessions.create(&NewSession::of("ann")).await.unwrap().id;
+    for _ in 1..MAX_SESSIONS_PER_USER {
+        sessions.create(&NewSession::of("ann")).await.unwrap();
+    }
+    let created = sessions.login(&oldest, &NewSession::of("ann")).await.unwrap();
+    assert_eq!((created.evicted, sessions.count_user("ann").await), (0, Ok(MAX_SESSIONS_PER_USER as u64)));
+    assert!(is_missing(&sessions, &oldest).await);
+    assert_eq!(sessions.create(&NewSession::of("ann")).await.unwrap().evicted, 1);
 }
 
 pub(crate) async fn a_lowered_cap_ends_the_excess(place: Place) {
