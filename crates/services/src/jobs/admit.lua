@@ -37,8 +37,8 @@ local function admit(at, length_max, bytes_max, is_flow)
   end
   save()
 
-  local last, created = redis.call('HINCRBY', META, 'seq', #fresh) - #fresh, string.format('%013d', now)
-  local seen, share, due, expires, timeout, tail
+  local last = redis.call('HINCRBY', META, 'seq', #fresh) - #fresh
+  local seen, share, due, expires, timeout, tail, sized, size
   local records, flows, link = {}, {}, nil
   for count, index in ipairs(fresh) do
     local id, record = ids[index], ARGV[at + 3 * index - 1]
@@ -49,26 +49,28 @@ local function admit(at, length_max, bytes_max, is_flow)
       due = math.max(now + tonumber(delay), tonumber(at))
       expires = tonumber(patience) > 0 and now + tonumber(patience) or 0
       timeout = string.format('%013d%010d', expires, limit)
-      tail = created .. policy
+      tail = NOW .. policy
     end
-    local order = share + count
+    local order = string.format('%016d', share + count)
+    if sized ~= #record then
+      sized, size = #record, string.format('%09d', #record)
+    end
     local place = due > now and 'd' or 'w'
     if is_flow then
       if index == 1 then
         place = 'p'
         flows = {'n' .. id, #ids - 1}
-        link = string.format('%016d', order) .. id
+        link = order .. id
       else
         flows[#flows + 1] = 'c' .. id
         flows[#flows + 1] = link
       end
     end
-    set_state(id, place .. string.format('%016d', order) .. '000000000000000000000000' .. created .. timeout
-      .. string.format('%09d', #record) .. tail)
+    set_state(id, place .. order .. '000000000000000000000000' .. NOW .. timeout .. size .. tail)
     if place == 'd' then
       enter(DELAYED, due, id)
     elseif place == 'p' then
-      enter(BLOCKED, now, id)
+      enter(BLOCKED, NOW, id)
     else
       enter(WAITING, order, id)
     end

@@ -13,7 +13,7 @@ for index, state in ipairs(read_many(STATES, ids)) do
   local place = seen[id] or (state and place_of(state)) or '-'
   if place == 'w' or place == 'd' or place == 'p' then
     withdraw(id, state)
-    finish(id, state, 'x', number(state, 18, 21), number(state, 22, 25), 0)
+    finish(id, state, 'x', counts_of(state), NO_TOKEN)
     place = 'x'
   elseif place == 'a' then
     place = 'r'

@@ -25,7 +25,7 @@ for index, state in ipairs(read_many(STATES, ids)) do
     if number(state, 55, 67) > 0 then
       leave(EXPIRY, ids[index])
     end
-    children[#children + 1] = {ids[index], place}
+    tell_parent(ids[index], place)
   end
   forgotten[index], records_gone[index] = ids[index], ids[index]
 end

@@ -12,7 +12,7 @@
 -- ARGV[...]    for each job what enqueue.lua says
 -- returns      {'ok', as there} | {'full', as there} | {'lost'} | {'misfit', number of the effect}: its key holds something else
 local id, state, count = ARGV[4], redis.call('HGET', STATES, ARGV[4]), tonumber(ARGV[8])
-if not state or number(state, 26, 41) ~= tonumber(ARGV[5]) then
+if not state or not is_leased_as(state, ARGV[5]) then
   return {'lost'}
 end
 if PLACES[place_of(state)] ~= ACTIVE then
@@ -59,10 +59,10 @@ for index = 1, count do
   end
 end
 if ARGV[7] ~= '' then
-  redis.call('SET', KEYS[16], string.sub(state, 26, 41) .. string.format('%013d', now) .. ARGV[6], 'PX', ARGV[7])
+  redis.call('SET', KEYS[16], token_of(state) .. NOW .. ARGV[6], 'PX', ARGV[7])
 end
 leave(ACTIVE, id)
-finish(id, state, 'c', number(state, 18, 21), number(state, 22, 25), ARGV[5])
+finish(id, state, 'c', counts_of(state), token_of(state))
 save()
 wake(math.max(arrived, math.min(1, redis.call('ZCARD', WAITING))))
 return reply

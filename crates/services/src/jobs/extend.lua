@@ -13,7 +13,7 @@ local replies = {}
 for index, state in ipairs(read_many(STATES, ids)) do
   local id, token, progress = ids[index], ARGV[3 * index + 1], ARGV[3 * index + 2]
   local place = state and place_of(state)
-  if PLACES[place or ''] == ACTIVE and number(state, 26, 41) == tonumber(token) then
+  if PLACES[place or ''] == ACTIVE and is_leased_as(state, token) then
     local ends, timeout = now + tonumber(ARGV[2]), number(state, 68, 77)
     if timeout > 0 then
       ends = math.min(ends, number(state, 42, 54) + timeout)

@@ -16,6 +16,8 @@ local SWEEP = 100
 local WAKE = 16
 
 local now = now_ms()
+-- The same as text, which costs less to pass to a command than a number does.
+local NOW = string.format('%013d', now)
 local dice = tonumber(RANDOM)
 local removed, added, states, forgotten, records_gone, notes, ended = {}, {}, {}, {}, {}, {}, {}
 local arrived, freed, children = 0, 0, {}
@@ -109,10 +111,9 @@ local function save()
   end
 end
 
--- The state of a job in another place.
-local function rewritten(place, state, failures, lost, token)
-  return place .. string.sub(state, 2, 17) .. string.format('%04d%04d%016d%013d', failures, lost, token, now)
-    .. string.sub(state, 55)
+-- The state of a job in another place, with counts and token as texts of their width.
+local function rewritten(place, state, counts, token)
+  return place .. string.sub(state, 2, 17) .. counts .. token .. NOW .. string.sub(state, 55)
 end
 
 local function watch_expiry(id, state)
@@ -123,26 +124,32 @@ local function watch_expiry(id, state)
 end
 
 -- Has a job wait until it is due; at once if that is now.
-local function wait(id, state, failures, lost, token, due)
+local function wait(id, state, counts, token, due)
   if due > now then
-    set_state(id, rewritten('d', state, failures, lost, token))
+    set_state(id, rewritten('d', state, counts, token))
     enter(DELAYED, due, id)
   else
-    set_state(id, rewritten('w', state, failures, lost, token))
-    enter(WAITING, number(state, 2, 17), id)
+    set_state(id, rewritten('w', state, counts, token))
+    enter(WAITING, string.sub(state, 2, 17), id)
   end
   watch_expiry(id, state)
   arrived = arrived + 1
 end
 
+-- Has `follow_children` look whether a job that has ended has a parent.
+local function tell_parent(id, place)
+  children[#children + 1] = id
+  children[#children + 1] = place
+end
+
 -- Ends a job. Only the dead keep their records.
-local function finish(id, state, place, failures, lost, token, cause)
+local function finish(id, state, place, counts, token, cause)
   freed = freed + number(state, 78, 86)
   ended[place] = (ended[place] or 0) + 1
-  children[#children + 1] = {id, place}
+  tell_parent(id, place)
   if KEEP[place] > 0 then
-    set_state(id, rewritten(place, state, failures, lost, token))
-    enter(PLACES[place], now, id)
+    set_state(id, rewritten(place, state, counts, token))
+    enter(PLACES[place], NOW, id)
   else
     forgotten[#forgotten + 1] = id
   end
@@ -170,19 +177,20 @@ follow_children = function()
   if redis.call('EXISTS', FLOWS) == 0 then
     return
   end
-  for _, child in ipairs(all) do
-    local link = redis.call('HGET', FLOWS, 'c' .. child[1])
-    redis.call('HDEL', FLOWS, 'c' .. child[1], 'n' .. child[1])
+  for index = 1, #all, 2 do
+    local child, ended_as = all[index], all[index + 1]
+    local link = redis.call('HGET', FLOWS, 'c' .. child)
+    redis.call('HDEL', FLOWS, 'c' .. child, 'n' .. child)
     local parent = link and string.sub(link, 17)
     local state = parent and redis.call('HGET', STATES, parent)
     if state and place_of(state) == 'p' and string.sub(state, 2, 17) == string.sub(link, 1, 16) then
-      if child[2] ~= 'c' then
+      if ended_as ~= 'c' then
         withdraw(parent, state)
-        finish(parent, state, 'k', 0, 0, 0, 'its child ' .. child[1] .. ' has not been completed')
+        finish(parent, state, 'k', counts_of(state), NO_TOKEN, 'its child ' .. child .. ' has not been completed')
       elseif redis.call('HINCRBY', FLOWS, 'n' .. parent, -1) == 0 then
         redis.call('HDEL', FLOWS, 'n' .. parent)
         leave(BLOCKED, parent)
-        wait(parent, state, 0, 0, 0, now)
+        wait(parent, state, counts_of(state), NO_TOKEN, now)
       end
       save()
     end
@@ -197,10 +205,11 @@ end
 
 -- Counts a failure: the job is tried again after a pause, or dead. Returns where it went.
 local function fail(id, state, token, cause, pause, give_up)
-  local failures, lost = math.min(number(state, 18, 21) + 1, 9999), number(state, 22, 25)
+  local failures = math.min(number(state, 18, 21) + 1, 9999)
+  local counts = string.format('%04d', failures) .. string.sub(state, 22, 25)
   local failures_max, _, first, longest = string.match(string.sub(state, 100), '^(%d+),(%d+),(%d+),(%d+)$')
   if give_up or failures >= tonumber(failures_max) then
-    finish(id, state, 'k', failures, lost, token, cause)
+    finish(id, state, 'k', counts, token, cause)
     return 'k'
   end
   if not pause then
@@ -210,7 +219,7 @@ local function fail(id, state, token, cause, pause, give_up)
   end
   notes[#notes + 1] = 'e' .. id
   notes[#notes + 1] = cause
-  wait(id, state, failures, lost, token, now + pause)
+  wait(id, state, counts, token, now + pause)
   return pause > 0 and 'd' or 'w'
 end
 
@@ -218,20 +227,21 @@ end
 local function take_back()
   local ids = redis.call('ZRANGEBYSCORE', ACTIVE, '-inf', now, 'LIMIT', 0, SWEEP)
   for index, state in ipairs(read_many(STATES, ids)) do
-    local id, failures, lost = ids[index], number(state, 18, 21), number(state, 22, 25)
-    local timeout = number(state, 68, 77)
+    local id, timeout = ids[index], number(state, 68, 77)
     leave(ACTIVE, id)
     if place_of(state) == 'r' then
-      finish(id, state, 'x', failures, lost, 0)
+      finish(id, state, 'x', counts_of(state), NO_TOKEN)
     elseif timeout > 0 and number(state, 42, 54) + timeout <= now then
-      fail(id, state, 0, 'timed out')
+      fail(id, state, NO_TOKEN, 'timed out')
     else
-      lost = math.min(lost + 1, 9999)
+      local lost = math.min(number(state, 22, 25) + 1, 9999)
+      local counts = string.sub(state, 18, 21) .. string.format('%04d', lost)
       local _, lost_max = string.match(string.sub(state, 100), '^(%d+),(%d+)')
       if lost >= tonumber(lost_max) then
-        finish(id, state, 'k', failures, lost, 0, 'quarantined: its lease ended ' .. text(lost) .. ' times without an outcome')
+        local cause = 'quarantined: its lease ended ' .. text(lost) .. ' times without an outcome'
+        finish(id, state, 'k', counts, NO_TOKEN, cause)
       else
-        wait(id, state, failures, lost, 0, now)
+        wait(id, state, counts, NO_TOKEN, now)
       end
     end
   end
@@ -247,7 +257,7 @@ local function promote()
   local ids = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, SWEEP)
   for index, state in ipairs(read_many(STATES, ids)) do
     leave(DELAYED, ids[index])
-    enter(WAITING, number(state, 2, 17), ids[index])
+    enter(WAITING, string.sub(state, 2, 17), ids[index])
     set_state(ids[index], 'w' .. string.sub(state, 2))
     arrived = arrived + 1
   end
@@ -263,7 +273,7 @@ local function expire()
   for index, state in ipairs(read_many(STATES, ids)) do
     leave(EXPIRY, ids[index])
     leave(PLACES[place_of(state)], ids[index])
-    finish(ids[index], state, 'o', number(state, 18, 21), number(state, 22, 25), 0)
+    finish(ids[index], state, 'o', counts_of(state), NO_TOKEN)
   end
   if #ids > 0 then
     save()

@@ -18,6 +18,7 @@ local META, STATES, RECORDS, WAITING, DELAYED, ACTIVE = KEYS[1], KEYS[2], KEYS[3
 local NOTES, WAITERS, EXPIRY, BLOCKED, FLOWS = KEYS[7], KEYS[8], KEYS[9], KEYS[14], KEYS[15]
 local PLACES = {w = WAITING, d = DELAYED, a = ACTIVE, r = ACTIVE, p = BLOCKED,
   c = KEYS[10], x = KEYS[11], o = KEYS[12], k = KEYS[13]}
+local NO_TOKEN = '0000000000000000'
 local LIVE = {w = true, d = true, a = true, r = true, p = true}
 
 -- How many keys every step takes.
@@ -28,6 +29,22 @@ local CHUNK = 2000
 
 local function place_of(state)
   return string.sub(state, 1, 1)
+end
+
+-- The failures and lost leases of a job, as they stand in its state.
+local function counts_of(state)
+  return string.sub(state, 18, 25)
+end
+
+-- The token of a job's last lease, as it stands in its state.
+local function token_of(state)
+  return string.sub(state, 26, 41)
+end
+
+-- Tells whether a token, as it was given to a worker, is that of a job's last lease.
+local function is_leased_as(state, token)
+  local last = token_of(state)
+  return last == token or tonumber(last) == tonumber(token)
 end
 
 local function number(state, first, last)

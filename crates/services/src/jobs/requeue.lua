@@ -42,7 +42,7 @@ for _, job in ipairs(revived) do
   leave(PLACES.k, id)
   -- It may wait as long as it likes: whoever has it tried again has looked at it.
   state = 'w' .. string.format('%016d', order) .. string.sub(state, 18, 54) .. '0000000000000' .. string.sub(state, 68)
-  wait(id, state, 0, 0, 0, now)
+  wait(id, state, '00000000', NO_TOKEN, now)
 end
 freed = freed - bytes
 save()

@@ -10,6 +10,10 @@
 --              'g' given up, cause, ''                          |  'r' released, '', ms until it may be leased
 -- returns      {for each outcome the job's place, - if the lease was lost; ms until it is worth asking again if nothing is leased, 0 if
 --              nothing is known; 1 if paused; {id, state, record, ...}}
+
+-- What stands in a state where a job neither expires nor has a timeout.
+local UNBOUNDED = string.rep('0', 23)
+
 local ids = {}
 for index = 6, #ARGV, 5 do
   ids[#ids + 1] = ARGV[index]
@@ -23,29 +27,29 @@ for index, state in ipairs(read_many(STATES, ids)) do
   end
   state = state or ''
   local place = current[id] or place_of(state)
-  if state == '' or number(state, 26, 41) ~= tonumber(token) then
+  if state == '' or not is_leased_as(state, token) then
     outcomes[index] = '-'
   elseif place ~= 'a' and place ~= 'r' then
     -- The same outcome, sent again by who did not hear the answer.
     outcomes[index] = place
   else
-    local failures, lost = number(state, 18, 21), number(state, 22, 25)
+    local counts, last = counts_of(state), token_of(state)
     leave(ACTIVE, id)
     if verb == 'c' then
       if ms ~= '' then
-        redis.call('SET', KEYS[results], string.sub(state, 26, 41) .. string.format('%013d', now) .. what, 'PX', ms)
+        redis.call('SET', KEYS[results], last .. NOW .. what, 'PX', ms)
       end
-      finish(id, state, 'c', failures, lost, token)
+      finish(id, state, 'c', counts, last)
       place = 'c'
     elseif place == 'r' then
-      finish(id, state, 'x', failures, lost, token)
+      finish(id, state, 'x', counts, last)
       place = 'x'
     elseif verb == 'r' then
       local pause = tonumber(ms)
-      wait(id, state, failures, lost, token, now + pause)
+      wait(id, state, counts, last, now + pause)
       place = pause > 0 and 'd' or 'w'
     else
-      place = fail(id, state, token, what, tonumber(ms), verb == 'g')
+      place = fail(id, state, last, what, tonumber(ms), verb == 'g')
     end
     outcomes[index], current[id] = place, place
   end
@@ -89,19 +93,25 @@ if #ids > 0 then
   local fence = math.max(tonumber(redis.call('HGET', META, 'fence') or 0) + 1, now * 1000)
   redis.call('HSET', META, 'fence', fence)
   redis.call('ZREMRANGEBYRANK', WAITING, 0, #ids - 1)
-  local lease, mark = tonumber(ARGV[3]), string.format('%016d%013d', fence, now)
+  local lease, mark = tonumber(ARGV[3]), string.format('%016d', fence) .. NOW
+  local lease_ends = text(now + lease)
   local records = read_many(RECORDS, ids)
   for index, state in ipairs(read_many(STATES, ids)) do
-    local id, expires, timeout = ids[index], number(state, 55, 67), number(state, 68, 77)
+    local id, expires, ends = ids[index], 0, lease_ends
+    if string.sub(state, 55, 77) ~= UNBOUNDED then
+      expires = number(state, 55, 67)
+      local timeout = number(state, 68, 77)
+      ends = timeout > 0 and timeout < lease and now + timeout or lease_ends
+    end
     if expires > 0 then
       leave(EXPIRY, id)
     end
     if expires > 0 and expires <= now then
-      finish(id, state, 'o', number(state, 18, 21), number(state, 22, 25), 0)
+      finish(id, state, 'o', counts_of(state), NO_TOKEN)
     else
       state = 'a' .. string.sub(state, 2, 25) .. mark .. string.sub(state, 55)
       set_state(id, state)
-      enter(ACTIVE, now + (timeout > 0 and math.min(timeout, lease) or lease), id)
+      enter(ACTIVE, ends, id)
       leased[#leased + 1] = id
       leased[#leased + 1] = state
       leased[#leased + 1] = records[index]
