@@ -10,6 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod durable;
 mod embedded;
 mod handed;
+mod jobs;
 mod memory;
 mod pair;
 mod process;
@@ -52,6 +53,8 @@ enum Part {
     Services,
     /// Processor time per call of the services over TCP, beside other libraries; `cargo xtask bench` installs some of them.
     ServicesTcp,
+    /// Job queues, beside BullMQ and on the embedded store; `cargo xtask bench` installs it.
+    Jobs,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -68,6 +71,7 @@ fn main() -> anyhow::Result<()> {
             Part::Durable => durable::run(cli.commands, cli.repeat, &cli.only)?,
             Part::Services => services::run(cli.repeat, &cli.only)?,
             Part::ServicesTcp => services_tcp::run(cli.repeat, &cli.only)?,
+            Part::Jobs => jobs::run(cli.repeat, &cli.only)?,
         }
     }
     Ok(())
