@@ -32,6 +32,12 @@ pub enum Ended {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failed;
 
+/// Room for what most commands answer, in bytes.
+const USUAL_ANSWER: usize = 128;
+
+/// Longest integer in a reply, in bytes: tag, sign, digits, CR LF.
+const INT_BYTES: usize = 24;
+
 /// What does a script's work.
 pub type Twin = fn(&mut Step<'_>) -> Result<Ended, Failed>;
 
@@ -77,11 +83,12 @@ impl Entry {
         };
         let (keys, args) = (invocation.keys, invocation.args);
         let now_us = now_us as i64;
-        let mut step = Step { keys, args, now_us, host, answer: Vec::new(), out: Writer::new(wire) };
+        let (answer, out) = (Vec::with_capacity(USUAL_ANSWER), Writer::new(wire));
+        let mut step = Step { keys, args, now_us, host, answer, out };
         match (self.twin)(&mut step) {
             Ok(Ended::Declined) => return Ended::Declined,
-            Ok(Ended::Replied) => reply.extend_from_slice(step.out.as_slice()),
-            Err(Failed) => reply.extend_from_slice(&step.answer),
+            Ok(Ended::Replied) => *reply = step.out.take(),
+            Err(Failed) => *reply = step.answer,
         }
         Ended::Replied
     }
@@ -123,6 +130,20 @@ impl<'a> Step<'a> {
         if self.answer.first() == Some(&b'-') { Err(Failed) } else { Ok(Answer(&self.answer)) }
     }
 
+    /// Runs a command like [`Step::call`] and hands its answer over, to be read while others run.
+    ///
+    /// # Errors
+    /// [`Failed`] if it was refused or failed, which ends the step.
+    pub fn ask(&mut self, args: &[&[u8]]) -> Result<Asked, Failed> {
+        self.call(args)?;
+        Ok(Asked(std::mem::take(&mut self.answer)))
+    }
+
+    /// How many there are of `KEYS` and of `ARGV`.
+    pub fn lens(&self) -> (usize, usize) {
+        (self.keys.len(), self.args.len())
+    }
+
     /// Returns the store's clock in microseconds since 1970, as the command TIME tells it: it stands still during the step.
     pub fn now_us(&self) -> i64 {
         self.now_us
@@ -135,6 +156,7 @@ impl<'a> Step<'a> {
 
     /// Replies with an array of integers.
     pub fn reply_ints(&mut self, numbers: &[i64]) -> Ended {
+        self.out.reserve(INT_BYTES * (1 + numbers.len()));
         self.out.array(numbers.len());
         numbers.iter().for_each(|number| self.out.int(*number));
         Ended::Replied
@@ -151,6 +173,17 @@ pub fn int_of(text: &[u8]) -> Option<i64> {
     (number.unsigned_abs() <= 1 << 53).then_some(number)
 }
 
+/// What a command answered, kept.
+#[derive(Debug)]
+pub struct Asked(Vec<u8>);
+
+impl Asked {
+    /// Returns it for reading.
+    pub fn answer(&self) -> Answer<'_> {
+        Answer(&self.0)
+    }
+}
+
 /// What a command answered, one RESP2 value.
 #[derive(Debug, Clone, Copy)]
 pub struct Answer<'a>(&'a [u8]);
@@ -164,8 +197,51 @@ impl<'a> Answer<'a> {
         rest.get(end + 2..end + 2 + len)
     }
 
+    /// The elements of an array of bulk strings, in which none stands for what is not there; none for everything else.
+    pub fn bulks(self) -> Option<Vec<Option<&'a [u8]>>> {
+        let mut rest = self.0;
+        let len = take_header(&mut rest, b'*')?;
+        let mut bulks = Vec::with_capacity(usize::try_from(len).ok()?.min(rest.len()));
+        for _ in 0..len {
+            let len = take_header(&mut rest, b'$')?;
+            if len < 0 {
+                bulks.push(None);
+                continue;
+            }
+            let (bulk, after) = rest.split_at_checked(usize::try_from(len).ok()?)?;
+            bulks.push(Some(bulk));
+            rest = after.strip_prefix(b"\r\n")?;
+        }
+        Some(bulks)
+    }
+
     /// The value of an integer; none for everything else.
     pub fn int(self) -> Option<i64> {
         int_of(self.0.strip_prefix(b":")?.strip_suffix(b"\r\n")?)
+    }
+}
+
+/// Takes the header of an array or bulk string off the front, and returns the number in it.
+fn take_header(rest: &mut &[u8], tag: u8) -> Option<i64> {
+    let line = rest.strip_prefix(&[tag])?;
+    let end = line.iter().position(|byte| *byte == b'\r')?;
+    *rest = line.get(end + 2..)?;
+    int_of(&line[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers() {
+        let bulks = Answer(b"*3\r\n$1\r\na\r\n$-1\r\n$0\r\n\r\n").bulks().unwrap();
+        assert_eq!(bulks, [Some(&b"a"[..]), None, Some(&b""[..])]);
+        assert_eq!(Answer(b"*0\r\n").bulks(), Some(Vec::new()));
+        for text in [&b":1\r\n"[..], b"*1\r\n:1\r\n", b"*2\r\n$1\r\na\r\n", b"*1\r\n$5\r\na\r\n", b"*1", b""] {
+            assert_eq!(Answer(text).bulks(), None);
+        }
+        assert_eq!((Answer(b"$1\r\na\r\n").bulk(), Answer(b"$-1\r\n").bulk()), (Some(&b"a"[..]), None));
+        assert_eq!((Answer(b":-5\r\n").int(), Answer(b"$1\r\n5\r\n").int()), (Some(-5), None));
     }
 }

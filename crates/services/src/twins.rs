@@ -7,7 +7,7 @@ use redpoll_store::Store;
 use redpoll_store::twin::Twin;
 
 use crate::script::Script;
-use crate::{locks, ratelimit};
+use crate::{jobs, locks, ratelimit};
 
 /// Tells a store which steps are here in Rust as well.
 pub(crate) fn add_to(store: &Store) {
@@ -18,6 +18,11 @@ pub(crate) fn add_to(store: &Store) {
 }
 
 fn all() -> impl Iterator<Item = &'static (&'static Script, Twin)> {
+    of_one_key().chain(&jobs::TWINS)
+}
+
+/// Those of steps whose state is one string.
+fn of_one_key() -> impl Iterator<Item = &'static (&'static Script, Twin)> {
     ratelimit::TWINS.iter().chain(&locks::TWINS)
 }
 
@@ -134,7 +139,7 @@ mod tests {
     fn each_does_what_its_step_does() {
         let seed = rand_seed();
         println!("seed {seed}");
-        for (script, twin) in all() {
+        for (script, twin) in of_one_key() {
             let store = Store::open(Config::in_memory()).unwrap();
             *TRIED.lock().unwrap() = Some(*twin);
             REPLIED.store(0, Ordering::Relaxed);
@@ -166,7 +171,7 @@ mod tests {
     #[test]
     fn each_step_keeps_to_its_keys() {
         let store = Store::open(Config::in_memory()).unwrap();
-        for (script, _) in all() {
+        for (script, _) in of_one_key() {
             store.call(&["EVAL", script.source(), "1", "k"]);
             let scripting = store.engine().scripting.get().unwrap();
             assert!(scripting.keeps_to_its_keys(ScriptName::Sha(script.sha().as_bytes())), "{}", script.name());
