@@ -26,6 +26,8 @@ pub const MAX_DEPTH: usize = 128;
 const PREALLOCATED_ITEMS: usize = 64;
 /// What follows the content of a bulk string: CR LF.
 const TERMINATOR_LEN: usize = 2;
+/// Digits of an integer that no sum of them overflows.
+const SHORT_DIGITS: usize = 18;
 /// Bytes of a verbatim string before its text: `txt:`.
 const VERBATIM_PREFIX_LEN: usize = 4;
 
@@ -135,7 +137,17 @@ impl Decoder {
 
     fn take_elements(&mut self, buf: &[u8], limits: &DecodeLimits) -> Result<Progress, ProtocolError> {
         let mut consumed = 0;
-        while let Some((element, len)) = self.element(&buf[consumed..], limits)? {
+        loop {
+            if self.scanned == 0
+                && let Some((value, len)) = usual(&buf[consumed..], limits)
+            {
+                consumed += len;
+                if let Some(whole) = self.place(value) {
+                    return Ok(Progress { consumed, value: Some(whole) });
+                }
+                continue;
+            }
+            let Some((element, len)) = self.element(&buf[consumed..], limits)? else { break };
             consumed += len;
             self.scanned = 0;
             let whole = match element {
@@ -265,6 +277,41 @@ fn open(tag: u8, len: usize, limits: &DecodeLimits) -> Result<Element, ProtocolE
     }
     let frame = Frame { kind, remaining, items: Vec::with_capacity(remaining.min(PREALLOCATED_ITEMS)) };
     Ok(if remaining == 0 { frame.close() } else { Element::Open(frame) })
+}
+
+/// Reads the integer or bulk string at the start of `buf`, with its length, if it is there whole and its number has few digits: what most replies consist of.
+/// Whatever else there is, also what is wrong with it, is for [`Decoder::element`] to say.
+#[inline]
+fn usual(buf: &[u8], limits: &DecodeLimits) -> Option<(Value, usize)> {
+    let (tag, rest) = buf.split_first()?;
+    if !matches!(tag, b':' | b'$') || limits.max_line_len < SHORT_DIGITS {
+        return None;
+    }
+    let (number, digits) = short_number(rest)?;
+    let header_len = 1 + digits + TERMINATOR_LEN;
+    if *tag == b':' {
+        return Some((Value::Int(number), header_len));
+    }
+    let len = usize::try_from(number).ok().filter(|len| *len <= limits.max_bulk_len)?;
+    let content = bulk_content(&buf[header_len..], len).ok()??;
+    Some((Value::Bulk(content.to_vec()), header_len + len + TERMINATOR_LEN))
+}
+
+/// Reads the line of digits at the start of `line`, with how many they are.
+#[inline]
+fn short_number(line: &[u8]) -> Option<(i64, usize)> {
+    let mut number = 0;
+    for (index, byte) in line.iter().take(SHORT_DIGITS + 1).enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 && index < SHORT_DIGITS {
+            number = number * 10 + i64::from(digit);
+            continue;
+        }
+        let is_whole = *byte == b'\r' && line.get(index + 1) == Some(&b'\n');
+        let is_plain = index == 1 || (index > 1 && line[0] != b'0');
+        return (is_whole && is_plain).then_some((number, index));
+    }
+    None
 }
 
 /// Cuts `len` bytes and their CR LF off the start of `rest`.

@@ -348,24 +348,22 @@ impl RateLimit {
     fn key(&self, rule: &Rule, subject: &str) -> Result<Key> {
         check_name("subject", subject)?;
         let group = self.services.settings().keyring.group(&self.tenant, "rate", &[&rule.name, subject]);
-        Ok(group.key(rule.algorithm.kind()))
+        Ok(group.into_key(rule.algorithm.kind()))
     }
 }
 
 fn decision(rule: &Rule, reply: &Value) -> Result<Decision> {
-    let numbers: Option<Vec<u64>> = reply
-        .as_array()
-        .and_then(|parts| parts.iter().map(|part| part.as_i64().and_then(|part| part.try_into().ok())).collect());
-    let Some([allowed, remaining, reset_at_ms, retry_after_ms, now_ms]) = numbers.as_deref() else {
-        return Err(Error::unexpected(rule.algorithm.script().name(), reply));
-    };
+    let unexpected = || Error::unexpected(rule.algorithm.script().name(), reply);
+    let Some([allowed, remaining, reset_at, retry_after, now]) = reply.as_array() else { return Err(unexpected()) };
+    let number = |part: &Value| part.as_u64().ok_or_else(unexpected);
+    let reset_at_ms = number(reset_at)?;
     Ok(Decision {
-        allowed: *allowed == 1,
+        allowed: number(allowed)? == 1,
         limit: rule.capacity(),
-        remaining: *remaining,
-        reset_at_ms: Some(*reset_at_ms),
-        reset_after_ms: reset_at_ms.saturating_sub(*now_ms),
-        retry_after_ms: *retry_after_ms,
+        remaining: number(remaining)?,
+        reset_at_ms: Some(reset_at_ms),
+        reset_after_ms: reset_at_ms.saturating_sub(number(now)?),
+        retry_after_ms: number(retry_after)?,
         source: DecisionSource::Store,
     })
 }
