@@ -45,11 +45,14 @@ local function seen(name)
   return at
 end
 
--- Returns the greatest id that all live groups have read, and the least that one of them has pending, both written to compare; nil for none.
+-- Returns the greatest id that all live groups have read, and the least that one of them has pending, both written to compare; nil for none. A live group
+-- of this service that somebody has destroyed will be restored, and holds everything until then.
 local function holds(idle_ms)
   local read, pending
+  local there = {}
   for _, group in ipairs(redis.call('XINFO', 'GROUPS', STREAM)) do
     local name = field(group, 'name')
+    there['o' .. name] = true
     if seen(name) + idle_ms > now then
       local last = padded(field(group, 'last-delivered-id'))
       read = (not read or last < read) and last or read
@@ -57,6 +60,11 @@ local function holds(idle_ms)
         local first = padded(redis.call('XPENDING', STREAM, name)[2])
         pending = (not pending or first < pending) and first or pending
       end
+    end
+  end
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', GROUPS, now - idle_ms, '+inf')) do
+    if string.sub(member, 1, 1) == 'o' and not there[member] then
+      read = ''
     end
   end
   return read, pending

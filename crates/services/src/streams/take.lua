@@ -41,7 +41,9 @@ if tonumber(redis.call('ZSCORE', GROUPS, 'o' .. GROUP) or 0) ~= now then
 end
 
 local state = redis.call('HMGET', HASH, 'fence', 'cursor', 'adopted', 'until', 'types', 'keys', 'read')
-local fence = math.max(tonumber(state[1] or 0) + 1, now * 1000)
+-- In µs, so that it grows also over the loss of what it was.
+local time = redis.call('TIME')
+local fence = math.max(tonumber(state[1] or 0) + 1, tonumber(time[1]) * 1000000 + tonumber(time[2]))
 local leased, more, missed, died = {}, 0, 0, 0
 
 local function deliver(id, entry, fields)

@@ -53,7 +53,11 @@ mod session_races;
 mod sessions;
 mod signal;
 mod single_use;
+mod stream_consumers;
 mod stream_groups;
+mod stream_killed;
+mod stream_model;
+mod stream_races;
 mod stream_retention;
 mod streams;
 mod support;
@@ -476,6 +480,15 @@ on_every_backend! {
         needed_entries_are_not_trimmed dead_groups_hold_nothing_back_and_are_told refusing_is_back_pressure
         limits_of_bytes_and_age a_pending_entry_that_is_gone_is_a_dead_letter strangers_groups_hold_too
         a_stream_grows_up_to_its_cap a_hundred_at_a_time;
+    stream_races:
+        every_group_handles_every_entry_in_order of_two_claimers_one_wins acknowledging_races_claiming
+        a_step_does_its_share_of_very_many;
+    stream_consumers:
+        keys_in_order_and_others_at_once errors_and_panics_are_failures what_is_held_is_renewed
+        a_crash_between_handling_and_acknowledging stopping_waits_and_then_hands_back
+        a_group_deleted_under_its_consumer a_lost_group_is_made_again;
+    stream_model:
+        streams_match_the_model;
     triggers:
         one_trigger_per_crossing_of_32_recorders
         ack_of_a_lost_lease_is_refused

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use redpoll_services::streams::{
-    Created, Delivery, EntryId, Event, Force, Group, GroupOptions, Letters, Order, Outcome, Reason, Settled, Start,
-    StreamSettings, TakeOptions,
+    Created, Delivery, EntryId, Event, Force, Group, GroupOptions, Letters, Limits, Order, Outcome, Reason, Settled,
+    Start, StreamSettings, TakeOptions,
 };
 use redpoll_services::{Command, Error};
 
@@ -340,6 +340,10 @@ pub(crate) async fn a_destroyed_group_is_restored(place: Place) {
     assert_eq!(names(&taken), ["1", "3"]);
     group.ack(&taken[1].ticket).await.unwrap();
     site.native("XGROUP", &["DESTROY"], &["g"]).await.unwrap();
+    // Until somebody restores it, nothing is trimmed that it has not read.
+    stream.configure(&Limits { length_max: Some(1), ..Limits::default() }).await.unwrap();
+    assert_eq!(stream.trim().await, Ok(0));
+    stream.configure(&Limits::default()).await.unwrap();
     // The naive way: make it anew from its start, so that all is done twice, or from the end, so that the rest is lost.
     let after = group.take(&up_to(10)).await.unwrap();
     assert_eq!((after.restored, names(&after.deliveries)), (true, vec!["4".to_owned()]));
@@ -363,11 +367,7 @@ pub(crate) async fn an_emptied_store_begins_anew(place: Place) {
     let group = group(stream, "g").await;
     publish(stream, &["1"]).await;
     let held = take(&group, 1).await.remove(0);
-    // All keys of this stream, as FLUSHALL takes them; other tests work on the same store.
-    for kind in ["s", "m", "g", "w", "i", "t", "h:g", "e:g", "l:g", "k:g", "d:g"] {
-        let key = format!("rp:kept:{{{}:streams:orders}}:{kind}", site.tenant.name());
-        site.services.backend().call(Command::new("DEL").key(key)).await.unwrap();
-    }
+    site.empty("g").await;
     publish(stream, &["2"]).await;
     assert!(matches!(group.take(&up_to(1)).await, Err(Error::NotFound(_))), "it is told");
     let create = Some(GroupOptions { start: Start::Beginning, ..GroupOptions::default() });

@@ -54,6 +54,18 @@ impl Site {
         format!("rp:kept:{{{}:streams:orders}}:{kind}", self.tenant.name())
     }
 
+    /// Takes away all keys of the stream and a group at once, as FLUSHALL does; other tests work on the same store.
+    pub(crate) async fn empty(&self, group: &str) {
+        let mut command = Command::new("DEL");
+        for kind in ["s", "m", "g", "w", "i", "t"] {
+            command = command.key(self.key(kind));
+        }
+        for kind in ["h", "e", "l", "k", "d"] {
+            command = command.key(self.key(&format!("{kind}:{group}")));
+        }
+        self.services.backend().call(command).await.unwrap();
+    }
+
     /// Counts who waits for entries.
     pub(crate) async fn waiters(&self) -> i64 {
         let reply = self.services.backend().call(Command::new("ZCARD").key(self.key("w"))).await.unwrap();
