@@ -10,15 +10,17 @@
 //!
 //! Not here: more than one group for a consumer, and what to do with dead letters.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use uuid::Uuid;
 
 use super::group::{Group, GroupOptions, Start};
@@ -232,8 +234,12 @@ impl Consumer {
                     outages = 0;
                     desk.note(&taken, &mut create);
                     for delivery in taken.deliveries {
-                        let (ticket, work) = (delivery.ticket, handle(delivery));
-                        tasks.spawn(Arc::clone(desk).handle(ticket, work));
+                        let (desk, ticket) = (Arc::clone(desk), delivery.ticket);
+                        // What it does before its first wait may panic too.
+                        match catch_unwind(AssertUnwindSafe(|| handle(delivery))) {
+                            Ok(work) => tasks.spawn(desk.handle(ticket, work)),
+                            Err(panic) => tasks.spawn(desk.conclude(ticket, outcome_of(&*panic))),
+                        };
                     }
                 }
                 Err(error) if error.is_outage() => {
@@ -292,8 +298,17 @@ impl Desk {
         let outcome = match (&mut working.0).await {
             Ok(Ok(())) => Outcome::Done,
             Ok(Err(failure)) => failure.outcome(),
-            Err(error) => outcome_of(error),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => outcome_of(&*panic),
+                // It was stopped.
+                Err(_) => Outcome::Released { delay: Duration::ZERO },
+            },
         };
+        self.conclude(ticket, outcome).await;
+    }
+
+    /// Says what became of an entry, and counts it.
+    async fn conclude(self: Arc<Self>, ticket: Ticket, outcome: Outcome) {
         let settled = self.settle(ticket, outcome).await;
         self.let_go(&ticket);
         let counter = match settled {
@@ -368,16 +383,11 @@ impl Desk {
     }
 }
 
-/// Says what became of work that did not come to its end: a panic is a failure, what was stopped is handed back.
-fn outcome_of(error: JoinError) -> Outcome {
-    match error.try_into_panic() {
-        Ok(panic) => {
-            let text = panic.downcast_ref::<&str>().copied();
-            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words");
-            Outcome::Failed { cause: format!("panicked: {text}"), pause: None }
-        }
-        Err(_) => Outcome::Released { delay: Duration::ZERO },
-    }
+/// Returns the failure that a panic is.
+fn outcome_of(panic: &(dyn Any + Send)) -> Outcome {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words");
+    Outcome::Failed { cause: format!("panicked: {text}"), pause: None }
 }
 
 /// Returns the pause after so many outages in a row.

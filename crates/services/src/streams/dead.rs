@@ -74,7 +74,8 @@ impl Group {
     }
 
     /// Publishes dead letters again, for this group only, as new entries behind all others; their failures are forgotten. Letters whose entries were gone
-    /// stay where they are. Returns how many were published. A full stream is a conflict: some may have been published by then.
+    /// stay where they are. Returns how many were published. A full stream is a conflict (some may have been published by then), and so is a group that ends:
+    /// replay them into another.
     pub async fn redrive(&self, which: Letters<'_>) -> Result<u64> {
         let Letters::Ids(ids) = which else { return self.redrive_all().await };
         check_batch("ids", ids.len())?;
@@ -123,6 +124,7 @@ impl Group {
                 self.stream().count(Counter::StreamsRedriven, usize::try_from(moved).unwrap_or_default());
                 Ok(moved)
             }
+            Some("ends") => Err(Error::Conflict(format!("group {:?} ends before what is published now", self.name()))),
             _ => Err(self.stream().full(REDRIVE.name(), &reply)),
         }
     }

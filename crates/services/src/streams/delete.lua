@@ -15,7 +15,7 @@ if ARGV[3] ~= '1' and pending + dead > 0 then
 end
 redis.pcall('XGROUP', 'DESTROY', STREAM, GROUP)
 redis.call('UNLINK', HASH, RECORDS, TIMES, PLACES, DEAD)
-redis.call('ZREM', GROUPS, 'o' .. GROUP)
+redis.call('ZREM', GROUPS, 'o' .. GROUP, 'd' .. GROUP)
 redis.call('HSET', HASH, 'deleted', now)
 redis.call('PEXPIRE', HASH, ARGV[4])
 wake(GROUP, WAKE_LOOK)

@@ -106,7 +106,7 @@ pub(super) struct GroupForm {
     retry_base_ms: Option<u64>,
     /// Longest pause, in milliseconds; 3,600,000 if absent.
     retry_cap_ms: Option<u64>,
-    /// Most entries pending, at most 100,000; 10,000 if absent.
+    /// Most entries pending, at most 20,000; 10,000 if absent.
     pending_max: Option<u64>,
 }
 

@@ -98,6 +98,17 @@ local function bury(id, entry, fields, reason, cause)
   finish(id, entry)
 end
 
+-- Tells whether a group that ends has nothing left to read: nothing is there, and nothing can come any more.
+local function is_read(ending)
+  local last = redis.call('HGET', HASH, 'last') or '0-0'
+  if not is_before(last, ending) then
+    return true
+  end
+  local newest = redis.call('EXISTS', STREAM) == 1 and field(redis.call('XINFO', 'STREAM', STREAM), 'last-generated-id') or '0-0'
+  local is_closed = not is_before(newest, ending) or padded(text(now) .. '-0') > padded(ending)
+  return is_closed and #redis.call('XRANGE', STREAM, '(' .. last, ending, 'COUNT', 1) == 0
+end
+
 local function fields_of(id)
   local found = redis.call('XRANGE', STREAM, id, id)[1]
   return found and found[2]

@@ -137,7 +137,7 @@ pub struct GroupStatus {
     pub overdue: u64,
     /// Dead letters.
     pub dead: u64,
-    /// Whether it ends, has read all of its entries, and has none pending.
+    /// Whether it ends, has read all of its entries, no more can come, and none is pending.
     pub is_complete: bool,
     /// Deliveries, ever.
     pub delivered_total: u64,
@@ -271,7 +271,6 @@ impl Group {
         if status.lag.is_none() {
             status.lag = self.counted(status.last.unwrap_or(EntryId::ZERO), status.until).await?;
         }
-        status.is_complete = status.until.is_some() && status.lag == Some(0) && status.pending == 0;
         Ok(status)
     }
 
@@ -293,7 +292,7 @@ impl Group {
             parked: item(reply, 4)?,
             dead: item(reply, 6)?,
             lag: item(reply, 7),
-            is_complete: false,
+            is_complete: item(reply, 10)? == 1 && item(reply, 2)? == 0,
             delivered_total: total("delivered"),
             acknowledged_total: total("acknowledged"),
             failed_total: total("failed"),

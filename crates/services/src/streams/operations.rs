@@ -114,7 +114,7 @@ async fn read(services: Services, input: ReadInput) -> Result<ReadDone> {
 async fn groups(services: Services, input: StreamInput) -> Result<GroupsDone> {
     let stream = open(&services, input.tenant, &input.stream)?;
     let mut groups = Vec::new();
-    for name in stream.info().await?.groups {
+    for name in stream.info().await?.groups.into_iter().take(super::MAX_GROUPS) {
         match stream.group(&name)?.status().await {
             Ok(status) => groups.push(status),
             // Made by others, or deleted meanwhile.

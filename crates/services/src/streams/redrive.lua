@@ -5,7 +5,10 @@
 -- ARGV[3]     see retain.lua
 -- ARGV[4]     data that takes the place of a single one's, behind a 1; 0 if it stays
 -- ARGV[5...]  ids of dead letters
--- returns     {'ok', how many} | {'full', entries, bytes}
+-- returns     {'ok', how many} | {'full', entries, bytes} | {'ends'}: it reads no entries that are added now
+if redis.call('HEXISTS', HASH, 'until') == 1 then
+  return {'ends'}
+end
 local letters, is_edited, data = {}, string.sub(ARGV[4], 1, 1) == '1', string.sub(ARGV[4], 2)
 local named = {}
 for index = 5, #ARGV do

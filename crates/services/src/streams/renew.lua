@@ -20,6 +20,8 @@ for at = 4, #ARGV, 2 do
   end
 end
 if #letters > 0 and redis.call('HEXISTS', HASH, 'options') == 1 then
-  redis.call('ZADD', GROUPS, now, 'o' .. GROUP)
+  for _, mark in ipairs({'o', 'd'}) do
+    redis.call('ZADD', GROUPS, 'XX', now, mark .. GROUP)
+  end
 end
 return table.concat(letters)

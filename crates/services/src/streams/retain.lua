@@ -25,13 +25,16 @@ end
 -- Most groups that are remembered; beyond, those seen longest ago are forgotten, and count as seen when they are met again.
 local GROUPS_KEPT = 1024
 
--- Returns when a group was last seen: o and its name for those of this service, f for those that others made.
+-- Returns when a group was last seen, and whether it may read more: o and its name for those of this service, d for those of them that have an end and
+-- have read up to it, f for those that others made.
 local function seen(name)
-  local at = redis.call('ZSCORE', GROUPS, 'o' .. name)
-  if at then
-    return tonumber(at)
+  for _, mark in ipairs({'o', 'd'}) do
+    local at = redis.call('ZSCORE', GROUPS, mark .. name)
+    if at then
+      return tonumber(at), mark == 'o'
+    end
   end
-  at = tonumber(redis.call('ZSCORE', GROUPS, 'f' .. name) or 0)
+  local at = tonumber(redis.call('ZSCORE', GROUPS, 'f' .. name) or 0)
   if at == 0 then
     at = now
     redis.call('ZADD', GROUPS, now, 'f' .. name)
@@ -42,7 +45,7 @@ local function seen(name)
   for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', STREAM, name)) do
     at = math.max(at, now - tonumber(field(consumer, 'idle')))
   end
-  return at
+  return at, true
 end
 
 -- Returns the greatest id that all live groups have read, and the least that one of them has pending, both written to compare; nil for none. A live group
@@ -52,10 +55,11 @@ local function holds(idle_ms)
   local there = {}
   for _, group in ipairs(redis.call('XINFO', 'GROUPS', STREAM)) do
     local name = field(group, 'name')
-    there['o' .. name] = true
-    if seen(name) + idle_ms > now then
+    there[name] = true
+    local at, goes_on = seen(name)
+    if at + idle_ms > now then
       local last = padded(field(group, 'last-delivered-id'))
-      read = (not read or last < read) and last or read
+      read = goes_on and (not read or last < read) and last or read
       if field(group, 'pending') > 0 then
         local first = padded(redis.call('XPENDING', STREAM, name)[2])
         pending = (not pending or first < pending) and first or pending
@@ -63,7 +67,7 @@ local function holds(idle_ms)
     end
   end
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', GROUPS, now - idle_ms, '+inf')) do
-    if string.sub(member, 1, 1) == 'o' and not there[member] then
+    if string.sub(member, 1, 1) ~= 'f' and not there[string.sub(member, 2)] then
       read = ''
     end
   end

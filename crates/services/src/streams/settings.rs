@@ -20,7 +20,7 @@ pub const MAX_PAUSE: Duration = Duration::from_secs(366 * 86_400);
 pub const MAX_ATTEMPTS: u32 = 9_999;
 
 /// Most entries that a group may have pending.
-pub const MAX_PENDING: u64 = 100_000;
+pub const MAX_PENDING: u64 = 20_000;
 
 /// Settings of streams. Limits of a single stream are set by [`Stream::configure`](super::Stream::configure), how a group works by
 /// [`GroupOptions`](super::GroupOptions).

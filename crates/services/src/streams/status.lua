@@ -3,7 +3,7 @@
 -- KEYS[1..9]  see stream.lua and group.lua
 -- ARGV[1..2]  see group.lua
 -- returns     {} if it is not there, or {last entry read, behind which entry it counts, pending, overdue, parked, native pending or -1, dead letters,
---             lag or -1 if the entries have to be counted, fields and values of the group, consumers}
+--             lag or -1 if the entries have to be counted, fields and values of the group, consumers, 1 if it ends and has nothing left to read}
 if redis.call('HEXISTS', HASH, 'options') == 0 then
   return {}
 end
@@ -39,7 +39,8 @@ local function lag()
   return math.max(0, upper - (sequence_of(last, '-') or lowest - 1))
 end
 
+local ending = redis.call('HGET', HASH, 'until')
 local overdue = redis.call('ZCOUNT', TIMES, '-inf', now)
 local parked = redis.call('ZCOUNT', TIMES, NEVER, '+inf')
 return {last, redis.call('HGET', HASH, 'until') or '', redis.call('ZCARD', TIMES), overdue, parked, native, redis.call('XLEN', DEAD),
-  lag(), redis.call('HGETALL', HASH), consumers}
+  lag(), redis.call('HGETALL', HASH), consumers, ending and is_read(ending) and 1 or 0}

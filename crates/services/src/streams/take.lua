@@ -6,11 +6,13 @@
 -- ARGV[6..7]  name under which the caller waits if there is nothing, or '', and for how long in ms
 -- returns     {'ok', {for each entry: id, token, failures, lost leases, {fields and values}}, ms until it is worth asking again or 0,
 --             1 if asking at once finds more, 1 if the group had to be restored, how many entries it has missed, how many died here}
---             | {'none', 1 if it was deleted}
+--             | {'none', 1 if it was deleted} | {'crowded'}: there are too many consumers
 local CONSUMER, COUNT, LEASE, NAME, WAIT = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
 
 -- Most pending entries that one step looks at for such as it does not know, and how often that is done, in ms.
 local ADOPT, ADOPT_EVERY = 50, 1000
+-- Most consumers of a group.
+local CONSUMERS = 1000
 -- After so many ms without a sign of life a consumer without pending entries is forgotten.
 local CONSUMER_IDLE = 3600000
 
@@ -35,9 +37,13 @@ local made = redis.pcall('XGROUP', 'CREATECONSUMER', STREAM, GROUP, CONSUMER)
 if type(made) == 'table' and made.err then
   restore()
   restored = 1
-end
-if tonumber(redis.call('ZSCORE', GROUPS, 'o' .. GROUP) or 0) ~= now then
-  redis.call('ZADD', GROUPS, now, 'o' .. GROUP)
+elseif made == 1 then
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', STREAM)) do
+    if field(group, 'name') == GROUP and field(group, 'consumers') > CONSUMERS then
+      redis.call('XGROUP', 'DELCONSUMER', STREAM, GROUP, CONSUMER)
+      return {'crowded'}
+    end
+  end
 end
 
 local state = redis.call('HMGET', HASH, 'fence', 'cursor', 'adopted', 'until', 'types', 'keys', 'read')
@@ -171,6 +177,11 @@ retake()
 local room = math.min(COUNT - #leased / 5, known.pending_max - redis.call('ZCARD', TIMES))
 if room > 0 and read_new(room) then
   more = 1
+end
+local mark = state[4] and is_read(state[4]) and 'd' or 'o'
+redis.call('ZADD', GROUPS, now, mark .. GROUP)
+if mark == 'd' then
+  redis.call('ZREM', GROUPS, 'o' .. GROUP)
 end
 redis.call('HSET', HASH, 'fence', text(fence))
 redis.call('HINCRBY', HASH, 'missed', missed)

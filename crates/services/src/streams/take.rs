@@ -1,7 +1,7 @@
 //! Taking entries: leasing them to a consumer, and waiting for some.
 //!
 //! Who waits for entries is registered in the store under a name of its own, and woken through [`signal`](crate::signal). A step that adds entries
-//! wakes as many of each group as there are new entries, and who takes some and leaves some wakes the next; so an entry wakes one consumer of a group,
+//! wakes as many of each group as there are new entries, among the 256 who wait longest, and who takes some and leaves some wakes the next; so an entry wakes one consumer of a group,
 //! not all. A blocking XREADGROUP would keep one connection for each consumer (and none can block on the store of its own process), could not see
 //! what comes due again or is freed by the entry before it, and cannot be one step with it. What strangers add with XADD wakes nobody: it is
 //! found at the next look, after [`RECHECK_MAX`] at most.
@@ -197,6 +197,7 @@ impl Group {
         match parts.first().and_then(Value::as_str) {
             Some("ok") => Look::read(reply).ok_or_else(|| Error::unexpected(TAKE.name(), reply)),
             Some("none") => Err(self.not_found()),
+            Some("crowded") => Err(Error::Conflict(format!("group {:?} has too many consumers", self.name()))),
             _ => Err(Error::unexpected(TAKE.name(), reply)),
         }
     }

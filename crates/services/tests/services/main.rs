@@ -57,6 +57,7 @@ mod stream_consumers;
 mod stream_groups;
 mod stream_killed;
 mod stream_model;
+mod stream_operations;
 mod stream_races;
 mod stream_retention;
 mod streams;
@@ -474,12 +475,12 @@ on_every_backend! {
         a_failure_pauses_and_is_tried_again after_the_last_attempt_an_entry_is_a_dead_letter lost_leases_are_counted_apart
         entries_of_a_key_wait_for_each_other order_can_be_given_up renewing_keeps_a_lease poison_is_buried_and_stops_nobody
         dead_letters_are_redriven_to_their_group_only a_deleted_group_stays_deleted
-        a_destroyed_group_is_restored an_emptied_store_begins_anew lag_is_exact replays_disturb_nobody filters_pass_over
+        a_destroyed_group_is_restored an_emptied_store_begins_anew lag_is_exact replays_disturb_nobody consumers_are_bounded filters_pass_over
         strangers_in_a_group_are_noticed who_waits_is_woken;
     stream_retention:
         needed_entries_are_not_trimmed dead_groups_hold_nothing_back_and_are_told refusing_is_back_pressure
         limits_of_bytes_and_age a_pending_entry_that_is_gone_is_a_dead_letter strangers_groups_hold_too
-        a_stream_grows_up_to_its_cap a_hundred_at_a_time;
+        what_has_ended_holds_nothing_back a_stream_grows_up_to_its_cap a_hundred_at_a_time;
     stream_races:
         every_group_handles_every_entry_in_order of_two_claimers_one_wins acknowledging_races_claiming
         a_step_does_its_share_of_very_many;
@@ -489,6 +490,8 @@ on_every_backend! {
         a_group_deleted_under_its_consumer a_lost_group_is_made_again;
     stream_model:
         streams_match_the_model;
+    stream_operations:
+        streams_round_trip;
     triggers:
         one_trigger_per_crossing_of_32_recorders
         ack_of_a_lost_lease_is_refused

@@ -96,29 +96,34 @@ pub(crate) async fn errors_and_panics_are_failures(place: Place) {
     let options =
         GroupOptions { attempts_max: Some(2), retry_base: Some(Duration::from_millis(1)), ..GroupOptions::default() };
     let group = group_with(&stream, "g", options).await;
-    publish(&stream, &["panic", "error", "give up", "poison", "fine"]).await;
-    let working = start(Consumer::new(group.clone()).concurrency(8).named("one"), |delivery| async move {
-        match name_of(&delivery.event).as_str() {
-            "panic" => panic!("this way"),
-            "error" => Err("x".parse::<u32>().unwrap_err().into()),
-            "give up" => Err(Failure::give_up("hopeless")),
-            "poison" => Err(Failure::Poison { cause: "what?".to_owned() }),
-            _ => Ok(()),
+    publish(&stream, &["panic", "early", "error", "give up", "poison", "fine"]).await;
+    let working = start(Consumer::new(group.clone()).concurrency(8).named("one"), |delivery| {
+        assert_ne!(name_of(&delivery.event), "early");
+        async move {
+            match name_of(&delivery.event).as_str() {
+                "panic" => panic!("this way"),
+                "error" => Err("x".parse::<u32>().unwrap_err().into()),
+                "give up" => Err(Failure::give_up("hopeless")),
+                "poison" => Err(Failure::Poison { cause: "what?".to_owned() }),
+                _ => Ok(()),
+            }
         }
     });
     eventually("all have ended", || async {
         let status = group.status().await.unwrap();
-        (status.pending, status.dead, status.acknowledged_total) == (0, 4, 1)
+        (status.pending, status.dead, status.acknowledged_total) == (0, 5, 1)
     })
     .await;
     let ran = working.end().await.unwrap();
-    assert_eq!((ran.done, ran.again, ran.dead, ran.lost), (1, 2, 4, 0));
+    assert_eq!((ran.done, ran.again, ran.dead, ran.lost), (1, 3, 5, 0));
+    assert_eq!(group.status().await.unwrap().consumers[0].consumer, "one");
     let dead = group.dead(EntryId::ZERO, 10).await.unwrap();
     let cause = |name: &str| {
         let letter = dead.iter().find(|one| name_of(one.entry.event.as_ref().unwrap()) == name).unwrap();
         (letter.reason, letter.cause.clone(), letter.failures)
     };
     assert_eq!(cause("panic"), (Reason::Failed, "panicked: this way".to_owned(), 2));
+    assert!(cause("early").1.starts_with("panicked: assertion"));
     assert_eq!(cause("error"), (Reason::Failed, "invalid digit found in string".to_owned(), 2));
     assert_eq!(cause("give up"), (Reason::GivenUp, "hopeless".to_owned(), 1));
     assert_eq!(cause("poison"), (Reason::Poison, "what?".to_owned(), 1));

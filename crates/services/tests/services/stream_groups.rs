@@ -455,7 +455,30 @@ pub(crate) async fn replays_disturb_nobody(place: Place) {
     let timed = stream.group("timed").unwrap();
     timed.replay(&options).await.unwrap();
     assert!(take(&timed, 10).await.is_empty());
-    assert!(timed.status().await.unwrap().is_complete);
+    eventually("nothing of that time can come", || async { timed.status().await.unwrap().is_complete }).await;
+    // A time that is not over yet: more may come.
+    let open = stream.group("open").unwrap();
+    open.replay(&GroupOptions { until: Some(EntryId::last_of(ids[3].ms + 3_600_000)), ..GroupOptions::default() })
+        .await
+        .unwrap();
+    assert!(take(&open, 10).await.is_empty());
+    assert!(!open.status().await.unwrap().is_complete);
+    // Dead letters of a group that ends can only go into another.
+    let again = stream.group("again").unwrap();
+    again.replay(&options).await.unwrap();
+    assert!(matches!(again.redrive(Letters::Ids(&[ids[0]])).await, Err(Error::Conflict(_))));
+}
+
+pub(crate) async fn consumers_are_bounded(place: Place) {
+    let stream = stream(&place).await;
+    let group = group(&stream, "g").await;
+    for number in 0..1000 {
+        group.take(&TakeOptions::new(number.to_string())).await.unwrap();
+    }
+    assert!(matches!(group.take(&TakeOptions::new("one more")).await, Err(Error::Conflict(_))));
+    publish(&stream, &["1"]).await;
+    assert_eq!(group.take(&TakeOptions::new("999")).await.unwrap().deliveries.len(), 1);
+    assert_eq!(group.status().await.unwrap().consumers.len(), 1000);
 }
 
 pub(crate) async fn filters_pass_over(place: Place) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redpoll_services::Error;
-use redpoll_services::streams::{EntryId, Event, Full, Limits, Reason, StreamSettings};
+use redpoll_services::streams::{EntryId, Event, Full, GroupOptions, Limits, Reason, Start, StreamSettings};
 
 use crate::stream_groups::{names, take};
 use crate::streams::{event, group, name_of, publish, site, up_to};
@@ -156,6 +156,32 @@ pub(crate) async fn strangers_groups_hold_too(place: Place) {
         stream.info().await.unwrap().length == 1
     })
     .await;
+}
+
+pub(crate) async fn what_has_ended_holds_nothing_back(place: Place) {
+    let site = site(&place, StreamSettings::default()).await;
+    let stream = &site.stream;
+    publish(stream, &["1", "2", "3"]).await;
+    let replay = stream.group("replay").unwrap();
+    let options = GroupOptions { start: Start::Beginning, ..GroupOptions::default() };
+    replay.replay(&options).await.unwrap();
+    stream.configure(&at_most(1)).await.unwrap();
+    publish(stream, &["4", "5"]).await;
+    assert_eq!(stream.trim().await, Ok(0), "it has not read them");
+    let taken = take(&replay, 10).await;
+    assert_eq!(names(&taken), ["1", "2", "3"]);
+    assert_eq!(stream.trim().await, Ok(0), "they are pending");
+    for delivery in &taken[..2] {
+        replay.ack(&delivery.ticket).await.unwrap();
+    }
+    assert_eq!(stream.trim().await, Ok(2));
+    assert_eq!(replay.renew(&[taken[2].ticket], None).await, Ok(vec![true]));
+    assert!(take(&replay, 10).await.is_empty());
+    assert_eq!(stream.trim().await, Ok(0));
+    replay.ack(&taken[2].ticket).await.unwrap();
+    assert!(replay.status().await.unwrap().is_complete);
+    // What came after its end it never needs.
+    assert_eq!(stream.trim().await, Ok(2));
 }
 
 pub(crate) async fn a_stream_grows_up_to_its_cap(place: Place) {
