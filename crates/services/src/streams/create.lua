@@ -34,9 +34,9 @@ redis.call('DEL', HASH)
 redis.call('HSET', HASH, 'options', ARGV[4], 'last', begin, 'created', now)
 -- From which entry on it can tell that it missed some.
 local before = redis.call('XREVRANGE', STREAM, begin, '-', 'COUNT', 1)[1]
-local sequence = before and field(before[2], 'sequence')
+local sequence = before and sequence_in(before[2])
 if sequence then
-  redis.call('HSET', HASH, 'read', sequence)
+  redis.call('HSET', HASH, 'read', text(sequence))
 end
 for index, name in ipairs({'until', 'types', 'keys'}) do
   if ARGV[5 + index] ~= '' then

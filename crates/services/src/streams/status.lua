@@ -21,7 +21,7 @@ end
 -- or added some without numbers.
 local function sequence_of(from, to)
   local found = redis.call('XREVRANGE', STREAM, from, to, 'COUNT', 1)[1]
-  return found and tonumber(field(found[2], 'sequence') or '')
+  return found and sequence_in(found[2])
 end
 
 local function lag()
@@ -31,7 +31,7 @@ local function lag()
     return 0
   end
   local first = redis.call('XRANGE', STREAM, '-', '+', 'COUNT', 1)[1]
-  local lowest, highest = tonumber(field(first[2], 'sequence') or ''), sequence_of('+', '-')
+  local lowest, highest = sequence_in(first[2]), sequence_of('+', '-')
   if not lowest or not highest or highest - lowest + 1 ~= length then
     return -1
   end

@@ -32,6 +32,14 @@ local function field(list, name)
   end
 end
 
+-- Returns the number of an entry; nil if a stranger wrote none or one that cannot be.
+local function sequence_in(fields)
+  local told = string.match(field(fields, 'sequence') or '', '^%d+$')
+  if told and #told <= 15 and tonumber(told) <= tonumber(redis.call('HGET', META, 'sequence') or 0) then
+    return tonumber(told)
+  end
+end
+
 local function size_of(fields)
   local size = 0
   for _, value in ipairs(fields) do

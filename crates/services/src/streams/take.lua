@@ -140,7 +140,7 @@ local function read_new(room)
   local types, keys, sequence = set_of(state[5]), set_of(state[6]), tonumber(state[7])
   for _, found_entry in ipairs(entries) do
     local id, fields = found_entry[1], found_entry[2]
-    local key, to, own = field(fields, 'partitionkey'), field(fields, 'redriveto'), tonumber(field(fields, 'sequence') or '')
+    local key, to, own = field(fields, 'partitionkey'), field(fields, 'redriveto'), sequence_in(fields)
     if own and sequence and own > sequence + 1 then
       missed = missed + own - sequence - 1
     end

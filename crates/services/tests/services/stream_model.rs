@@ -92,7 +92,7 @@ impl Model {
         let side = self.sides.get_mut(name).unwrap();
         side.pending.remove(&id);
         let Some(key) = key else { return };
-        let next = side.pending.iter().map(|(id, _)| *id).find(|id| self.entries[id].key.as_ref() == Some(&key));
+        let next = side.pending.keys().copied().find(|id| self.entries[id].key.as_ref() == Some(&key));
         if let Some(next) = next.and_then(|next| side.pending.get_mut(&next))
             && next.state == State::Parked
         {

@@ -169,7 +169,8 @@ pub(crate) async fn every_group_handles_every_entry_in_order(place: Place) {
     let all = async { while tasks.join_next().await.transpose().unwrap().is_some() {} };
     tokio::time::timeout(Duration::from_secs(120), all).await.expect("all entries end");
     for (name, diary) in GROUPS.into_iter().zip(diaries) {
-        check(&streams[0].group(name).unwrap(), &diary.lock().unwrap().clone()).await;
+        let diary = diary.lock().unwrap().clone();
+        check(&streams[0].group(name).unwrap(), &diary).await;
     }
     streams[0].trim().await.unwrap();
     let info = streams[0].info().await.unwrap();

@@ -51,7 +51,7 @@ pub(crate) async fn needed_entries_are_not_trimmed(place: Place) {
 pub(crate) async fn dead_groups_hold_nothing_back_and_are_told(place: Place) {
     let site = site(&place, StreamSettings::default()).await;
     let stream = &site.stream;
-    let idle = Limits { group_idle: Some(Duration::from_millis(300)), ..at_most(2) };
+    let idle = Limits { group_idle: Some(Duration::from_millis(1500)), ..at_most(2) };
     stream.configure(&idle).await.unwrap();
     let (dead, live) = (group(stream, "dead").await, group(stream, "live").await);
     let ids = publish(stream, &["1", "2", "3", "4"]).await;
@@ -145,7 +145,7 @@ pub(crate) async fn a_pending_entry_that_is_gone_is_a_dead_letter(place: Place) 
 pub(crate) async fn strangers_groups_hold_too(place: Place) {
     let site = site(&place, StreamSettings::default()).await;
     let stream = &site.stream;
-    stream.configure(&Limits { group_idle: Some(Duration::from_millis(400)), ..at_most(1) }).await.unwrap();
+    stream.configure(&Limits { group_idle: Some(Duration::from_millis(1500)), ..at_most(1) }).await.unwrap();
     publish(stream, &["1", "2"]).await;
     site.native("XGROUP", &["CREATE"], &["theirs", "0"]).await.unwrap();
     assert_eq!(stream.trim().await, Ok(0));

@@ -167,7 +167,7 @@ pub(crate) async fn events_come_back_unaltered(place: Place) {
 }
 
 pub(crate) async fn an_event_is_published_once(place: Place) {
-    let settings = StreamSettings { dedupe: Duration::from_millis(150), ..StreamSettings::default() };
+    let settings = StreamSettings { dedupe: Duration::from_millis(1500), ..StreamSettings::default() };
     let stream = site(&place, settings).await.stream;
     let first = stream.publish(&with_id("a")).await.unwrap();
     let again = stream.publish(&with_id("a")).await.unwrap();
