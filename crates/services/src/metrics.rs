@@ -97,7 +97,7 @@ counters! {
     StreamsDelivered,   "redpoll_streams_delivered_total",      "Entries taken by consumers.";
     StreamsAcknowledged, "redpoll_streams_acknowledged_total",  "Entries handled and acknowledged.";
     StreamsFailed,      "redpoll_streams_failed_total",         "Entries whose handling failed.";
-    StreamsDead,        "redpoll_streams_dead_total",           "Entries that failed for the last time or cannot be understood.";
+    StreamsDead,        "redpoll_streams_dead_total",           "Entries that became dead letters.";
     StreamsLost,        "redpoll_streams_lost_total",           "Outcomes of entries refused because the lease had been lost.";
     StreamsRedriven,    "redpoll_streams_redriven_total",       "Dead letters published again.";
     StreamsOutages,     "redpoll_streams_outages_total",        "Calls about streams that failed because the store was down.";

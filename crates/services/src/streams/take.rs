@@ -182,6 +182,7 @@ impl Group {
         let command = command.arg(name).arg(ms(REGISTERED));
         let reply = self.hear(command, name.to_owned()).await?;
         let mut look = self.read_look(&reply)?;
+        self.stream().count(Counter::StreamsDead, usize::try_from(look.taken.died).unwrap_or_default());
         if !look.poison.is_empty() {
             let outcomes = |(ticket, cause): &(Ticket, String)| (*ticket, Outcome::Poison { cause: cause.clone() });
             let outcomes: Vec<_> = look.poison.iter().map(outcomes).collect();
