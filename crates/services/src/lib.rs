@@ -10,7 +10,7 @@
 //! [`SERVICES`] and a handle on [`Services`].
 //!
 //! The rules they share stand in the modules below and nowhere else: keys in [`keys`], lifetimes in [`ttl`], atomic
-//! steps in [`script`], errors in [`error`], what must not be evicted in [`kept`] and [`eviction`], counters in [`metrics`], rows in [`operation`],
+//! steps in [`script`], changes of data beside their own in [`effects`], errors in [`error`], what must not be evicted in [`kept`] and [`eviction`], counters in [`metrics`], rows in [`operation`],
 //! hints to those who wait in [`signal`], the store in [`backend`] and what happens without it in [`outage`].
 //!
 //! What is not here: sockets, HTTP types, and any state of its own that outlives a call, but for what a near cache
@@ -19,6 +19,7 @@
 pub mod atomic;
 pub mod backend;
 pub mod cache;
+pub mod effects;
 pub mod error;
 pub mod events;
 pub mod eviction;
@@ -37,6 +38,7 @@ pub mod script;
 pub mod sessions;
 pub mod settings;
 pub mod signal;
+pub mod streams;
 pub mod tokens;
 pub mod ttl;
 mod twins;
@@ -65,6 +67,7 @@ pub const SERVICES: &[Service] = &[
     locks::SERVICE,
     atomic::SERVICE,
     jobs::SERVICE,
+    streams::SERVICE,
 ];
 
 /// A backend and the settings; handles for the services derive from it. Cloning is cheap.
@@ -140,6 +143,11 @@ impl Services {
     /// Returns a tenant's job queues.
     pub fn jobs(&self, tenant: &Tenant) -> jobs::Jobs {
         jobs::Jobs::new(self.clone(), tenant.clone())
+    }
+
+    /// Returns a tenant's streams.
+    pub fn streams(&self, tenant: &Tenant) -> streams::Streams {
+        streams::Streams::new(self.clone(), tenant.clone())
     }
 
     /// Asks whether the store would evict keys that must stay, and says how as a sentence; see [`eviction`].

@@ -91,6 +91,16 @@ counters! {
     JobsDead,           "redpoll_jobs_dead_total",              "Jobs that failed for the last time.";
     JobsLost,           "redpoll_jobs_lost_total",              "Outcomes of jobs refused because the lease had been lost.";
     JobsOutages,        "redpoll_jobs_outages_total",           "Calls about jobs that failed because the store was down.";
+    StreamsPublished,   "redpoll_streams_published_total",      "Events published.";
+    StreamsDuplicate,   "redpoll_streams_duplicate_total",      "Events not published because they were there already.";
+    StreamsFull,        "redpoll_streams_full_total",           "Calls refused because the stream was full.";
+    StreamsDelivered,   "redpoll_streams_delivered_total",      "Entries taken by consumers.";
+    StreamsAcknowledged, "redpoll_streams_acknowledged_total",  "Entries handled and acknowledged.";
+    StreamsFailed,      "redpoll_streams_failed_total",         "Entries whose handling failed.";
+    StreamsDead,        "redpoll_streams_dead_total",           "Entries that became dead letters.";
+    StreamsLost,        "redpoll_streams_lost_total",           "Outcomes of entries refused because the lease had been lost.";
+    StreamsRedriven,    "redpoll_streams_redriven_total",       "Dead letters published again.";
+    StreamsOutages,     "redpoll_streams_outages_total",        "Calls about streams that failed because the store was down.";
 }
 
 /// The counters of one process.

@@ -15,6 +15,7 @@ use crate::locks::LockSettings;
 use crate::outage::OutagePolicies;
 use crate::ratelimit::RateLimitSettings;
 use crate::sessions::SessionsSettings;
+use crate::streams::StreamSettings;
 use crate::tokens::TokensSettings;
 use crate::ttl::Ttl;
 
@@ -45,6 +46,8 @@ pub struct Settings {
     pub locks: LockSettings,
     /// Those of job queues.
     pub jobs: JobSettings,
+    /// Those of streams.
+    pub streams: StreamSettings,
 }
 
 impl Default for Settings {
@@ -62,6 +65,7 @@ impl Default for Settings {
             sessions: SessionsSettings::default(),
             locks: LockSettings::default(),
             jobs: JobSettings::default(),
+            streams: StreamSettings::default(),
         }
     }
 }

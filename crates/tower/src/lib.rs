@@ -37,6 +37,7 @@ mod guides {
         limits "../../../docs/guide/rate-limits.md"
         locks "../../../docs/guide/locks.md"
         sessions "../../../docs/guide/sessions.md"
+        streams "../../../docs/guide/streams.md"
         tokens "../../../docs/guide/tokens.md"
     }
 }

@@ -8,7 +8,7 @@
 -- ARGV[4..5]   id and token of the job that is done
 -- ARGV[6..7]   its result and how long that is kept in ms, or ''
 -- ARGV[8]      how many effects there are
--- ARGV[9...]   for each effect: 'set', value, ms it lives or 0 | 'add', number, '' | 'delete', '', '' | 'field', name, value | 'push', value, ''
+-- ARGV[9...]   the effects, see effects.lua
 -- ARGV[...]    for each job what enqueue.lua says
 -- returns      {'ok', as there} | {'full', as there} | {'lost'} | {'misfit', number of the effect}: its key holds something else
 local id, state, count = ARGV[4], redis.call('HGET', STATES, ARGV[4]), tonumber(ARGV[8])
@@ -19,45 +19,16 @@ if PLACES[place_of(state)] ~= ACTIVE then
   -- The same, sent again by who did not hear the answer.
   return {place_of(state) == 'c' and 'ok' or 'lost', ''}
 end
-local TYPES = {add = 'string', field = 'hash', push = 'list'}
-for index = 1, count do
-  local verb, key = ARGV[6 + 3 * index], KEYS[16 + index]
-  local kind = redis.call('TYPE', key).ok
-  if TYPES[verb] and kind ~= 'none' and kind ~= TYPES[verb] then
-    return {'misfit', index}
-  end
-  if verb == 'add' then
-    local held = kind == 'none' and '0' or redis.call('GET', key)
-    -- Integers that Lua holds exactly.
-    local sum = string.match(held, '^%-?%d+$') and tonumber(held) + tonumber(ARGV[7 + 3 * index])
-    if not sum or math.abs(tonumber(held)) > 2 ^ 53 or math.abs(sum) > 2 ^ 53 then
-      return {'misfit', index}
-    end
-  end
+local odd = misfit(count, 9, KEYS_OF_ALL + 2)
+if odd then
+  return {'misfit', odd}
 end
 
 local reply = admit(9 + 3 * count, ARGV[2], ARGV[3], false)
 if reply[1] ~= 'ok' then
   return reply
 end
-for index = 1, count do
-  local verb, key, what, more = ARGV[6 + 3 * index], KEYS[16 + index], ARGV[7 + 3 * index], ARGV[8 + 3 * index]
-  if verb == 'set' then
-    if more == '0' then
-      redis.call('SET', key, what)
-    else
-      redis.call('SET', key, what, 'PX', more)
-    end
-  elseif verb == 'add' then
-    redis.call('INCRBY', key, what)
-  elseif verb == 'delete' then
-    redis.call('DEL', key)
-  elseif verb == 'field' then
-    redis.call('HSET', key, what, more)
-  else
-    redis.call('RPUSH', key, what)
-  end
-end
+apply_effects(count, 9, KEYS_OF_ALL + 2)
 if ARGV[7] ~= '' then
   redis.call('SET', KEYS[16], token_of(state) .. NOW .. ARGV[6], 'PX', ARGV[7])
 end

@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 
-use super::{Effect, NewJob, Outcome, Payload, State, Ticket};
+use super::{NewJob, Outcome, Payload, State, Ticket};
+use crate::effects::EffectForm;
 use crate::error::{Error, Result};
 use crate::operation::inputs;
 use crate::ttl::Ttl;
@@ -84,49 +85,6 @@ enum Verb {
     GivenUp,
     /// It is handed back as if it had not been leased.
     Released,
-}
-
-/// A change of data beside the queue.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(tag = "effect", rename_all = "snake_case", deny_unknown_fields)]
-pub(super) enum EffectForm {
-    /// Puts a value there.
-    Set {
-        /// Name of the data.
-        name: String,
-        /// The value.
-        value: String,
-        /// How long it lives, in milliseconds; for ever if absent.
-        ttl_ms: Option<i64>,
-    },
-    /// Adds to an integer.
-    Add {
-        /// Name of the data.
-        name: String,
-        /// What to add.
-        by: i64,
-    },
-    /// Removes what is there.
-    Delete {
-        /// Name of the data.
-        name: String,
-    },
-    /// Sets a field of a hash.
-    Field {
-        /// Name of the data.
-        name: String,
-        /// The field.
-        field: String,
-        /// Its value.
-        value: String,
-    },
-    /// Appends to a list.
-    Push {
-        /// Name of the data.
-        name: String,
-        /// The element.
-        value: String,
-    },
 }
 
 inputs! {
@@ -316,21 +274,6 @@ impl OutcomeForm {
             Verb::Released => Outcome::Released { delay: millis(self.retry_after_ms).unwrap_or_default() },
         };
         Ok((Ticket { id: self.id, token: self.token }, outcome))
-    }
-}
-
-impl EffectForm {
-    pub(super) fn read(self) -> Result<(String, Effect)> {
-        Ok(match self {
-            Self::Set { name, value, ttl_ms } => {
-                let ttl = ttl_ms.map_or(Ok(Ttl::Never), Ttl::ms)?;
-                (name, Effect::Set { value: value.into_bytes(), ttl })
-            }
-            Self::Add { name, by } => (name, Effect::Add { by }),
-            Self::Delete { name } => (name, Effect::Delete),
-            Self::Field { name, field, value } => (name, Effect::Field { name: field, value: value.into_bytes() }),
-            Self::Push { name, value } => (name, Effect::Push { value: value.into_bytes() }),
-        })
     }
 }
 

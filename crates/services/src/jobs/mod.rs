@@ -72,7 +72,8 @@ mod twins;
 mod views;
 mod work;
 
-pub use commit::{Commit, Effect, MAX_EFFECTS, MAX_SUM};
+pub use crate::effects::{Effect, MAX_EFFECTS, MAX_SUM};
+pub use commit::Commit;
 pub use job::{Job, MAX_ID_BYTES, MAX_JOB_NAME_BYTES, NewJob, State};
 pub use leftover::Which;
 pub use look::{Counts, Inspected};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::forms::{
-    BatchInput, CancelInput, ClearInput, CommitInput, EffectForm, EnqueueInput, ExchangeInput, ExtendInput, FlowInput,
-    JobForm, JobInput, LimitInput, ListInput, OutcomeForm, QueueInput, RequeueInput, SettleInput, bytes_or_json,
+    BatchInput, CancelInput, ClearInput, CommitInput, EnqueueInput, ExchangeInput, ExtendInput, FlowInput, JobForm,
+    JobInput, LimitInput, ListInput, OutcomeForm, QueueInput, RequeueInput, SettleInput, bytes_or_json,
 };
 use super::views::{
     BatchDone, CancelDone, EnqueueDone, ExchangeDone, ExtendDone, FlowDone, JobDone, ListDone, Number, SettleDone,
@@ -12,6 +12,7 @@ use super::views::{
 };
 use super::{Bounds, Commit, Counts, LeaseOptions, Payload, Queue, Rate, Swept, Ticket, Which};
 use crate::Services;
+use crate::effects::EffectForm;
 use crate::error::{Error, Result};
 use crate::eviction::Eviction;
 use crate::keys::Tenant;

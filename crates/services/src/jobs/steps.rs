@@ -1,5 +1,6 @@
 //! The atomic steps of queues, each beside its Lua file.
 
+use crate::effects::EFFECTS;
 use crate::script::{Flags, INTEGERS, Repeat, Script};
 
 const QUEUE: &str = include_str!("queue.lua");
@@ -14,8 +15,12 @@ pub(super) static ENQUEUE: Script = Script::new(
     &[INTEGERS, QUEUE, MOVES, ADMIT, include_str!("enqueue.lua")],
 );
 /// A job that is completed is not completed again, and the answer is the same.
-pub(super) static COMMIT: Script =
-    Script::new("jobs.commit", Flags::None, Repeat::Safe, &[INTEGERS, QUEUE, MOVES, ADMIT, include_str!("commit.lua")]);
+pub(super) static COMMIT: Script = Script::new(
+    "jobs.commit",
+    Flags::None,
+    Repeat::Safe,
+    &[INTEGERS, QUEUE, MOVES, ADMIT, EFFECTS, include_str!("commit.lua")],
+);
 /// A second run leases other jobs. Without leasing it gives the same answers, see [`super::Queue::settle`].
 pub(super) static WORK: Script =
     Script::new("jobs.work", Flags::AllowOom, Repeat::Never, &[INTEGERS, QUEUE, MOVES, include_str!("work.lua")]);

@@ -53,6 +53,15 @@ mod session_races;
 mod sessions;
 mod signal;
 mod single_use;
+mod stream_consumers;
+mod stream_groups;
+mod stream_killed;
+mod stream_lives;
+mod stream_model;
+mod stream_operations;
+mod stream_races;
+mod stream_retention;
+mod streams;
 mod support;
 mod tls;
 mod tokens;
@@ -371,76 +380,38 @@ on_every_backend! {
         a_lost_message_costs_an_interval
         subscriptions_end_with_those_who_wait;
     refresh_tokens:
-        a_family_lives_by_rotation
-        reuse_of_a_rotated_token_revokes_the_family
-        a_double_submit_gets_the_same_successor
-        without_grace_one_of_many_rotates
-        after_the_grace_a_repetition_is_a_reuse
-        a_forged_token_of_a_known_family_revokes_it
-        what_revokes_a_family
-        issuing_and_revoking_in_one_millisecond_keep_their_order
-        families_expire
-        families_match_the_model;
+        a_family_lives_by_rotation reuse_of_a_rotated_token_revokes_the_family a_double_submit_gets_the_same_successor
+        without_grace_one_of_many_rotates after_the_grace_a_repetition_is_a_reuse
+        a_forged_token_of_a_known_family_revokes_it what_revokes_a_family
+        issuing_and_revoking_in_one_millisecond_keep_their_order families_expire families_match_the_model;
     single_use:
-        one_of_1000_racing_callers_consumes
-        a_token_is_of_its_purpose_subject_and_tenant
-        one_time_tokens_expire
-        a_code_has_limited_attempts
-        guessing_at_once_gets_no_more_attempts
-        an_oauth_login_goes_round
-        csrf_tokens_are_a_sessions
-        a_csrf_token_of_one_request_is_used_once
-        csrf_tokens_are_bounded_and_expire;
+        one_of_1000_racing_callers_consumes a_token_is_of_its_purpose_subject_and_tenant one_time_tokens_expire
+        a_code_has_limited_attempts guessing_at_once_gets_no_more_attempts an_oauth_login_goes_round
+        csrf_tokens_are_a_sessions a_csrf_token_of_one_request_is_used_once csrf_tokens_are_bounded_and_expire;
     tokens:
-        denied_for_exactly_the_rest_of_its_life
-        a_token_is_denied_until_it_expires_and_not_longer
-        expired_and_far_ends
-        local_time_does_not_matter
-        everything_of_a_user_is_revoked_up_to_now
-        clocks_of_issuers_may_be_ahead_by_the_leeway
-        revoking_all_misses_nothing_issued_at_the_same_time;
+        denied_for_exactly_the_rest_of_its_life a_token_is_denied_until_it_expires_and_not_longer expired_and_far_ends
+        local_time_does_not_matter everything_of_a_user_is_revoked_up_to_now
+        clocks_of_issuers_may_be_ahead_by_the_leeway revoking_all_misses_nothing_issued_at_the_same_time;
     session_foreign:
         sessions_of_other_libraries
         imports_take_a_session_over_once
         no_sid_leads_to_our_own_keys
         sessions_round_trip;
     session_lifetimes:
-        reading_changes_nothing
-        lifetimes_are_milliseconds_and_never_zero
-        touches_slide_up_to_the_absolute_end
-        an_unused_session_ends
-        a_touch_within_the_interval_writes_nothing
-        extending_sets_the_end_within_the_absolute
+        reading_changes_nothing lifetimes_are_milliseconds_and_never_zero touches_slide_up_to_the_absolute_end
+        an_unused_session_ends a_touch_within_the_interval_writes_nothing extending_sets_the_end_within_the_absolute
         expired_sessions_do_not_push_others_out;
     session_lists:
-        lists_and_counts
-        revoking_is_exact
-        a_workspace_ends_in_all_partitions
-        the_index_ends_with_its_longest_session
-        what_the_index_lost_comes_back
-        expired_ones_leave_the_index_step_by_step;
+        lists_and_counts revoking_is_exact a_workspace_ends_in_all_partitions the_index_ends_with_its_longest_session
+        what_the_index_lost_comes_back expired_ones_leave_the_index_step_by_step;
     session_pitfalls:
-        lost_update
-        logout_then_save
-        logout_then_touch
-        double_rotation
-        request_under_way
-        chosen_id
-        lifetime_dropped_by_a_read
-        lifetime_of_another_unit
-        absolute_end
-        index_too_short
-        index_too_long
+        lost_update logout_then_save logout_then_touch double_rotation request_under_way chosen_id
+        lifetime_dropped_by_a_read lifetime_of_another_unit absolute_end index_too_short index_too_long
         sign_out_racing_a_login;
     session_races:
-        parallel_requests_lose_no_update
-        compare_and_set_counts_exactly
-        a_logout_is_final_whoever_races_it
-        rotations_at_once_give_one_new_id
-        logins_at_once_make_one_session_and_lose_nothing
-        the_cap_holds_under_racing_creates
-        sign_out_everywhere_racing_creates
-        sessions_match_the_model
+        parallel_requests_lose_no_update compare_and_set_counts_exactly a_logout_is_final_whoever_races_it
+        rotations_at_once_give_one_new_id logins_at_once_make_one_session_and_lose_nothing
+        the_cap_holds_under_racing_creates sign_out_everywhere_racing_creates sessions_match_the_model
         a_login_racing_a_logout;
     sessions:
         a_created_session_is_loaded
@@ -460,6 +431,35 @@ on_every_backend! {
         a_lowered_cap_ends_the_excess
         binding_is_checked_by_loading
         short_ids;
+    streams:
+        events_come_back_unaltered an_event_is_published_once a_batch_is_published_whole_or_not_at_all
+        what_is_no_event_changes_nothing a_state_and_its_event_are_one ids_grow_when_the_clock_is_set_back
+        ranges_are_read_by_id_time_type_and_key streams_and_tenants_are_apart any_client_may_read_along;
+    stream_groups:
+        every_group_gets_every_entry only_the_present_owner_acknowledges a_failure_pauses_and_is_tried_again
+        after_the_last_attempt_an_entry_is_a_dead_letter lost_leases_are_counted_apart
+        entries_of_a_key_wait_for_each_other order_can_be_given_up renewing_keeps_a_lease
+        poison_is_buried_and_stops_nobody dead_letters_are_redriven_to_their_group_only filters_pass_over
+        who_waits_is_woken;
+    stream_lives:
+        groups_begin_where_they_are_told a_deleted_group_stays_deleted a_destroyed_group_is_restored
+        an_emptied_store_begins_anew lag_is_exact replays_disturb_nobody strangers_in_a_group_are_noticed
+        consumers_are_bounded;
+    stream_retention:
+        needed_entries_are_not_trimmed dead_groups_hold_nothing_back_and_are_told refusing_is_back_pressure
+        limits_of_bytes_and_age a_pending_entry_that_is_gone_is_a_dead_letter strangers_groups_hold_too
+        what_has_ended_holds_nothing_back a_stream_grows_up_to_its_cap a_hundred_at_a_time;
+    stream_races:
+        every_group_handles_every_entry_in_order of_two_claimers_one_wins acknowledging_races_claiming
+        a_step_does_its_share_of_very_many;
+    stream_consumers:
+        keys_in_order_and_others_at_once errors_and_panics_are_failures what_is_held_is_renewed
+        a_crash_between_handling_and_acknowledging stopping_waits_and_then_hands_back
+        a_group_deleted_under_its_consumer a_lost_group_is_made_again;
+    stream_model:
+        streams_match_the_model;
+    stream_operations:
+        streams_round_trip;
     triggers:
         one_trigger_per_crossing_of_32_recorders
         ack_of_a_lost_lease_is_refused

@@ -1,0 +1,78 @@
+-- A stream as its steps see it: where what lies, how ids compare, and who is woken.
+--
+-- KEYS[1]  the stream itself, a native one: anybody may read along with XREAD, XRANGE or a group of their own
+-- KEYS[2]  meta: hash of sequence, bytes, last, totals and limits; its name is also the channel of those who wait
+-- KEYS[3]  groups by when they were last seen, ms, see retain.lua    KEYS[4]  who waits for entries, by until when
+local STREAM, META, GROUPS, WAITERS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+
+-- Most of those who wait that one step looks through to wake some.
+local WAKE_LOOK = 256
+
+-- Most values of an entry that are copied; events of this service have fewer, and an entry of a stranger may have any number.
+local VALUES_MAX = 1000
+
+local now = now_ms()
+
+-- Writes an id so that ids compare as texts do; they have up to twenty digits, more than a number of Lua holds.
+local function padded(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  return string.rep('0', 20 - #ms) .. ms .. string.rep('0', 20 - #seq) .. seq
+end
+
+local function is_before(left, right)
+  return padded(left) < padded(right)
+end
+
+-- Returns the value that follows a name in a flat list.
+local function field(list, name)
+  for index = 1, #list - 1, 2 do
+    if list[index] == name then
+      return list[index + 1]
+    end
+  end
+end
+
+-- Returns the number of an entry; nil if a stranger wrote none or one that cannot be.
+local function sequence_in(fields)
+  local told = string.match(field(fields, 'sequence') or '', '^%d+$')
+  if told and #told <= 15 and tonumber(told) <= tonumber(redis.call('HGET', META, 'sequence') or 0) then
+    return tonumber(told)
+  end
+end
+
+local function size_of(fields)
+  local size = 0
+  for _, value in ipairs(fields) do
+    size = size + #value
+  end
+  return size
+end
+
+-- Returns the first values of an entry, as many as are copied.
+local function some_of(fields)
+  if #fields <= VALUES_MAX then
+    return fields
+  end
+  local some = {}
+  for index = 1, VALUES_MAX do
+    some[index] = fields[index]
+  end
+  return some
+end
+
+-- Wakes up to so many of those who wait for a group, or for each of the groups if none is named.
+local function wake(group, count)
+  if count <= 0 then
+    return
+  end
+  local woken = {}
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', WAITERS, now, '+inf', 'LIMIT', 0, WAKE_LOOK)) do
+    -- A name of 32 characters, then the group.
+    local of = string.sub(member, 33)
+    if (not group or of == group) and (woken[of] or 0) < count then
+      woken[of] = (woken[of] or 0) + 1
+      redis.call('ZREM', WAITERS, member)
+      redis.pcall('PUBLISH', META, string.sub(member, 1, 32))
+    end
+  end
+end
