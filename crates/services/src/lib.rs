@@ -33,6 +33,7 @@ pub mod operation;
 pub mod outage;
 mod random;
 pub mod ratelimit;
+pub mod schedules;
 pub mod script;
 pub mod sessions;
 pub mod settings;
@@ -65,6 +66,7 @@ pub const SERVICES: &[Service] = &[
     locks::SERVICE,
     atomic::SERVICE,
     jobs::SERVICE,
+    schedules::SERVICE,
 ];
 
 /// A backend and the settings; handles for the services derive from it. Cloning is cheap.
@@ -75,6 +77,7 @@ pub struct Services {
     flights: Arc<cache::Flights>,
     nears: Arc<cache::Nears>,
     fired: Arc<tokio::sync::Notify>,
+    scheduled: Arc<tokio::sync::Notify>,
     kept: Arc<kept::Lookout>,
 }
 
@@ -87,6 +90,7 @@ impl Services {
             settings: Arc::new(settings),
             flights: Arc::default(),
             fired: Arc::default(),
+            scheduled: Arc::default(),
             kept: Arc::default(),
             nears: Arc::default(),
         }
@@ -142,6 +146,11 @@ impl Services {
         jobs::Jobs::new(self.clone(), tenant.clone())
     }
 
+    /// Returns a tenant's schedules.
+    pub fn schedules(&self, tenant: &Tenant) -> schedules::Schedules {
+        schedules::Schedules::new(self.clone(), tenant.clone())
+    }
+
     /// Asks whether the store would evict keys that must stay, and says how as a sentence; see [`eviction`].
     pub async fn eviction_risk(&self) -> Result<Option<String>> {
         eviction::risk(&self.backend, &self.settings.keyring).await
@@ -175,6 +184,11 @@ impl Services {
     /// Returns what wakes this process's deliverer when a trigger was fired here.
     pub(crate) fn fired(&self) -> &tokio::sync::Notify {
         &self.fired
+    }
+
+    /// Returns what wakes this process's tickers when a schedule was put here.
+    pub(crate) fn scheduled(&self) -> &tokio::sync::Notify {
+        &self.scheduled
     }
 
     /// Returns when the store was last seen not to evict.

@@ -168,7 +168,7 @@ mod tests {
     fn no_step_does_more_than_its_share() {
         let mut files = 0;
         for service in
-            ["atomic", "cache", "events", "idempotency", "jobs", "limits", "locks", "ratelimit", "sessions", "tokens"]
+            ["atomic", "cache", "events", "idempotency", "jobs", "limits", "locks", "ratelimit", "schedules", "sessions", "tokens"]
         {
             let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(service);
             for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {

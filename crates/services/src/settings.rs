@@ -14,6 +14,7 @@ use crate::keys::Keyring;
 use crate::locks::LockSettings;
 use crate::outage::OutagePolicies;
 use crate::ratelimit::RateLimitSettings;
+use crate::schedules::ScheduleSettings;
 use crate::sessions::SessionsSettings;
 use crate::tokens::TokensSettings;
 use crate::ttl::Ttl;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub locks: LockSettings,
     /// Those of job queues.
     pub jobs: JobSettings,
+    /// Those of schedules.
+    pub schedules: ScheduleSettings,
 }
 
 impl Default for Settings {
@@ -62,6 +65,7 @@ impl Default for Settings {
             sessions: SessionsSettings::default(),
             locks: LockSettings::default(),
             jobs: JobSettings::default(),
+            schedules: ScheduleSettings::default(),
         }
     }
 }
