@@ -135,3 +135,159 @@ fn spelled(expression: &str) -> &str {
     let known = NICKNAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(expression));
     known.map_or(expression, |(_, spelled)| spelled)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(text: &str) -> i64 {
+        text.parse::<Timestamp>().unwrap().as_millisecond()
+    }
+
+    /// Checks the ticks from one moment to another: local times with offsets.
+    #[track_caller]
+    fn check(zone: &str, expression: &str, from: &str, until: &str, expected: &str) {
+        let cron = Cron::parse(expression, zone).unwrap();
+        let (mut after, until) = (ms(from), ms(until));
+        let mut found = Vec::new();
+        while let Some(tick) = cron.next(after).filter(|tick| *tick <= until) {
+            assert_eq!(cron.last(tick), Some(tick));
+            found.push(cron.text(tick).unwrap()[11..22].replace(":00+", "+").replace(":00-", "-"));
+            after = tick;
+        }
+        assert_eq!(found.join(" "), expected, "{zone} {expression}");
+    }
+
+    const BERLIN: &str = "Europe/Berlin";
+    const NEW_YORK: &str = "America/New_York";
+    const LORD_HOWE: &str = "Australia/Lord_Howe";
+
+    #[test]
+    fn a_time_in_a_gap_comes_at_its_end() {
+        // 02:00 to 03:00 is not there.
+        let (from, until) = ("2026-03-28T23:00:00Z", "2026-03-29T03:00:00Z");
+        check(BERLIN, "30 2 * * *", from, until, "03:00+02");
+        check(BERLIN, "0 2 * * *", from, until, "03:00+02");
+        check(BERLIN, "15,45 1,2 * * *", from, until, "01:15+01 01:45+01 03:00+02");
+        check(BERLIN, "30 1-4 * * *", from, until, "01:30+01 03:00+02 03:30+02 04:30+02");
+        check(BERLIN, "*/20 2 * * *", from, until, "03:00+02");
+        check(BERLIN, "30 * * * *", from, until, "00:30+01 01:30+01 03:30+02 04:30+02");
+        check(BERLIN, "0 */2 * * *", from, until, "04:00+02");
+        let (from, until) = ("2026-03-08T05:00:00Z", "2026-03-08T08:00:00Z");
+        check(NEW_YORK, "30 2 * * *", from, until, "03:00-04");
+        check(NEW_YORK, "0,30 * * * *", from, until, "00:30-05 01:00-05 01:30-05 03:00-04 03:30-04 04:00-04");
+        // Half an hour: 02:00 to 02:30 is not there.
+        let (from, until) = ("2026-10-03T14:00:00Z", "2026-10-03T17:00:00Z");
+        check(LORD_HOWE, "15 2 * * *", from, until, "02:30+11");
+        check(LORD_HOWE, "45 2 * * *", from, until, "02:45+11");
+        check(LORD_HOWE, "*/15 2 * * *", from, until, "02:30+11 02:45+11");
+        check(LORD_HOWE, "0 * * * *", from, until, "01:00+10 03:00+11 04:00+11");
+    }
+
+    #[test]
+    fn a_time_that_is_there_twice_comes_the_first_time() {
+        // 02:00 to 03:00 is there twice.
+        let (from, until) = ("2026-10-24T22:30:00Z", "2026-10-25T03:00:00Z");
+        check(BERLIN, "30 2 * * *", from, until, "02:30+02");
+        check(BERLIN, "15,45 1,2 * * *", from, until, "01:15+02 01:45+02 02:15+02 02:45+02");
+        check(BERLIN, "30 1-3 * * *", from, until, "01:30+02 02:30+02 03:30+01");
+        check(BERLIN, "30 * * * *", from, until, "01:30+02 02:30+02 02:30+01 03:30+01");
+        check(BERLIN, "0 */2 * * *", from, until, "02:00+02 02:00+01 04:00+01");
+        let (from, until) = ("2026-11-01T04:00:00Z", "2026-11-01T07:30:00Z");
+        check(NEW_YORK, "30 1 * * *", from, until, "01:30-04");
+        check(NEW_YORK, "0,30 * * * *", from, until, "00:30-04 01:00-04 01:30-04 01:00-05 01:30-05 02:00-05 02:30-05");
+        // 01:30 to 02:00 is there twice.
+        let (from, until) = ("2026-04-04T14:00:00Z", "2026-04-04T16:30:00Z");
+        check(LORD_HOWE, "45 1 * * *", from, until, "01:45+11");
+        check(LORD_HOWE, "15 1 * * *", from, until, "01:15+11");
+        check(LORD_HOWE, "*/15 * * * *", from, until, "01:15+11 01:30+11 01:45+11 01:30+10 01:45+10 02:00+10 02:15+10 02:30+10 02:45+10 03:00+10");
+    }
+
+    /// What a wall clock shows that somebody reads every minute.
+    #[test]
+    fn ticks_are_those_of_a_naive_reading_of_the_clock() {
+        type Matches = fn(i8, i8) -> bool;
+        let cases: [(&str, bool, Matches); 6] = [
+            ("30 2 * * *", true, |hour, minute| (hour, minute) == (2, 30)),
+            ("*/7 1,2 * * *", true, |hour, minute| (1..=2).contains(&hour) && minute % 7 == 0),
+            ("5-25/5 0-3 * * *", true, |hour, minute| hour <= 3 && (5..=25).contains(&minute) && minute % 5 == 0),
+            ("*/7 * * * *", false, |_, minute| minute % 7 == 0),
+            ("15 */2 * * *", false, |hour, minute| minute == 15 && hour % 2 == 0),
+            ("* * * * *", false, |_, _| true),
+        ];
+        let days = [
+            (BERLIN, "2026-03-28T12:00:00Z"),
+            (BERLIN, "2026-10-24T12:00:00Z"),
+            (NEW_YORK, "2026-03-07T16:00:00Z"),
+            (NEW_YORK, "2026-10-31T16:00:00Z"),
+            (LORD_HOWE, "2026-04-04T03:00:00Z"),
+            (LORD_HOWE, "2026-10-03T03:00:00Z"),
+            ("Pacific/Apia", "2011-12-29T18:00:00Z"),
+            ("UTC", "2026-02-27T12:00:00Z"),
+        ];
+        for (name, from) in days {
+            let zone = TimeZone::get(name).unwrap();
+            let from = ms(from);
+            let minutes: Vec<i64> = (0..30 * 60).map(|minute| from + minute * 60_000).collect();
+            let civil = |ms: i64| Timestamp::from_millisecond(ms).unwrap().to_zoned(zone.clone()).datetime();
+            for (expression, names_hours, matches) in cases {
+                let mut expected = Vec::new();
+                let mut latest = civil(from - 60_000);
+                for tick in &minutes {
+                    let here = civil(*tick);
+                    let mut comes = !names_hours && matches(here.hour(), here.minute());
+                    // Every minute of the calendar that the clock has come to or jumped over, and not shown before.
+                    while names_hours && latest < here {
+                        latest = latest.checked_add(SignedDuration::from_mins(1)).unwrap();
+                        comes |= matches(latest.hour(), latest.minute());
+                    }
+                    if comes {
+                        expected.push(*tick);
+                    }
+                }
+                let cron = Cron::parse(expression, name).unwrap();
+                let until = *minutes.last().unwrap();
+                let mut found = Vec::new();
+                let mut after = from - 1;
+                while let Some(tick) = cron.next(after).filter(|tick| *tick <= until) {
+                    found.push(tick);
+                    after = tick;
+                }
+                assert_eq!(found, expected, "{name} {expression}");
+                for moment in minutes.iter().flat_map(|minute| [*minute, minute + 999, minute + 59_999]) {
+                    let last = expected.iter().rev().find(|tick| **tick <= moment);
+                    let found = cron.last(moment).filter(|tick| *tick >= from);
+                    assert_eq!(found.as_ref(), last, "{name} {expression} at {moment}");
+                    let next = expected.iter().find(|tick| **tick > moment);
+                    assert_eq!(cron.next(moment).filter(|tick| *tick <= until).as_ref(), next, "{name} {expression}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn fields_mean_what_they_mean_elsewhere() {
+        let from = "2026-11-22T00:00:00Z";
+        let first = |expression: &str| {
+            let cron = Cron::parse(expression, "UTC").unwrap();
+            cron.text(cron.next(ms(from)).unwrap()).unwrap()[..19].to_owned()
+        };
+        for (expression, expected) in [
+            ("*/10 * * * * *", "2026-11-22T00:00:10"),
+            ("@Daily", "2026-11-23T00:00:00"),
+            ("  5   4  *  * * ", "2026-11-22T04:05:00"),
+            ("0 0 L * *", "2026-11-30T00:00:00"),
+            ("0 0 15W * *", "2026-12-15T00:00:00"),
+            ("0 0 * * 5#L", "2026-11-27T00:00:00"),
+            ("0 0 * * MON#2", "2026-12-14T00:00:00"),
+            ("0 0 * * 7", "2026-11-29T00:00:00"),
+            ("0 0 * JAN sun", "2027-01-03T00:00:00"),
+            // Day of month or day of week, unless a plus says and.
+            ("0 0 1 * MON", "2026-11-23T00:00:00"),
+            ("0 0 1 * +MON", "2027-02-01T00:00:00"),
+            ("0 0 29 2 *", "2028-02-29T00:00:00"),
+        ] {
+            assert_eq!(first(expression), expected, "{expression}");
+        }
+    }
+}
