@@ -2,7 +2,7 @@
 //!
 //! The order of the start is so that what can be wrong is found before anything is touched: ports first, then the store
 //! with its log, then the servers, then the line that says that all is ready. The end goes backwards: servers finish the
-//! requests they have, triggers in hand are delivered, the log is flushed. If snapshots are made by rule one is made first, and if it cannot be, nothing ends.
+//! requests they have, triggers in hand are delivered, schedules finish their pass, the log is flushed. If snapshots are made by rule one is made first, and if it cannot be, nothing ends.
 //!
 //! With a backend elsewhere there is no store here, so only HTTP is served.
 

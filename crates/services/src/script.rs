@@ -167,9 +167,19 @@ mod tests {
     #[test]
     fn no_step_does_more_than_its_share() {
         let mut files = 0;
-        for service in
-            ["atomic", "cache", "events", "idempotency", "jobs", "limits", "locks", "ratelimit", "schedules", "sessions", "tokens"]
-        {
+        for service in [
+            "atomic",
+            "cache",
+            "events",
+            "idempotency",
+            "jobs",
+            "limits",
+            "locks",
+            "ratelimit",
+            "schedules",
+            "sessions",
+            "tokens",
+        ] {
             let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(service);
             for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
                 if file.extension().is_some_and(|extension| extension == "lua") {

@@ -72,12 +72,12 @@ mod steps;
 mod views;
 mod work;
 
-pub(crate) use forms::JobForm;
-pub(crate) use once::NUMBER_AGE;
 pub use commit::{Commit, Effect, MAX_EFFECTS, MAX_SUM};
+pub(crate) use forms::JobForm;
 pub use job::{Job, MAX_ID_BYTES, MAX_JOB_NAME_BYTES, NewJob, State};
 pub use leftover::Which;
 pub use look::{Counts, Inspected};
+pub(crate) use once::NUMBER_AGE;
 pub use operations::SERVICE;
 pub use payload::Payload;
 pub use queue::{Bounds, Enqueued, MAX_BATCH, Queue, Rate, Swept};

@@ -134,11 +134,11 @@ impl Schedules {
     pub async fn list(&self, after: Option<&str>, count: usize) -> Result<Vec<Found>> {
         check_count(count)?;
         let from = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
-        let names = Command::new("ZRANGEBYLEX").key(&self.names_key()).arg(from).arg("+").arg("LIMIT").arg("0");
+        let names = Command::new("ZRANGEBYLEX").key(self.names_key()).arg(from).arg("+").arg("LIMIT").arg("0");
         let reply = self.run(names.arg(count).repeatable()).await?;
         let ids = reply.as_array().and_then(|ids| ids.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
         let ids = ids.ok_or_else(|| Error::unexpected("ZRANGEBYLEX", &reply))?;
-        let read = |id: &&str| Command::new("HGETALL").key(&self.schedule_key(id)).repeatable();
+        let read = |id: &&str| Command::new("HGETALL").key(self.schedule_key(id)).repeatable();
         let replies = self.services.backend().pipeline(ids.iter().map(read).collect()).await?;
         let mut found = Vec::with_capacity(ids.len());
         for (id, reply) in ids.iter().zip(replies) {
@@ -219,7 +219,7 @@ impl Schedules {
         check_id(id)?;
         check_count(count)?;
         let last = skip.saturating_add(count - 1).min(i64::MAX as usize);
-        let range = Command::new("LRANGE").key(&self.history_key(id)).arg(skip.min(i64::MAX as usize)).arg(last);
+        let range = Command::new("LRANGE").key(self.history_key(id)).arg(skip.min(i64::MAX as usize)).arg(last);
         let reply = self.run(range.repeatable()).await?;
         if reply.as_array().is_none_or(<[Value]>::is_empty) {
             self.existing(id).await?;

@@ -200,7 +200,13 @@ mod tests {
         let (from, until) = ("2026-04-04T14:00:00Z", "2026-04-04T16:30:00Z");
         check(LORD_HOWE, "45 1 * * *", from, until, "01:45+11");
         check(LORD_HOWE, "15 1 * * *", from, until, "01:15+11");
-        check(LORD_HOWE, "*/15 * * * *", from, until, "01:15+11 01:30+11 01:45+11 01:30+10 01:45+10 02:00+10 02:15+10 02:30+10 02:45+10 03:00+10");
+        check(
+            LORD_HOWE,
+            "*/15 * * * *",
+            from,
+            until,
+            "01:15+11 01:30+11 01:45+11 01:30+10 01:45+10 02:00+10 02:15+10 02:30+10 02:45+10 03:00+10",
+        );
     }
 
     /// What a wall clock shows that somebody reads every minute.

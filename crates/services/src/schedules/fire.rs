@@ -92,7 +92,7 @@ impl Schedules {
             Err(error) if !error.is_outage() => {
                 tracing::warn!(tenant = self.tenant.name(), id, %error, "a schedule could not be fired");
                 let later = now_ms + u64::try_from(LOOK_EVERY.as_millis()).expect("it is short");
-                self.run(Command::new("ZADD").key(&self.due_key()).arg("XX").arg(later).arg(id)).await?;
+                self.run(Command::new("ZADD").key(self.due_key()).arg("XX").arg(later).arg(id)).await?;
                 Ok(false)
             }
             done => done,

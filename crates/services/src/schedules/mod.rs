@@ -147,7 +147,7 @@ impl Schedules {
 
     /// Reads a schedule.
     async fn state(&self, id: &str) -> Result<Option<State>> {
-        State::read(self.run(Command::new("HGETALL").key(&self.schedule_key(id)).repeatable()).await?)
+        State::read(self.run(Command::new("HGETALL").key(self.schedule_key(id)).repeatable()).await?)
     }
 
     async fn run(&self, command: Command) -> Result<Value> {

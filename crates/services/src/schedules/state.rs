@@ -163,9 +163,13 @@ impl State {
         let fields: Option<HashMap<_, _>> = pairs.iter().map(named).collect();
         let fields = Fields(fields.ok_or_else(|| Error::Backend("a schedule is unreadable".to_owned()))?);
         let claim = match (fields.number("claim"), fields.number("claim_tick"), fields.number("claim_ms")) {
-            (Some(number), Some(tick), Some(since_ms)) => {
-                Some(Claim { number, tick, since_ms, until_ms: fields.number("claim_until").unwrap_or(0), cancels: fields.has("claim_cancels") })
-            }
+            (Some(number), Some(tick), Some(since_ms)) => Some(Claim {
+                number,
+                tick,
+                since_ms,
+                until_ms: fields.number("claim_until").unwrap_or(0),
+                cancels: fields.has("claim_cancels"),
+            }),
             _ => None,
         };
         let schedule = Schedule::read(fields.bytes("def"))?;

@@ -8,12 +8,8 @@ const SCHEDULE: &str = include_str!("schedule.lua");
 pub(super) static CHANGE: Script =
     Script::new("schedules.change", Flags::None, Repeat::Never, &[INTEGERS, SCHEDULE, include_str!("change.lua")]);
 /// A second run finds no claim.
-pub(super) static CONFIRM: Script = Script::new(
-    "schedules.confirm",
-    Flags::AllowOom,
-    Repeat::Safe,
-    &[INTEGERS, SCHEDULE, include_str!("confirm.lua")],
-);
+pub(super) static CONFIRM: Script =
+    Script::new("schedules.confirm", Flags::AllowOom, Repeat::Safe, &[INTEGERS, SCHEDULE, include_str!("confirm.lua")]);
 /// A second run would note it twice.
 pub(super) static NOTE: Script =
     Script::new("schedules.note", Flags::None, Repeat::Never, &[INTEGERS, SCHEDULE, include_str!("note.lua")]);
@@ -22,7 +18,6 @@ pub(super) static DUE: Script =
 /// A second run would say that there was none.
 pub(super) static REMOVE: Script =
     Script::new("schedules.remove", Flags::AllowOom, Repeat::Never, &[include_str!("remove.lua")]);
-pub(super) static HINT: Script =
-    Script::new("schedules.hint", Flags::None, Repeat::Safe, &[include_str!("hint.lua")]);
+pub(super) static HINT: Script = Script::new("schedules.hint", Flags::None, Repeat::Safe, &[include_str!("hint.lua")]);
 pub(super) static SETTLE: Script =
     Script::new("schedules.settle", Flags::AllowOom, Repeat::Safe, &[INTEGERS, include_str!("settle.lua")]);

@@ -27,15 +27,18 @@ impl Ticker {
     /// Fires until `shutdown` is ready.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         tokio::pin!(shutdown);
+        let mut has_failed = false;
         loop {
             // A pass is not cut short: what it has claimed, it enqueues.
-            let pause = match self.pass().await {
-                Ok(pause) => pause,
-                Err(error) => {
-                    tracing::warn!(%error, "schedules cannot be looked for");
-                    ERROR_PAUSE
-                }
-            };
+            let passed = self.pass().await;
+            // Once for each outage, which may last.
+            match &passed {
+                Err(error) if !has_failed => tracing::warn!(%error, "schedules cannot be looked for"),
+                Ok(_) if has_failed => tracing::info!("schedules are looked for again"),
+                _ => {}
+            }
+            has_failed = passed.is_err();
+            let pause = passed.unwrap_or(ERROR_PAUSE);
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,

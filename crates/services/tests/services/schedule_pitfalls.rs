@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use redpoll_services::Command;
 use redpoll_services::jobs::{JobSettings, NewJob, Payload};
 use redpoll_services::metrics::Counter;
 use redpoll_services::schedules::{Misfire, Outcome, Schedule, Timing};
-use redpoll_services::Command;
 
 use crate::jobs::take;
 use crate::schedule_races::{forgetful, often};

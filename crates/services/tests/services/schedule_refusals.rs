@@ -145,7 +145,8 @@ pub(crate) async fn schedules_round_trip(place: Place) {
         [
             "2026-11-01T01:00:00-05:00[America/New_York]",
             "2026-11-01T02:00:00-05:00[America/New_York]",
-            "2026-11-01T03:00:00-05:00[America/New_York]"        ]
+            "2026-11-01T03:00:00-05:00[America/New_York]"
+        ]
     );
     assert_eq!(ask("pause", json!({"id": "nightly"})).await, Ok(json!({"changed": true})));
     assert_eq!(ask("resume", json!({"id": "nightly"})).await, Ok(json!({"changed": true})));
