@@ -47,7 +47,7 @@ async fn main() -> anyhow::Result<()> {
             queue.complete(&leased.ticket, None).await?;
         }
     }
-    tickers.iter().for_each(|ticker| ticker.abort());
+    tickers.iter().for_each(tokio::task::JoinHandle::abort);
     for entry in schedules.history("often", 0, 3).await? {
         println!("{entry:?}");
     }

@@ -91,17 +91,21 @@ impl Schedules {
         match self.attend(id, now_ms).await {
             Err(error) if !error.is_outage() => {
                 tracing::warn!(tenant = self.tenant.name(), id, %error, "a schedule could not be fired");
-                let later = now_ms + u64::try_from(LOOK_EVERY.as_millis()).expect("it is short");
-                self.run(Command::new("ZADD").key(self.due_key()).arg("XX").arg(later).arg(id)).await?;
-                Ok(false)
+                self.postpone(id, now_ms).await
             }
             done => done,
         }
     }
 
+    /// Has a schedule that cannot be looked after looked at again a good while later, if it is still there.
+    async fn postpone(&self, id: &str, now_ms: u64) -> Result<bool> {
+        let later = now_ms + u64::try_from(LOOK_EVERY.as_millis()).expect("it is short");
+        self.run(Command::new("ZADD").key(self.due_key()).arg("XX").arg(later).arg(id)).await.map(|_| false)
+    }
+
     /// Looks after one schedule; true if a tick of it was fired here.
     async fn attend(&self, id: &str, now_ms: u64) -> Result<bool> {
-        let Some(state) = self.state(id).await? else { return Ok(false) };
+        let Some(state) = self.state(id).await? else { return self.postpone(id, now_ms).await };
         if let (Some(claim), Some(schedule)) = (state.claim.clone(), state.claimed.clone()) {
             // Whoever claimed it is at it.
             if now_ms < claim.until_ms {

@@ -57,8 +57,6 @@ mod fire;
 mod forms;
 mod operations;
 mod plan;
-#[cfg(test)]
-mod plan_model;
 mod schedule;
 mod settings;
 mod state;

@@ -1,5 +1,8 @@
 //! What to do with a schedule whose time has come. Pure: the same for everybody who has read the same.
 
+#[cfg(test)]
+mod tests;
+
 use super::schedule::{Misfire, Overlap, Schedule};
 use super::state::{Outcome, State};
 use super::timing::Calendar;

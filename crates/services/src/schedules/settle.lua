@@ -6,7 +6,7 @@
 -- ARGV[3]  when its next schedule is due, or ''
 -- ARGV[4]  ms after which it is looked at in any case
 -- returns  1, or 0 if there were hints
-if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then
+if (redis.call('HGET', KEYS[2], ARGV[1]) or '0') ~= ARGV[2] then
   return 0
 end
 local latest = now_ms() + tonumber(ARGV[4])

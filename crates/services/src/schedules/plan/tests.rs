@@ -6,10 +6,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use redpoll_resp::Value;
 use redpoll_testkit::Random;
 
-use super::plan::{self, Plan};
-use super::schedule::{Misfire, Overlap, Schedule};
-use super::state::{Outcome, State};
-use super::timing::{Calendar, Spec, Timing};
+use super::super::timing::{Spec, Timing};
+use super::{Calendar, Misfire, Outcome, Overlap, Plan, Schedule, State, decide, next};
 use crate::jobs::NewJob;
 
 const RUNS: u64 = 400;
@@ -122,16 +120,16 @@ fn plans_are_those_of_a_naive_scheduler() {
         for _ in 0..STEPS {
             now += *random.pick(&[0, 1, 1_000, 60_000, 600_000, 3_600_000]) * random.between(0, 3) as u64;
             let is_busy = random.below(3) == 0 && schedule.overlap.matters();
-            let found = plan::decide("s", &state(&schedule, tick, runs, is_held), &calendar, now, is_busy);
+            let found = decide("s", &state(&schedule, tick, runs, is_held), &calendar, now, is_busy);
             let expected = naive.decide(&schedule, now, is_busy);
             assert_eq!(found, expected, "run {run} of seed {seed} at {now}: {schedule:?}");
             match found {
                 Plan::Later => {}
                 Plan::Hold => is_held = true,
-                Plan::Pass { last, .. } => (tick, is_held) = (plan::next(&schedule, &calendar, runs, last), false),
+                Plan::Pass { last, .. } => (tick, is_held) = (next(&schedule, &calendar, runs, last), false),
                 Plan::Fire { tick: one, .. } => {
                     (runs, fired) = (runs + 1, fired + 1);
-                    (tick, is_held) = (plan::next(&schedule, &calendar, runs, one), false);
+                    (tick, is_held) = (next(&schedule, &calendar, runs, one), false);
                 }
             }
         }
