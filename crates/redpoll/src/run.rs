@@ -2,7 +2,7 @@
 //!
 //! The order of the start is so that what can be wrong is found before anything is touched: ports first, then the store
 //! with its log, then the servers, then the line that says that all is ready. The end goes backwards: servers finish the
-//! requests they have, triggers in hand are delivered, the log is flushed. If snapshots are made by rule one is made first, and if it cannot be, nothing ends.
+//! requests they have, triggers in hand are delivered, schedules finish their pass, the log is flushed. If snapshots are made by rule one is made first, and if it cannot be, nothing ends.
 //!
 //! With a backend elsewhere there is no store here, so only HTTP is served.
 
@@ -15,6 +15,7 @@ use anyhow::{Context, bail};
 use redpoll_http::{BoundServer, HttpConfig, HttpServer};
 use redpoll_server::{Entrances, Server, ServerConfig, TlsConfig, UnixConfig};
 use redpoll_services::events::Deliverer;
+use redpoll_services::schedules::Ticker;
 use redpoll_services::{Backend, Services, Settings};
 use redpoll_store::commands::persistence::Ending;
 use redpoll_store::commands::settings::{Setting, SettingValue, find};
@@ -58,7 +59,8 @@ struct Running {
     resp: Option<Server>,
     http: Option<HttpServer>,
     store: Option<Store>,
-    deliverer: Option<Deliveries>,
+    /// What works on its own: deliveries and schedules.
+    tasks: Vec<Background>,
     /// A client of the Redis protocol asks for the end.
     shutdown: Arc<Notify>,
 }
@@ -99,14 +101,14 @@ impl Plan {
         };
         if self.voice == Voice::Redis {
             // Whoever starts a redis-server wants nothing but a store.
-            return Ok(Running { resp, http: None, store, deliverer: None, shutdown });
+            return Ok(Running { resp, http: None, store, tasks: Vec::new(), shutdown });
         }
         let settings = Settings::from_environment(&|name| std::env::var(name).ok())?;
         let services = Services::new(backend, settings);
         tokio::spawn(backend::warn_of_eviction(services.clone()));
-        let deliverer = Some(Deliveries::start(services.clone()));
+        let tasks = vec![Background::deliver(services.clone()), Background::tick(services.clone())];
         let http = bound.map(|bound| bound.serve(services)).transpose()?;
-        Ok(Running { resp, http, store, deliverer, shutdown })
+        Ok(Running { resp, http, store, tasks, shutdown })
     }
 
     /// Opens the store and serves the Redis protocol on it.
@@ -243,8 +245,8 @@ impl Running {
         if let Some(resp) = resp {
             resp.await.context("the Redis protocol did not stop cleanly")?;
         }
-        if let Some(deliverer) = self.deliverer {
-            deliverer.stop().await;
+        for task in self.tasks {
+            task.stop().await;
         }
         if let Some(store) = self.store {
             tokio::task::spawn_blocking(move || store.flush_log().and_then(|()| store.save_rest())).await??;
@@ -253,28 +255,42 @@ impl Running {
     }
 }
 
-/// The task that delivers triggers.
-struct Deliveries {
+/// A task that works until it is told to stop.
+struct Background {
+    name: &'static str,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
-impl Deliveries {
-    fn start(services: Services) -> Deliveries {
-        let (stop, stopped) = oneshot::channel();
-        let shutdown = async move {
-            // An error means that the program is ending, which is a way of stopping too.
-            stopped.await.ok();
-        };
-        Deliveries { stop, task: tokio::spawn(Deliverer::new(services).run(shutdown)) }
+impl Background {
+    /// Delivers triggers.
+    fn deliver(services: Services) -> Background {
+        let (stop, stopped) = stop();
+        Background { name: "delivering triggers", stop, task: tokio::spawn(Deliverer::new(services).run(stopped)) }
+    }
+
+    /// Fires schedules.
+    fn tick(services: Services) -> Background {
+        let (stop, stopped) = stop();
+        Background { name: "firing schedules", stop, task: tokio::spawn(Ticker::new(services).run(stopped)) }
     }
 
     async fn stop(self) {
         self.stop.send(()).ok();
         if let Err(error) = self.task.await {
-            tracing::error!(%error, "delivering triggers broke");
+            tracing::error!(%error, "{} broke", self.name);
         }
     }
+}
+
+/// Returns what stops a task, and what it waits for.
+fn stop() -> (oneshot::Sender<()>, impl Future<Output = ()>) {
+    let (stop, stopped) = oneshot::channel();
+    let shutdown = async move {
+        // An error means that the program is ending, which is a way of stopping too.
+        stopped.await.ok();
+    };
+    (stop, shutdown)
 }
 
 /// SIGTERM and SIGINT.

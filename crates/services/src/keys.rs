@@ -104,6 +104,11 @@ impl Keyring {
         Group { head: format!("{}:{{:{service}}}", self.prefix) }
     }
 
+    /// Returns a service's group over all tenants, of keys that must not be evicted.
+    pub fn kept_group_of_all(&self, service: &'static str) -> Group {
+        Group { head: format!("{}{{:{service}}}", self.kept_prefix()) }
+    }
+
     /// Returns what the names of all keys that must not be evicted begin with.
     pub fn kept_prefix(&self) -> String {
         format!("{}:", self.kept)

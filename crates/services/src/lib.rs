@@ -34,6 +34,7 @@ pub mod operation;
 pub mod outage;
 mod random;
 pub mod ratelimit;
+pub mod schedules;
 pub mod script;
 pub mod sessions;
 pub mod settings;
@@ -68,6 +69,7 @@ pub const SERVICES: &[Service] = &[
     atomic::SERVICE,
     jobs::SERVICE,
     streams::SERVICE,
+    schedules::SERVICE,
 ];
 
 /// A backend and the settings; handles for the services derive from it. Cloning is cheap.
@@ -78,6 +80,7 @@ pub struct Services {
     flights: Arc<cache::Flights>,
     nears: Arc<cache::Nears>,
     fired: Arc<tokio::sync::Notify>,
+    scheduled: Arc<tokio::sync::Notify>,
     kept: Arc<kept::Lookout>,
 }
 
@@ -90,6 +93,7 @@ impl Services {
             settings: Arc::new(settings),
             flights: Arc::default(),
             fired: Arc::default(),
+            scheduled: Arc::default(),
             kept: Arc::default(),
             nears: Arc::default(),
         }
@@ -148,6 +152,9 @@ impl Services {
     /// Returns a tenant's streams.
     pub fn streams(&self, tenant: &Tenant) -> streams::Streams {
         streams::Streams::new(self.clone(), tenant.clone())
+    /// Returns a tenant's schedules.
+    pub fn schedules(&self, tenant: &Tenant) -> schedules::Schedules {
+        schedules::Schedules::new(self.clone(), tenant.clone())
     }
 
     /// Asks whether the store would evict keys that must stay, and says how as a sentence; see [`eviction`].
@@ -183,6 +190,11 @@ impl Services {
     /// Returns what wakes this process's deliverer when a trigger was fired here.
     pub(crate) fn fired(&self) -> &tokio::sync::Notify {
         &self.fired
+    }
+
+    /// Returns what wakes this process's tickers when a schedule was put here.
+    pub(crate) fn scheduled(&self) -> &tokio::sync::Notify {
+        &self.scheduled
     }
 
     /// Returns when the store was last seen not to evict.

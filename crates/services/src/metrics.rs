@@ -101,6 +101,13 @@ counters! {
     StreamsLost,        "redpoll_streams_lost_total",           "Outcomes of entries refused because the lease had been lost.";
     StreamsRedriven,    "redpoll_streams_redriven_total",       "Dead letters published again.";
     StreamsOutages,     "redpoll_streams_outages_total",        "Calls about streams that failed because the store was down.";
+    SchedulesFired,     "redpoll_schedules_fired_total",        "Ticks of schedules that enqueued a job.";
+    SchedulesMissed,    "redpoll_schedules_missed_total",       "Times that late ticks of a schedule were left out.";
+    SchedulesOverlapped, "redpoll_schedules_overlapped_total",  "Times that ticks of a schedule were left out because the previous job had not ended.";
+    SchedulesFailed,    "redpoll_schedules_failed_total",       "Ticks of schedules that enqueued no job: the queue never takes it, or has one of its id.";
+    SchedulesDeferred,  "redpoll_schedules_deferred_total",     "Times that the job of a tick could not be enqueued yet.";
+    SchedulesHelped,    "redpoll_schedules_helped_total",       "Ticks of schedules that were carried through for a process that had begun with them.";
+    SchedulesOutages,   "redpoll_schedules_outages_total",      "Calls about schedules that failed because the store was down.";
 }
 
 /// The counters of one process.

@@ -176,6 +176,7 @@ mod tests {
             "limits",
             "locks",
             "ratelimit",
+            "schedules",
             "sessions",
             "streams",
             "tokens",

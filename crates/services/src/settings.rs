@@ -14,6 +14,7 @@ use crate::keys::Keyring;
 use crate::locks::LockSettings;
 use crate::outage::OutagePolicies;
 use crate::ratelimit::RateLimitSettings;
+use crate::schedules::ScheduleSettings;
 use crate::sessions::SessionsSettings;
 use crate::streams::StreamSettings;
 use crate::tokens::TokensSettings;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub jobs: JobSettings,
     /// Those of streams.
     pub streams: StreamSettings,
+    /// Those of schedules.
+    pub schedules: ScheduleSettings,
 }
 
 impl Default for Settings {
@@ -66,6 +69,7 @@ impl Default for Settings {
             locks: LockSettings::default(),
             jobs: JobSettings::default(),
             streams: StreamSettings::default(),
+            schedules: ScheduleSettings::default(),
         }
     }
 }

@@ -36,6 +36,7 @@ mod guides {
         idempotency "../../../docs/guide/idempotency.md"
         limits "../../../docs/guide/rate-limits.md"
         locks "../../../docs/guide/locks.md"
+        schedules "../../../docs/guide/schedules.md"
         sessions "../../../docs/guide/sessions.md"
         streams "../../../docs/guide/streams.md"
         tokens "../../../docs/guide/tokens.md"

@@ -5,27 +5,29 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 
 use super::{NewJob, Outcome, Payload, State, Ticket};
 use crate::effects::EffectForm;
 use crate::error::{Error, Result};
 use crate::operation::inputs;
-use crate::ttl::Ttl;
+use crate::ttl::{Ttl, ms};
 
 /// A job to enqueue.
-#[derive(Debug, Deserialize, JsonSchema)]
-pub(super) struct JobForm {
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct JobForm {
     /// Its id, 1 to 255 bytes; while a job of that id has not ended, another is not enqueued. A random one if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     /// What sort of job it is; empty if absent.
     #[serde(default)]
     name: String,
     /// What it is about: any JSON.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     payload: Option<Json>,
     /// What it is about: bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
     /// From -128 to 127, larger ones first, equal ones in the order they were enqueued; 0 if absent.
     #[serde(default)]
@@ -37,16 +39,22 @@ pub(super) struct JobForm {
     #[serde(default)]
     at_ms: u64,
     /// How long it may wait until somebody begins with it, in milliseconds; then it expires. For ever if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     patience_ms: Option<u64>,
     /// How long one run may take, in milliseconds, whatever heartbeats say; then it has failed. No limit if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     timeout_ms: Option<u64>,
     /// Failures after which it is dead; 10 if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     attempts_max: Option<u32>,
     /// Lost leases after which it is dead; 5 if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     lost_max: Option<u32>,
     /// Pause after the first failure, in milliseconds, which doubles with each; 1,000 if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     retry_base_ms: Option<u64>,
     /// Longest pause, in milliseconds; 3,600,000 if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     retry_cap_ms: Option<u64>,
 }
 
@@ -244,7 +252,31 @@ pub(super) fn bytes_or_json(json: Option<Json>, base64: Option<String>) -> Resul
 }
 
 impl JobForm {
-    pub(super) fn read(self) -> Result<NewJob> {
+    /// Writes a job as a form.
+    pub(crate) fn of(job: &NewJob) -> Result<Self> {
+        let (payload, payload_base64) = match job.payload.is_json() {
+            true => (Some(job.payload.parse()?), None),
+            false => (None, Some(BASE64.encode(job.payload.as_bytes()))),
+        };
+        Ok(Self {
+            id: job.id.clone(),
+            name: job.name.clone(),
+            payload,
+            payload_base64,
+            priority: job.priority,
+            delay_ms: ms(job.delay),
+            at_ms: job.at_ms,
+            patience_ms: job.patience.map(ms),
+            timeout_ms: job.timeout.map(ms),
+            attempts_max: job.attempts_max,
+            lost_max: job.lost_max,
+            retry_base_ms: job.retry_base.map(ms),
+            retry_cap_ms: job.retry_cap.map(ms),
+        })
+    }
+
+    /// Reads the job.
+    pub(crate) fn read(self) -> Result<NewJob> {
         let payload = bytes_or_json(self.payload, self.payload_base64)?.unwrap_or_default();
         Ok(NewJob {
             id: self.id,

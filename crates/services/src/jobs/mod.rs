@@ -41,7 +41,7 @@
 //!
 //! # Keys
 //!
-//! A queue is one group, `rp:kept:{tenant:jobs:<queue>}`, with fifteen keys that `queue.lua` lists, and `:r:<id>` for results and `:u:<name>` for data of commits. A job is two fields of hashes
+//! A queue is one group, `rp:kept:{tenant:jobs:<queue>}`, with fifteen keys that `queue.lua` lists, and `:r:<id>` for results `:u:<name>` for data of commits and `:t:<counter>` for what counts what it enqueues. A job is two fields of hashes
 //! and one member of a sorted set; payloads are written once. It must not be evicted: see [`kept`](crate::kept).
 //!
 //! # Work of a step
@@ -56,13 +56,14 @@
 //! The clock is the store's. One that jumps ahead ends leases early: jobs are leased again, and who held them is refused. One that is set back
 //! prolongs leases and delays by as much.
 //!
-//! Not here: running handlers and schedules, which stand upon this.
+//! Not here: running handlers, and [`schedules`](crate::schedules), which stand upon this.
 
 mod commit;
 mod forms;
 mod job;
 mod leftover;
 mod look;
+mod once;
 mod operations;
 mod payload;
 mod queue;
@@ -74,9 +75,11 @@ mod work;
 
 pub use crate::effects::{Effect, MAX_EFFECTS, MAX_SUM};
 pub use commit::Commit;
+pub(crate) use forms::JobForm;
 pub use job::{Job, MAX_ID_BYTES, MAX_JOB_NAME_BYTES, NewJob, State};
 pub use leftover::Which;
 pub use look::{Counts, Inspected};
+pub(crate) use once::NUMBER_AGE;
 pub use operations::SERVICE;
 pub use payload::Payload;
 pub use queue::{Bounds, Enqueued, MAX_BATCH, Queue, Rate, Swept};

@@ -14,6 +14,9 @@ pub(super) static ENQUEUE: Script = Script::new(
     Repeat::Never,
     &[INTEGERS, QUEUE, MOVES, ADMIT, include_str!("enqueue.lua")],
 );
+/// A number that was enqueued is not enqueued again.
+pub(super) static ONCE: Script =
+    Script::new("jobs.once", Flags::None, Repeat::Safe, &[INTEGERS, QUEUE, MOVES, ADMIT, include_str!("once.lua")]);
 /// A job that is completed is not completed again, and the answer is the same.
 pub(super) static COMMIT: Script = Script::new(
     "jobs.commit",

@@ -155,12 +155,12 @@ impl Group {
     async fn purge_step(&self, ids: &[EntryId]) -> Result<u64> {
         let ids: Vec<String> = ids.iter().map(EntryId::to_string).collect();
         let reply = self.stream().run(Command::new("XDEL").key(self.dead_key()).args_of(&ids)).await?;
-        reply.as_i64().and_then(|count| u64::try_from(count).ok()).ok_or_else(|| Error::unexpected("XDEL", &reply))
+        reply.as_u64().ok_or_else(|| Error::unexpected("XDEL", &reply))
     }
 
     async fn dead_length(&self) -> Result<u64> {
         let reply = self.stream().run(Command::new("XLEN").key(self.dead_key()).repeatable()).await?;
-        reply.as_i64().and_then(|count| u64::try_from(count).ok()).ok_or_else(|| Error::unexpected("XLEN", &reply))
+        reply.as_u64().ok_or_else(|| Error::unexpected("XLEN", &reply))
     }
 }
 

@@ -243,7 +243,7 @@ impl Stream {
         let mut total = 0;
         for _ in 0..TRIM_STEPS_MAX {
             let reply = self.run(Command::script(&TRIM, &self.inner.keys, &[self.settings().limits()])).await?;
-            match reply.as_i64().and_then(|count| u64::try_from(count).ok()) {
+            match reply.as_u64() {
                 Some(0) => break,
                 Some(count) => total += count,
                 None => return Err(Error::unexpected(TRIM.name(), &reply)),
@@ -371,7 +371,7 @@ pub(super) fn read_entry(id: &Value, values: &Value) -> Option<Entry> {
 
 /// Reads a number of a reply that is a list.
 pub(super) fn item(reply: &Value, index: usize) -> Option<u64> {
-    reply.as_array()?.get(index)?.as_i64().and_then(|number| u64::try_from(number).ok())
+    reply.as_array()?.get(index)?.as_u64()
 }
 
 /// Refuses batches that are empty or too large.

@@ -262,7 +262,7 @@ impl Look {
         let mut look = Self { taken, poison: Vec::new(), after, is_more: item(reply, 3)? == 1 };
         for parts in found.as_array()?.chunks(5) {
             let [id, token, failures, lost, values] = parts else { return None };
-            let number = |value: &Value| value.as_i64().and_then(|number| u64::try_from(number).ok());
+            let number = |value: &Value| value.as_u64();
             let Entry { id, sequence, event, .. } = read_entry(id, values)?;
             let ticket = Ticket { entry: id, token: number(token)? };
             match event {

@@ -44,6 +44,11 @@ mod processes;
 mod ratelimit;
 mod refresh_tokens;
 mod reservations;
+mod schedule_killed;
+mod schedule_pitfalls;
+mod schedule_races;
+mod schedule_refusals;
+mod schedules;
 mod scopes;
 mod session_foreign;
 mod session_lifetimes;
@@ -89,6 +94,8 @@ macro_rules! on_every_backend {
         suite!(cluster; $($tests)*);
     };
 }
+
+mod schedule_suite;
 
 on_every_backend! {
     atomic:
