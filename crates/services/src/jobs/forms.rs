@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 
-use super::{Effect, NewJob, Outcome, Payload, State, Ticket};
+use super::{Effect, Headers, NewJob, Outcome, Payload, State, Ticket};
 use crate::error::{Error, Result};
 use crate::operation::inputs;
 use crate::ttl::Ttl;
@@ -26,6 +26,9 @@ pub(super) struct JobForm {
     payload: Option<Json>,
     /// What it is about: bytes.
     payload_base64: Option<String>,
+    /// Short texts beside the payload, such as `traceparent`: at most 32, of 4,096 bytes together.
+    #[serde(default)]
+    headers: Headers,
     /// From -128 to 127, larger ones first, equal ones in the order they were enqueued; 0 if absent.
     #[serde(default)]
     priority: i8,
@@ -292,6 +295,7 @@ impl JobForm {
             id: self.id,
             name: self.name,
             payload,
+            headers: self.headers,
             priority: self.priority,
             delay: Duration::from_millis(self.delay_ms),
             at_ms: self.at_ms,

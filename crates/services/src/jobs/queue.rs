@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::job::{NewJob, State, check_id};
-use super::settings::JobSettings;
-use super::steps::{BOUNDS, CANCEL, ENQUEUE, PAUSE, SWEEP};
+use super::settings::{JobSettings, MAX_DELAY, bounded_ms};
+use super::steps::{BOUNDS, CANCEL, ENQUEUE, ENQUEUE_ONCE, PAUSE, SWEEP};
 use crate::Services;
 use crate::backend::Command;
 use crate::error::{Error, Result};
@@ -33,6 +33,7 @@ pub struct Queue {
 #[derive(Debug)]
 struct Inner {
     services: Services,
+    tenant: Tenant,
     name: String,
     group: Group,
     keys: Vec<Key>,
@@ -103,12 +104,17 @@ impl Queue {
         check_name("queue", name)?;
         let group = services.settings().keyring.kept_group(tenant, "jobs", &[name]);
         let keys = KINDS.iter().map(|kind| group.key(kind)).collect();
-        Ok(Self { inner: Arc::new(Inner { services, name: name.to_owned(), group, keys }) })
+        Ok(Self { inner: Arc::new(Inner { services, tenant: tenant.clone(), name: name.to_owned(), group, keys }) })
     }
 
     /// Returns the name.
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// Returns whose it is.
+    pub fn tenant(&self) -> &Tenant {
+        &self.inner.tenant
     }
 
     /// Enqueues a job.
@@ -150,6 +156,25 @@ impl Queue {
         self.count(Counter::JobsDuplicate, known);
         self.count(Counter::JobsEnqueued, enqueued.len() - known);
         Ok(enqueued)
+    }
+
+    /// Enqueues a job unless one of its id is alive, or has been enqueued so within the time that this is remembered, also if that has ended
+    /// and nothing else is known of it; tells whether it was enqueued now. So it may be repeated when the answer was lost. The job needs an id.
+    pub async fn enqueue_once(&self, job: &NewJob, remember: Duration) -> Result<bool> {
+        let Some(id) = &job.id else { return Err(Error::invalid("id", "is what the job is remembered by")) };
+        check_id(id)?;
+        let remember_ms = bounded_ms("remember_ms", remember, MAX_DELAY)?;
+        if remember_ms == 0 {
+            return Err(Error::invalid("remember_ms", "must be at least 1"));
+        }
+        let settings = self.settings();
+        let command = self.command(&ENQUEUE_ONCE, &[self.group().named("i", id)]);
+        let command = command.arg(settings.length_max).arg(settings.bytes_max).arg(remember_ms);
+        let (command, _) = self.with_jobs(command, std::iter::once(job))?;
+        let letters = self.admitted(&ENQUEUE_ONCE, &self.run(command).await?)?;
+        let is_new = letters == b"n";
+        self.count(if is_new { Counter::JobsEnqueued } else { Counter::JobsDuplicate }, 1);
+        Ok(is_new)
     }
 
     /// Appends jobs to a step that enqueues, and returns their ids.
@@ -233,15 +258,15 @@ impl Queue {
         Ok(reply.as_i64() == Some(1))
     }
 
-    pub(super) fn services(&self) -> &Services {
+    pub(crate) fn services(&self) -> &Services {
         &self.inner.services
     }
 
-    pub(super) fn settings(&self) -> &JobSettings {
+    pub(crate) fn settings(&self) -> &JobSettings {
         &self.inner.services.settings().jobs
     }
 
-    pub(super) fn count(&self, counter: Counter, count: usize) {
+    pub(crate) fn count(&self, counter: Counter, count: usize) {
         self.inner.services.metrics().add(counter, count as u64);
     }
 
@@ -256,7 +281,7 @@ impl Queue {
     }
 
     /// Returns the channel of those who wait for work.
-    pub(super) fn channel(&self) -> &Key {
+    pub(crate) fn channel(&self) -> &Key {
         &self.inner.keys[0]
     }
 

@@ -13,6 +13,12 @@ pub(super) static ENQUEUE: Script = Script::new(
     Repeat::Never,
     &[INTEGERS, QUEUE, MOVES, ADMIT, include_str!("enqueue.lua")],
 );
+pub(super) static ENQUEUE_ONCE: Script = Script::new(
+    "jobs.enqueue_once",
+    Flags::None,
+    Repeat::Never,
+    &[INTEGERS, QUEUE, MOVES, ADMIT, include_str!("enqueue_once.lua")],
+);
 /// A job that is completed is not completed again, and the answer is the same.
 pub(super) static COMMIT: Script =
     Script::new("jobs.commit", Flags::None, Repeat::Safe, &[INTEGERS, QUEUE, MOVES, ADMIT, include_str!("commit.lua")]);
