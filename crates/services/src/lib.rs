@@ -40,6 +40,7 @@ pub mod signal;
 pub mod tokens;
 pub mod ttl;
 mod twins;
+pub mod workers;
 
 use std::sync::Arc;
 
@@ -65,6 +66,7 @@ pub const SERVICES: &[Service] = &[
     locks::SERVICE,
     atomic::SERVICE,
     jobs::SERVICE,
+    workers::SERVICE,
 ];
 
 /// A backend and the settings; handles for the services derive from it. Cloning is cheap.
@@ -140,6 +142,11 @@ impl Services {
     /// Returns a tenant's job queues.
     pub fn jobs(&self, tenant: &Tenant) -> jobs::Jobs {
         jobs::Jobs::new(self.clone(), tenant.clone())
+    }
+
+    /// Returns a tenant's workers.
+    pub fn workers(&self, tenant: &Tenant) -> workers::Workers {
+        workers::Workers::new(self.clone(), tenant)
     }
 
     /// Asks whether the store would evict keys that must stay, and says how as a sentence; see [`eviction`].

@@ -38,5 +38,6 @@ mod guides {
         locks "../../../docs/guide/locks.md"
         sessions "../../../docs/guide/sessions.md"
         tokens "../../../docs/guide/tokens.md"
+        workers "../../../docs/guide/workers.md"
     }
 }

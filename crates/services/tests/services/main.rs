@@ -58,6 +58,10 @@ mod tls;
 mod tokens;
 mod triggers;
 mod typed;
+mod worker_chaos;
+mod worker_ends;
+mod worker_leases;
+mod workers;
 
 macro_rules! suite {
     ($place:ident; $($module:ident: $($name:ident)*;)*) => {
@@ -80,6 +84,9 @@ macro_rules! on_every_backend {
         suite!(cluster; $($tests)*);
     };
 }
+
+// Behind the macros it uses.
+mod worker_suites;
 
 on_every_backend! {
     atomic:
