@@ -4,6 +4,7 @@
 //! is needed to build or use Redpoll, and nothing is configured elsewhere: what CI does is what this program does.
 
 mod bench;
+mod chaos;
 mod ci;
 mod clients;
 mod codegen;
@@ -44,6 +45,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Kills our server again and again while it is written to, and compares what comes back with what it had acknowledged.
     Crash(crash::Args),
+    /// Kills workers of a queue again and again while they work, and looks whether every job was done, and once.
+    Chaos(chaos::Args),
     /// Runs real clients and frameworks against our own server and redis-server.
     Clients(clients::Args),
     /// Runs Redis's own test suite against our own server.
@@ -65,6 +68,7 @@ fn main() -> anyhow::Result<()> {
         Command::Differential(args) => differential::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Crash(args) => crash::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Clients(args) => clients::run(&args),
         Command::Tcl(args) => tcl::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -110,13 +110,18 @@ fn call(operation: &'static Operation, matches: &ArgMatches) -> anyhow::Result<(
     Ok(())
 }
 
+/// Returns where the store is, as the flag or the environment says.
+pub(crate) fn url(flag: Option<&String>) -> anyhow::Result<String> {
+    match flag {
+        Some(url) => Ok(url.clone()),
+        None => Ok(url_from_environment(&|name| std::env::var(name).ok())?.unwrap_or_else(|| DEFAULT_URL.to_owned())),
+    }
+}
+
 /// Connects as the flag or the environment says.
 async fn services(url: Option<&String>) -> anyhow::Result<Services> {
     let lookup = |name: &str| std::env::var(name).ok();
-    let url = match url {
-        Some(url) => url.clone(),
-        None => url_from_environment(&lookup)?.unwrap_or_else(|| DEFAULT_URL.to_owned()),
-    };
+    let url = self::url(url)?;
     let backend = Backend::connect_with(&url, BackendConfig::from_environment(&lookup)?).await;
     Ok(Services::new(
         backend.with_context(|| crate::backend::without_secret(&url).to_owned())?,

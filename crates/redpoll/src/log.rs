@@ -27,6 +27,12 @@ pub(crate) enum Style {
     Redis,
 }
 
+/// Begins to log on standard error.
+pub(crate) fn to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
 /// Begins to log.
 pub(crate) fn start(config: &Config, style: Style) {
     let settings = config.settings();

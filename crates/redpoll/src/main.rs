@@ -19,6 +19,7 @@ mod redis_server;
 mod reference;
 mod run;
 mod serve;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,8 @@ struct Cli {
 enum Command {
     /// Serves the store and the services over the network until a signal ends it.
     Serve(Box<serve::Serve>),
+    /// Runs a command for each job of some queues.
+    Worker(Box<worker::Work>),
     /// Looks at data files without loading them, and says what is wrong and where.
     Check(check::Check),
     /// Prints the OpenAPI document of the HTTP API.
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let done = match cli.command {
         Command::Serve(serve) => serve.run(),
+        Command::Worker(worker) => worker.run(),
         Command::Check(check) => return check.run(),
         Command::Openapi => openapi::print(),
         Command::Reference { page } => reference::print(page),

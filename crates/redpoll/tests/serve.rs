@@ -6,6 +6,7 @@ mod call;
 mod check;
 mod redis_server;
 mod support;
+mod worker;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};

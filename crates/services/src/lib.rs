@@ -43,6 +43,7 @@ pub mod streams;
 pub mod tokens;
 pub mod ttl;
 mod twins;
+pub mod workers;
 
 use std::sync::Arc;
 
@@ -70,6 +71,7 @@ pub const SERVICES: &[Service] = &[
     jobs::SERVICE,
     streams::SERVICE,
     schedules::SERVICE,
+    workers::SERVICE,
 ];
 
 /// A backend and the settings; handles for the services derive from it. Cloning is cheap.
@@ -152,9 +154,16 @@ impl Services {
     /// Returns a tenant's streams.
     pub fn streams(&self, tenant: &Tenant) -> streams::Streams {
         streams::Streams::new(self.clone(), tenant.clone())
+    }
+
     /// Returns a tenant's schedules.
     pub fn schedules(&self, tenant: &Tenant) -> schedules::Schedules {
         schedules::Schedules::new(self.clone(), tenant.clone())
+    }
+
+    /// Returns a tenant's workers.
+    pub fn workers(&self, tenant: &Tenant) -> workers::Workers {
+        workers::Workers::new(self.clone(), tenant)
     }
 
     /// Asks whether the store would evict keys that must stay, and says how as a sentence; see [`eviction`].

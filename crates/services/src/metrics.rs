@@ -90,6 +90,8 @@ counters! {
     JobsFailed,         "redpoll_jobs_failed_total",            "Runs of jobs that failed.";
     JobsDead,           "redpoll_jobs_dead_total",              "Jobs that failed for the last time.";
     JobsLost,           "redpoll_jobs_lost_total",              "Outcomes of jobs refused because the lease had been lost.";
+    WorkerPanics,       "redpoll_worker_panics_total",          "Handlers of jobs that panicked.";
+    WorkerTimeouts,     "redpoll_worker_timeouts_total",        "Runs of jobs that a worker ended because they took longer than they may.";
     JobsOutages,        "redpoll_jobs_outages_total",           "Calls about jobs that failed because the store was down.";
     StreamsPublished,   "redpoll_streams_published_total",      "Events published.";
     StreamsDuplicate,   "redpoll_streams_duplicate_total",      "Events not published because they were there already.";

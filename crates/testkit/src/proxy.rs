@@ -7,7 +7,8 @@
 //! - [`Mode::Deaf`] passes requests on and closes the connection instead of passing the answer back, so that what was asked
 //!   is done and nobody is told;
 //! - [`Mode::Refuse`] closes what comes in;
-//! - [`Proxy::cut`] closes all there is, once.
+//! - [`Proxy::cut`] closes all there is, once;
+//! - [`Proxy::point`] has new connections lead to another server, as when one is started again elsewhere.
 //!
 //! Threads block on sockets and on one condition variable; nothing polls. All ends when the proxy is dropped.
 
@@ -47,13 +48,13 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Shared {
-    target: SocketAddr,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
+    target: SocketAddr,
     mode: Mode,
     over: bool,
     /// Both ends of each connection, by its number.
@@ -69,8 +70,8 @@ impl Proxy {
     pub fn start(target: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).context("cannot bind a port for the proxy")?;
         let address = listener.local_addr()?;
-        let state = State { mode: Mode::Pass, over: false, open: Vec::new(), connections: 0 };
-        let shared = Arc::new(Shared { target, state: Mutex::new(state), changed: Condvar::new() });
+        let state = State { target, mode: Mode::Pass, over: false, open: Vec::new(), connections: 0 };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || accepting.accept(&listener));
         Ok(Self { address, shared })
@@ -90,6 +91,11 @@ impl Proxy {
     pub fn set(&self, mode: Mode) {
         self.shared.lock().mode = mode;
         self.shared.changed.notify_all();
+    }
+
+    /// Has new connections lead to another server.
+    pub fn point(&self, target: SocketAddr) {
+        self.shared.lock().target = target;
     }
 
     /// Closes all connections there are; new ones are welcome.
@@ -144,7 +150,7 @@ impl Shared {
             }
             let number = state.connections;
             // A server that is gone is a connection that is closed at once.
-            let Ok(server) = TcpStream::connect(self.target) else { continue };
+            let Ok(server) = TcpStream::connect(state.target) else { continue };
             let (Ok(client_too), Ok(server_too)) = (client.try_clone(), server.try_clone()) else { continue };
             let (Ok(client_end), Ok(server_end)) = (client.try_clone(), server.try_clone()) else { continue };
             state.open.push((number, [client_end, server_end]));

@@ -40,5 +40,6 @@ mod guides {
         sessions "../../../docs/guide/sessions.md"
         streams "../../../docs/guide/streams.md"
         tokens "../../../docs/guide/tokens.md"
+        workers "../../../docs/guide/workers.md"
     }
 }

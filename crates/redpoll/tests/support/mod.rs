@@ -48,7 +48,7 @@ pub(crate) fn run_with_input(args: &[&str], input: &str) -> Ended {
     Ended { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-/// A running `redpoll serve`, killed when dropped.
+/// A running `redpoll serve` or the like, killed when dropped.
 pub(crate) struct Served {
     child: Child,
     stdout: BufReader<std::process::ChildStdout>,
@@ -69,6 +69,17 @@ impl Served {
     pub(crate) fn start_in(dir: &Path, args: &[&str]) -> Served {
         let mut command = program();
         command.args(["serve", "--port", "0", "--http-port", "0", "--json", "--dir"]).arg(dir).args(args);
+        Served::of(command)
+    }
+
+    /// Starts another command of the program that runs until a signal comes.
+    pub(crate) fn start_command(args: &[&str]) -> Served {
+        let mut command = program();
+        command.args(args);
+        Served::of(command)
+    }
+
+    fn of(mut command: Command) -> Served {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -93,8 +104,17 @@ impl Served {
 
     /// Sends SIGTERM.
     pub(crate) fn signal(&self) {
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        self.send_signal("TERM");
+    }
+
+    pub(crate) fn send_signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Waits for the end and gives the exit code; what it has started may hold its standard error.
+    pub(crate) fn wait_for_end(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
     }
 
     /// Waits for the end and gives the exit code and what was said on standard error meanwhile.

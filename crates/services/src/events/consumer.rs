@@ -11,6 +11,7 @@ use super::{Events, MAX_CONSUMERS_PER_PARTITION, MAX_PAGE, no_consumer, steps, w
 use crate::Services;
 use crate::backend::{Command, ToArg};
 use crate::error::{Error, Result};
+use crate::jobs::MAX_JOB_NAME_BYTES;
 use crate::keys::{Key, Tenant, check_name};
 use crate::ttl::ms;
 
@@ -41,6 +42,14 @@ pub enum Target {
     /// Nowhere: they wait until somebody leases them.
     #[default]
     Pull,
+    /// Enqueued as a job, once for each trigger, for workers to run: with their retries, dead letters and results. The trigger's id is the job's.
+    Job {
+        /// The queue, of the same tenant.
+        queue: String,
+        /// Name of the jobs, by which workers choose a handler; `trigger` if absent.
+        #[serde(default = "trigger_name")]
+        name: String,
+    },
     /// A POST to an HTTP server, signed.
     Webhook {
         /// Address, `http://host[:port]/path`.
@@ -67,6 +76,10 @@ pub enum Target {
         /// The channel's name.
         channel: String,
     },
+}
+
+fn trigger_name() -> String {
+    "trigger".to_owned()
 }
 
 /// Whether a consumer takes events.
@@ -170,6 +183,13 @@ impl Target {
     fn check(&self, services: &Services) -> Result<()> {
         match self {
             Self::Pull => Ok(()),
+            Self::Job { queue, name } => {
+                check_name("queue", queue)?;
+                match name.len() <= MAX_JOB_NAME_BYTES {
+                    true => Ok(()),
+                    false => Err(Error::invalid("name", format_args!("longer than {MAX_JOB_NAME_BYTES} bytes"))),
+                }
+            }
             Self::Webhook { url, secret } => {
                 webhook::check_url(url)?;
                 webhook::check_secret(secret.as_deref().unwrap_or_default())
@@ -196,7 +216,7 @@ impl Target {
     /// Returns the command of the store that delivers there, if that is how it is done.
     fn command(&self) -> Option<&'static str> {
         match self {
-            Self::Pull | Self::Webhook { .. } => None,
+            Self::Pull | Self::Job { .. } | Self::Webhook { .. } => None,
             Self::List { .. } => Some("RPUSH"),
             Self::Stream { .. } => Some("XADD"),
             Self::Channel { .. } => Some("PUBLISH"),

@@ -27,6 +27,7 @@ use super::{Events, MAX_PAGE, partition};
 use crate::Services;
 use crate::backend::Command;
 use crate::error::{Error, Result};
+use crate::jobs::{NewJob, Payload};
 use crate::keys::Tenant;
 use crate::ttl::ms;
 
@@ -38,6 +39,9 @@ const ERROR_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often the outcome of a delivery is reported before the end of its lease is waited for instead.
 const SETTLE_ATTEMPTS: u32 = 3;
+
+/// How long it is remembered that a trigger has become a job: longer than attempts to deliver it go on.
+const ENQUEUED_ONCE: Duration = Duration::from_secs(7 * 86_400);
 
 /// Brings triggers of all tenants to their targets.
 #[derive(Debug)]
@@ -215,6 +219,7 @@ impl Delivery {
             Target::Webhook { url, secret } => {
                 return self.sender.send(url, secret.as_deref().unwrap_or_default(), &self.lease).await;
             }
+            Target::Job { queue, name } => return self.enqueue(queue, name).await,
             Target::List { key } => Command::new("RPUSH").key(key).arg(self.lease.trigger.payload()),
             Target::Stream { key, max_entries } => self.stream_entry(key, *max_entries),
             Target::Channel { channel } => Command::new("PUBLISH").arg(channel).arg(self.lease.trigger.payload()),
@@ -228,6 +233,25 @@ impl Delivery {
             Err(Error::Backend(text)) if text.contains("unknown command") => {
                 Answer::Never { error: format!("the store does not have the command {name}") }
             }
+            Err(error) => Answer::Later { error: error.to_string(), wait: None },
+        }
+    }
+
+    /// Enqueues a job whose id is the trigger's. A second attempt, after one whose answer was lost, finds that it was.
+    async fn enqueue(&self, queue: &str, name: &str) -> Answer {
+        let trigger = &self.lease.trigger;
+        let enqueue = async {
+            let payload = Payload::json(trigger)?;
+            let job = NewJob { id: Some(trigger.id.clone()), ..NewJob::new(name, payload) };
+            let queue = self.events.services.jobs(&self.events.tenant).queue(queue)?;
+            queue.enqueue_once(&job, ENQUEUED_ONCE).await
+        };
+        match enqueue.await {
+            Ok(_) => Answer::Accepted,
+            Err(error @ (Error::InvalidInput { .. } | Error::TooLarge { .. })) => {
+                Answer::Never { error: error.to_string() }
+            }
+            // A full queue is one of these.
             Err(error) => Answer::Later { error: error.to_string(), wait: None },
         }
     }

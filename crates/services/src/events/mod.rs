@@ -1,7 +1,7 @@
 //! Events: counting per consumer, and a trigger each time a threshold is crossed.
 //!
 //! ```text
-//! record ─► window ──(max_events, or max_time_ms after its first event)──► outbox ─► Deliverer ─► webhook, list, …
+//! record ─► window ──(max_events, or max_time_ms after its first event)──► outbox ─► Deliverer ─► job, webhook, list, …
 //!   └► timeline, seen ids                                                    └► dead ─► requeue or purge
 //! ```
 //!
@@ -28,6 +28,9 @@
 //!   a receiver that remembers ids sees each once. Failures are repeated with exponential pauses and jitter, then the
 //!   trigger is dead: kept, listed, to be requeued or purged. Triggers have no order among each other; their ids
 //!   end in a number that counts the consumer's triggers without gaps.
+//!
+//! * A target `job` makes each trigger a job of a queue, once: that a trigger has been enqueued is remembered for a week, in the step that enqueues it,
+//!   also when the job has ended. From there workers have it, with their own retries.
 //!
 //! # Keys
 //!

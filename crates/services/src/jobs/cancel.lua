@@ -4,7 +4,7 @@
 -- ARGV[1]      see moves.lua
 -- ARGV[2...]   ids
 -- returns      for each id the job's place: x cancelled, r its holder is told, c o k it had ended, - there is none
-local ids, replies, seen = {}, {}, {}
+local ids, replies, seen, told = {}, {}, {}, false
 for index = 2, #ARGV do
   ids[#ids + 1] = ARGV[index]
 end
@@ -16,10 +16,14 @@ for index, state in ipairs(read_many(STATES, ids)) do
     finish(id, state, 'x', counts_of(state), NO_TOKEN)
     place = 'x'
   elseif place == 'a' then
-    place = 'r'
+    place, told = 'r', true
     set_state(id, 'r' .. string.sub(state, 2))
   end
   replies[index], seen[id] = place, place
 end
 save()
+if told then
+  -- A hint, as in `wake`: workers that do not hear it are told at their next heartbeat.
+  redis.pcall('PUBLISH', META, 'cancel')
+end
 return table.concat(replies)

@@ -3,7 +3,7 @@
 -- KEYS[1..15]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2]      length of the lease in ms
--- ARGV[3...]   for each job: id, token, progress or ''
+-- ARGV[3...]   for each job: id, token, progress or '', or '!' if its run has not begun: then its timeout begins anew
 -- returns      for each job a extended, r extended and to be cancelled, - the lease was lost
 local ids = {}
 for index = 3, #ARGV, 3 do
@@ -15,11 +15,14 @@ for index, state in ipairs(read_many(STATES, ids)) do
   local place = state and place_of(state)
   if PLACES[place or ''] == ACTIVE and is_leased_as(state, token) then
     local ends, timeout = now + tonumber(ARGV[2]), number(state, 68, 77)
-    if timeout > 0 then
+    if timeout > 0 and progress == '!' then
+      set_state(id, string.sub(state, 1, 41) .. string.format('%013d', now) .. string.sub(state, 55))
+      ends = math.min(ends, now + timeout)
+    elseif timeout > 0 then
       ends = math.min(ends, number(state, 42, 54) + timeout)
     end
     enter(ACTIVE, ends, id)
-    if progress ~= '' then
+    if progress ~= '' and progress ~= '!' then
       notes[#notes + 1] = 'p' .. id
       notes[#notes + 1] = progress
     end

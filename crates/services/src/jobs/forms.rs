@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 
-use super::{NewJob, Outcome, Payload, State, Ticket};
+use super::{Headers, NewJob, Outcome, Payload, State, Ticket};
 use crate::effects::EffectForm;
 use crate::error::{Error, Result};
 use crate::operation::inputs;
@@ -29,6 +29,9 @@ pub(crate) struct JobForm {
     /// What it is about: bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
+    /// Short texts beside the payload, such as `traceparent`: at most 32, of 4,096 bytes together.
+    #[serde(default, skip_serializing_if = "Headers::is_empty")]
+    headers: Headers,
     /// From -128 to 127, larger ones first, equal ones in the order they were enqueued; 0 if absent.
     #[serde(default)]
     priority: i8,
@@ -261,6 +264,7 @@ impl JobForm {
         Ok(Self {
             id: job.id.clone(),
             name: job.name.clone(),
+            headers: job.headers.clone(),
             payload,
             payload_base64,
             priority: job.priority,
@@ -282,6 +286,7 @@ impl JobForm {
             id: self.id,
             name: self.name,
             payload,
+            headers: self.headers,
             priority: self.priority,
             delay: Duration::from_millis(self.delay_ms),
             at_ms: self.at_ms,

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::headers::Headers;
 use super::payload::Payload;
 use super::settings::{JobSettings, MAX_ATTEMPTS, MAX_DELAY, MAX_TIMEOUT, bounded_ms};
 use crate::error::{Error, Result};
@@ -82,6 +83,8 @@ pub struct NewJob {
     pub name: String,
     /// What it is about.
     pub payload: Payload,
+    /// Short texts beside the payload, such as the trace context.
+    pub headers: Headers,
     /// Larger ones are worked on first; equal ones in the order they were enqueued.
     pub priority: i8,
     /// How long it waits at least.
@@ -119,7 +122,8 @@ impl NewJob {
         if self.name.len() > MAX_JOB_NAME_BYTES {
             return Err(Error::invalid("name", format_args!("longer than {MAX_JOB_NAME_BYTES} bytes")));
         }
-        let record = self.payload.record(&self.name);
+        self.headers.check()?;
+        let record = self.payload.record(&self.name, &self.headers);
         match record.len() <= settings.payload_max {
             true => Ok(record),
             false => Err(Error::TooLarge { size_bytes: record.len(), max_bytes: settings.payload_max }),
@@ -174,6 +178,8 @@ pub struct Job {
     pub name: String,
     /// What it is about; none if its record is gone.
     pub payload: Option<Payload>,
+    /// Its headers; none if its record is gone.
+    pub headers: Headers,
     /// Where it is.
     pub state: State,
     /// Its priority.
@@ -210,9 +216,12 @@ impl Job {
         let form = state.as_str()?;
         let number = |first: usize, last: usize| form.get(first - 1..last)?.parse::<u64>().ok();
         let mut policy = form.get(99..)?.split(',').map(|part| part.parse().ok());
-        let (name, payload) = match record.as_bytes() {
-            Some(record) => Payload::read_record(record).map(|(name, payload)| (name, Some(payload)))?,
-            None => (String::new(), None),
+        let (name, headers, payload) = match record.as_bytes() {
+            Some(record) => {
+                let (name, headers, payload) = Payload::read_record(record)?;
+                (name, headers, Some(payload))
+            }
+            None => (String::new(), Headers::default(), None),
         };
         let order = number(2, 17)?;
         let some = |number: u64| (number > 0).then_some(number);
@@ -220,6 +229,7 @@ impl Job {
             id: id.as_str()?.to_owned(),
             name,
             payload,
+            headers,
             state: State::of_letter(*form.as_bytes().first()?)?,
             priority: i8::try_from(127 - i64::try_from(order / SHARE).ok()?).ok()?,
             number: order % SHARE,

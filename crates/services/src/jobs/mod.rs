@@ -20,7 +20,7 @@
 //!   retries and hand-backs, so one that comes back is not behind those that came after it.
 //! * **Ids.** While a job of an id has not ended, another is not enqueued, and that is told. Every way to end frees the id; a new job of the same id
 //!   takes the place of an ended one, also of a dead one.
-//! * **Payloads** are bytes and come back as they were given.
+//! * **Payloads** are bytes and come back as they were given, and so do headers.
 //! * **Failures** are counted in the store before the job can be seen again; pauses double with jitter up to a bound; after the last one the job is dead:
 //!   kept whole with what went wrong, listed, to be tried again (edited, if need be) or removed. Lost leases are counted apart, because a
 //!   worker that was restarted says nothing about the job; but a job that costs too many leases is dead too, as it may be what kills its workers.
@@ -41,7 +41,8 @@
 //!
 //! # Keys
 //!
-//! A queue is one group, `rp:kept:{tenant:jobs:<queue>}`, with fifteen keys that `queue.lua` lists, and `:r:<id>` for results `:u:<name>` for data of commits and `:t:<counter>` for what counts what it enqueues. A job is two fields of hashes
+//! A queue is one group, `rp:kept:{tenant:jobs:<queue>}`, with fifteen keys that `queue.lua` lists, and `:r:<id>` for results, `:u:<name>` for data of commits,
+//! `:i:<id>` for what was enqueued once and `:t:<counter>` for what counts what it enqueues. A job is two fields of hashes
 //! and one member of a sorted set; payloads are written once. It must not be evicted: see [`kept`](crate::kept).
 //!
 //! # Work of a step
@@ -56,10 +57,11 @@
 //! The clock is the store's. One that jumps ahead ends leases early: jobs are leased again, and who held them is refused. One that is set back
 //! prolongs leases and delays by as much.
 //!
-//! Not here: running handlers, and [`schedules`](crate::schedules), which stand upon this.
+//! Not here: running handlers ([`workers`](crate::workers)), and [`schedules`](crate::schedules), which stand upon this.
 
 mod commit;
 mod forms;
+mod headers;
 mod job;
 mod leftover;
 mod look;
@@ -76,6 +78,7 @@ mod work;
 pub use crate::effects::{Effect, MAX_EFFECTS, MAX_SUM};
 pub use commit::Commit;
 pub(crate) use forms::JobForm;
+pub use headers::{Headers, MAX_HEADER_NAME_BYTES, MAX_HEADERS, MAX_HEADERS_BYTES};
 pub use job::{Job, MAX_ID_BYTES, MAX_JOB_NAME_BYTES, NewJob, State};
 pub use leftover::Which;
 pub use look::{Counts, Inspected};

@@ -1,11 +1,13 @@
 //! What travels with a job, to the worker and back: bytes that nobody looks into.
 //!
 //! A record in the store is `j` or `b` (JSON or bytes), the length of the job's name, a colon, the name, and the payload to the
-//! end: `j10:send_email{"to":17}`. A result and a progress have no name: `j{"sent":true}`.
+//! end: `j10:send_email{"to":17}`. One with headers begins with `J` or `B`, and has their length, a colon and their JSON before the payload:
+//! `J10:send_email11:{"lang":"e"}{"to":17}`. A result and a progress have no name: `j{"sent":true}`.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::headers::Headers;
 use crate::error::{Error, Result};
 
 /// Bytes, and whether they are JSON.
@@ -63,19 +65,37 @@ impl Payload {
     }
 
     /// Returns a job's record.
-    pub(super) fn record(&self, name: &str) -> Vec<u8> {
+    pub(super) fn record(&self, name: &str, headers: &Headers) -> Vec<u8> {
         let length = name.len().to_string();
-        [&[self.mark()], length.as_bytes(), b":", name.as_bytes(), &self.bytes].concat()
+        if headers.is_empty() {
+            return [&[self.mark()], length.as_bytes(), b":", name.as_bytes(), &self.bytes].concat();
+        }
+        let headers = headers.to_json();
+        let mark = [self.mark().to_ascii_uppercase()];
+        let more = headers.len().to_string();
+        let parts: [&[u8]; 8] =
+            [&mark, length.as_bytes(), b":", name.as_bytes(), more.as_bytes(), b":", headers.as_bytes(), &self.bytes];
+        parts.concat()
     }
 
-    /// Reads a job's record: its name and payload.
-    pub(super) fn read_record(record: &[u8]) -> Option<(String, Self)> {
+    /// Reads a job's record: its name, headers and payload.
+    pub(super) fn read_record(record: &[u8]) -> Option<(String, Headers, Self)> {
         let (mark, rest) = record.split_first()?;
-        let colon = rest.iter().position(|byte| *byte == b':')?;
-        let length: usize = std::str::from_utf8(&rest[..colon]).ok()?.parse().ok()?;
-        let (name, bytes) = rest[colon + 1..].split_at_checked(length)?;
-        Some((String::from_utf8(name.to_vec()).ok()?, Self { bytes: bytes.to_vec(), is_json: is_json(*mark)? }))
+        let (name, rest) = counted(rest)?;
+        let (headers, bytes) = match mark.is_ascii_uppercase() {
+            true => counted(rest).and_then(|(headers, bytes)| Some((Headers::read(headers)?, bytes)))?,
+            false => (Headers::default(), rest),
+        };
+        let is_json = is_json(mark.to_ascii_lowercase())?;
+        Some((String::from_utf8(name.to_vec()).ok()?, headers, Self { bytes: bytes.to_vec(), is_json }))
     }
+}
+
+/// Reads a length, a colon and as many bytes; returns these and the rest.
+fn counted(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = text.iter().position(|byte| *byte == b':')?;
+    let length: usize = std::str::from_utf8(&text[..colon]).ok()?.parse().ok()?;
+    text[colon + 1..].split_at_checked(length)
 }
 
 fn is_json(mark: u8) -> Option<bool> {
@@ -98,17 +118,32 @@ mod tests {
             for payload in
                 [Payload::bytes(*b"\0\xff\r\n"), Payload::bytes(*b""), Payload::json(&json!({"a": [1, null]})).unwrap()]
             {
-                let record = payload.record(name);
-                assert_eq!(Payload::read_record(&record), Some((name.to_owned(), payload.clone())));
+                for headers in [Headers::new(), Headers::new().with("traceparent", "00-1:2-3").with("x", "é")] {
+                    let record = payload.record(name, &headers);
+                    assert_eq!(Payload::read_record(&record), Some((name.to_owned(), headers, payload.clone())));
+                }
                 assert_eq!(Payload::read(&payload.marked()), Some(payload));
             }
         }
-        assert_eq!(Payload::json(&17).unwrap().record("send"), b"j4:send17");
+        assert_eq!(Payload::json(&17).unwrap().record("send", &Headers::new()), b"j4:send17");
+        let headers = Headers::new().with("a", "b");
+        assert_eq!(Payload::bytes(*b"17").record("send", &headers), b"B4:send9:{\"a\":\"b\"}17");
     }
 
     #[test]
     fn foreign_bytes_are_none() {
-        for bytes in [&b""[..], b"x", b"j", b"j:", b"j5:ab", b"j-1:", b"b99999999999999999999:"] {
+        for bytes in [
+            &b""[..],
+            b"x",
+            b"j",
+            b"j:",
+            b"j5:ab",
+            b"j-1:",
+            b"b99999999999999999999:",
+            b"J1:a",
+            b"J1:a2:[]",
+            b"X1:a2:{}",
+        ] {
             assert_eq!(Payload::read_record(bytes), None, "{bytes:?}");
         }
         assert_eq!(Payload::read(b""), None);

@@ -33,6 +33,7 @@ pub struct Queue {
 #[derive(Debug)]
 struct Inner {
     services: Services,
+    tenant: Tenant,
     name: String,
     group: Group,
     keys: Vec<Key>,
@@ -103,12 +104,17 @@ impl Queue {
         check_name("queue", name)?;
         let group = services.settings().keyring.kept_group(tenant, "jobs", &[name]);
         let keys = KINDS.iter().map(|kind| group.key(kind)).collect();
-        Ok(Self { inner: Arc::new(Inner { services, name: name.to_owned(), group, keys }) })
+        Ok(Self { inner: Arc::new(Inner { services, tenant: tenant.clone(), name: name.to_owned(), group, keys }) })
     }
 
     /// Returns the name.
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// Returns whose it is.
+    pub fn tenant(&self) -> &Tenant {
+        &self.inner.tenant
     }
 
     /// Enqueues a job.
@@ -233,15 +239,15 @@ impl Queue {
         Ok(reply.as_i64() == Some(1))
     }
 
-    pub(super) fn services(&self) -> &Services {
+    pub(crate) fn services(&self) -> &Services {
         &self.inner.services
     }
 
-    pub(super) fn settings(&self) -> &JobSettings {
+    pub(crate) fn settings(&self) -> &JobSettings {
         &self.inner.services.settings().jobs
     }
 
-    pub(super) fn count(&self, counter: Counter, count: usize) {
+    pub(crate) fn count(&self, counter: Counter, count: usize) {
         self.inner.services.metrics().add(counter, count as u64);
     }
 
@@ -256,7 +262,7 @@ impl Queue {
     }
 
     /// Returns the channel of those who wait for work.
-    pub(super) fn channel(&self) -> &Key {
+    pub(crate) fn channel(&self) -> &Key {
         &self.inner.keys[0]
     }
 

@@ -15,10 +15,15 @@ for index, state in ipairs(read_many(STATES, ids)) do
   local place = seen[id] or (state and place_of(state)) or '-'
   if place == 'k' then
     if payload ~= '' then
-      -- The name stays, and its length before it: see payload.rs.
-      local old = redis.call('HGET', RECORDS, id)
+      -- The name stays with its length before it, and so do headers: see payload.rs.
+      local old, mark = redis.call('HGET', RECORDS, id), string.sub(payload, 1, 1)
       local length = string.match(old, '^.(%d+):')
-      local record = string.sub(payload, 1, 1) .. string.sub(old, 2, 2 + #length + length) .. string.sub(payload, 2)
+      local last = 2 + #length + length
+      if string.match(old, '^%u') then
+        mark, length = string.upper(mark), string.match(old, '^(%d+):', last + 1)
+        last = last + #length + 1 + length
+      end
+      local record = mark .. string.sub(old, 2, last) .. string.sub(payload, 2)
       state = string.sub(state, 1, 77) .. string.format('%09d', #record) .. string.sub(state, 87)
       edited[#edited + 1] = id
       edited[#edited + 1] = record

@@ -82,7 +82,7 @@ impl Default for JobSettings {
 
 impl JobSettings {
     /// Returns a lease in milliseconds.
-    pub(super) fn lease_ms(&self, lease: Option<Duration>) -> Result<u64> {
+    pub(crate) fn lease_ms(&self, lease: Option<Duration>) -> Result<u64> {
         let lease = lease.unwrap_or(self.lease);
         match (MIN_LEASE..=MAX_LEASE).contains(&lease) {
             true => Ok(ms(lease)),

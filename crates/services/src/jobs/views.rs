@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::{Enqueued, Exchanged, Heartbeat, Inspected, Job, Leased, Payload, Settled, State};
+use super::{Enqueued, Exchanged, Headers, Heartbeat, Inspected, Job, Leased, Payload, Settled, State};
 
 /// What became of a job that was to be enqueued.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -44,6 +44,9 @@ pub(super) struct JobView {
     /// What it is about, if that is bytes and still kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
+    /// Short texts beside the payload.
+    #[serde(skip_serializing_if = "Headers::is_empty")]
+    headers: Headers,
     /// Where it is.
     state: State,
     /// Its priority.
@@ -177,6 +180,7 @@ impl From<Job> for JobView {
             name: job.name,
             payload,
             payload_base64,
+            headers: job.headers,
             state: job.state,
             priority: job.priority,
             attempt,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use redpoll_resp::Value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -170,13 +171,32 @@ impl Queue {
         let deadline = Instant::now() + options.wait;
         let Look { settled, mut jobs, .. } = self.work(outcomes, request, "").await?;
         if jobs.is_empty() && !options.wait.is_zero() {
-            jobs = self.wait_for_work(request, deadline).await?;
+            let (_never, mut stop) = watch::channel(false);
+            jobs = self.wait_for_work(request, deadline, &mut stop).await?;
         }
         self.count(Counter::JobsLeased, jobs.len());
         Ok(Exchanged { settled, jobs })
     }
 
-    async fn wait_for_work(&self, request: Request, deadline: Instant) -> Result<Vec<Leased>> {
+    /// Leases the next jobs, waiting for some until the time is up or `stop` becomes true. Not to be dropped: what ends it is `stop`, and
+    /// then it is over with the step that it is at.
+    pub(crate) async fn lease_until(
+        &self,
+        options: &LeaseOptions,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<Vec<Leased>> {
+        let request = Request { count: options.count, lease_ms: self.settings().lease_ms(options.lease)? };
+        let jobs = self.wait_for_work(request, Instant::now() + options.wait, stop).await?;
+        self.count(Counter::JobsLeased, jobs.len());
+        Ok(jobs)
+    }
+
+    async fn wait_for_work(
+        &self,
+        request: Request,
+        deadline: Instant,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<Vec<Leased>> {
         let mut waiting = Waiting::begin(self);
         loop {
             let look = self.work(&[], request, &waiting.name).await?;
@@ -185,11 +205,15 @@ impl Queue {
                 return Ok(look.jobs);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || *stop.borrow() {
                 waiting.is_over = self.stop_waiting(&waiting.name).await.is_ok();
                 return Ok(Vec::new());
             }
-            waiting.waiter.wait(left.min(look.after)).await;
+            tokio::select! {
+                _ = waiting.waiter.wait(left.min(look.after)) => {}
+                // Whoever could end the wait may be gone; then the time does.
+                Ok(_) = stop.wait_for(|stop| *stop) => {}
+            }
         }
     }
 
@@ -229,6 +253,12 @@ impl Queue {
             return Err(Error::TooLarge { size_bytes, max_bytes: MAX_PROGRESS_BYTES });
         }
         Ok(self.beat(&[(ticket, progress.marked())], lease).await?.remove(0))
+    }
+
+    /// Begins leases anew of jobs whose runs have not begun: one that is limited in time begins now. For who leases more than it can work on at once.
+    pub async fn extend_unbegun(&self, tickets: &[Ticket], lease: Option<Duration>) -> Result<Vec<Heartbeat>> {
+        let beats: Vec<(&Ticket, Vec<u8>)> = tickets.iter().map(|ticket| (ticket, b"!".to_vec())).collect();
+        self.beat(&beats, lease).await
     }
 
     async fn beat(&self, beats: &[(&Ticket, Vec<u8>)], lease: Option<Duration>) -> Result<Vec<Heartbeat>> {
@@ -313,6 +343,11 @@ impl Queue {
             true => Ok((result.marked(), self.settings().result_ms(ttl)?.to_string())),
             false => Err(Error::TooLarge { size_bytes, max_bytes }),
         }
+    }
+
+    /// Refuses an outcome that no step would take, whatever the store holds.
+    pub(crate) fn check_outcome(&self, outcome: &Outcome) -> Result<()> {
+        self.spelled(outcome).map(drop)
     }
 
     /// Returns an outcome as the step takes it: verb, what, ms.

@@ -206,7 +206,7 @@ impl Schedules {
             self.queue(queue)?.cancel(std::slice::from_ref(job)).await?;
         }
         let job = NewJob { id: Some(job_id(id, claim.tick)), ..schedule.job.clone() };
-        match self.queue(&schedule.queue)?.enqueue_once(&state.uid, claim.number, &job).await {
+        match self.queue(&schedule.queue)?.enqueue_counted(&state.uid, claim.number, &job).await {
             Ok(enqueued) => {
                 if enqueued.is_some_and(|enqueued| enqueued.existing.is_some()) {
                     fire.outcome = Outcome::Existing;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::ttl::ms;
 
 /// Shortest lease.
 pub const MIN_LEASE: Duration = Duration::from_millis(10);
@@ -134,9 +135,4 @@ pub(super) fn bounded_ms(field: &'static str, duration: Duration, max: Duration)
         true => Ok(ms(duration)),
         false => Err(Error::invalid(field, format_args!("more than {} ms", max.as_millis()))),
     }
-}
-
-/// Returns a duration in milliseconds as the steps take it.
-pub(super) fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::event::{Entry, Event};
 use super::group::Group;
 use super::id::EntryId;
-use super::settings::{Full, StreamSettings, ms};
+use super::settings::{Full, StreamSettings};
 use super::steps::{CONFIGURE, INFO, PUBLISH, TRIM};
 use crate::Services;
 use crate::backend::Command;
@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::keys::{Group as KeyGroup, Key, Tenant, check_name};
 use crate::metrics::Counter;
 use crate::random;
+use crate::ttl::ms;
 
 /// Most events, entries or outcomes of one call.
 pub const MAX_BATCH: usize = 1_000;

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::event::{Entry, Event};
 use super::group::{Group, GroupOptions};
 use super::id::EntryId;
-use super::settings::{MAX_WAIT, bounded_ms, ms};
+use super::settings::{MAX_WAIT, bounded_ms};
 use super::settle::{Outcome, Settled};
 use super::steps::{LEAVE, TAKE};
 use super::stream::{Stream, check_batch, item, read_entry};
@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::keys::check_name;
 use crate::metrics::Counter;
 use crate::signal::{RECHECK_MAX, Waiter};
+use crate::ttl::ms;
 
 /// How long a name stays registered after its last look.
 const REGISTERED: Duration = Duration::from_secs(1).saturating_add(RECHECK_MAX);

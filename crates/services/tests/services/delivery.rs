@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redpoll_services::events::webhook::{ATTEMPT_HEADER, ID_HEADER, SIGNATURE_HEADER, verify};
 use redpoll_services::events::{Definition, Deliverer, Event, Events, EventsSettings, Target, Trigger, Which};
+use redpoll_services::jobs::{self, LeaseOptions, NewJob, Payload, State};
 use redpoll_services::{Command, Error, Services};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -314,6 +315,33 @@ pub(crate) async fn triggers_are_pushed_to_a_list(place: Place) {
         .collect();
     pushed.sort_by(|left, right| left.id.cmp(&right.id));
     assert_eq!(pushed, triggers);
+}
+
+pub(crate) async fn triggers_become_jobs_once(place: Place) {
+    let (services, events) = open(&place, quick()).await;
+    let queue = services.jobs(events.tenant()).queue("batches").unwrap();
+    let target: Target = serde_json::from_str(r#"{"kind": "job", "queue": "batches"}"#).unwrap();
+    assert_eq!(events.define("c", &to(target.clone())).await.unwrap().target, target);
+    let triggers = events.record_many("c", &some(30)).await.unwrap().triggers;
+    // An attempt whose outcome nobody heard: the job is there, was done, and is forgotten.
+    let first = NewJob { id: Some(triggers[0].id.clone()), ..NewJob::new("trigger", Payload::default()) };
+    assert!(queue.enqueue_once(&first, Duration::from_secs(60)).await.unwrap());
+    let leased = queue.lease(&LeaseOptions::default()).await.unwrap().remove(0);
+    queue.complete(&leased.ticket, None).await.unwrap();
+    queue.clear(State::Completed, jobs::Which::All).await.unwrap();
+    let running = Running::start(&services);
+    delivered(&events, "c", 3).await;
+    running.stop().await;
+    let leased = queue.lease(&LeaseOptions { count: 10, ..LeaseOptions::default() }).await.unwrap();
+    let mut payloads: Vec<Trigger> =
+        leased.iter().map(|leased| leased.job.payload.as_ref().unwrap().parse().unwrap()).collect();
+    payloads.sort_by(|left, right| left.id.cmp(&right.id));
+    assert_eq!(payloads, triggers[1..], "each has become a job, and the first no second time");
+    assert!(leased.iter().all(|leased| leased.job.name == "trigger"));
+    for (queue, name) in [("", "x".to_owned()), ("q", "x".repeat(256))] {
+        let bad = Target::Job { queue: queue.to_owned(), name };
+        assert!(matches!(events.define("d", &to(bad)).await, Err(Error::InvalidInput { .. })));
+    }
 }
 
 pub(crate) async fn triggers_are_appended_to_a_stream(place: Place) {

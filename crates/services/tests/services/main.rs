@@ -72,6 +72,10 @@ mod tls;
 mod tokens;
 mod triggers;
 mod typed;
+mod worker_chaos;
+mod worker_ends;
+mod worker_leases;
+mod workers;
 
 macro_rules! suite {
     ($place:ident; $($module:ident: $($name:ident)*;)*) => {
@@ -96,6 +100,8 @@ macro_rules! on_every_backend {
 }
 
 mod schedule_suite;
+// Behind the macros it uses.
+mod worker_suites;
 
 on_every_backend! {
     atomic:
@@ -160,6 +166,7 @@ on_every_backend! {
         attempts_run_out_and_requeue_delivers
         one_slow_receiver_does_not_hold_up_the_others
         triggers_are_pushed_to_a_list
+        triggers_become_jobs_once
         triggers_are_appended_to_a_stream
         triggers_are_published_to_a_channel
         wrong_type_of_a_target_key_is_dead_after_its_attempts

@@ -1,0 +1,384 @@
+//! The loop of a worker: it alone decides what is leased, begun, told and handed back. See the drawing in [`super`].
+//!
+//! One exchange at most is under way, and one wait; outcomes that come meanwhile are told together with the next. While there is a wait, outcomes are told
+//! without leasing. Room is what may be held beyond what is held: concurrency and prefetched together.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+
+use super::context::Context;
+use super::fetch::{self, Got, Outcomes, Talked};
+use super::hold::{Hold, Stop};
+use super::registry::WorkerState;
+use super::run::{End, Run};
+use super::running::{Phase, Shared};
+use super::stats::Summary;
+use crate::jobs::{Outcome, Settled};
+use crate::metrics::Counter;
+use crate::random;
+
+/// Pause after the first failure to reach the store; it doubles up to the other.
+const PAUSE_BASE: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// A job that has waited here for longer has its time begun anew, if it is limited.
+const AT_ONCE: Duration = Duration::from_millis(20);
+
+/// How long jobs are left alone of which as many run here as may.
+const SATURATED: Duration = Duration::from_secs(1);
+
+/// What is waited for after the grace: handlers that take a moment to be dropped.
+const DROPPING: Duration = Duration::from_millis(500);
+
+/// How long the store is told of the last outcomes when a worker stops.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// A job that is leased and has not begun.
+struct Ready {
+    got: Got,
+    hold: Arc<Hold>,
+}
+
+/// A run under way.
+struct Under {
+    name: String,
+    hold: Arc<Hold>,
+}
+
+pub(super) struct Driver<'a> {
+    shared: Arc<Shared>,
+    told: watch::Receiver<Phase>,
+    state: &'a watch::Sender<WorkerState>,
+    phase: Phase,
+    /// When the phase ends that has an end.
+    until: Option<Instant>,
+    ready: VecDeque<Ready>,
+    runs: JoinSet<(Arc<Hold>, End)>,
+    /// By task.
+    under: HashMap<tokio::task::Id, Under>,
+    /// How many runs of each name that is limited.
+    by_name: HashMap<String, usize>,
+    outcomes: Outcomes,
+    /// With how many outcomes.
+    exchange: Option<(JoinHandle<Talked>, usize)>,
+    wait: Option<(JoinHandle<Talked>, watch::Sender<bool>)>,
+    failures: u32,
+    /// The store is told for a last while.
+    has_last_words: bool,
+    /// Nothing is asked of the store before this.
+    rest: Option<Instant>,
+}
+
+impl<'a> Driver<'a> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        told: watch::Receiver<Phase>,
+        state: &'a watch::Sender<WorkerState>,
+    ) -> Self {
+        let outcomes = vec![Vec::new(); shared.worker.queues.len()];
+        Self {
+            shared,
+            told,
+            state,
+            phase: Phase::Working,
+            until: None,
+            ready: VecDeque::new(),
+            runs: JoinSet::new(),
+            under: HashMap::new(),
+            by_name: HashMap::new(),
+            outcomes,
+            exchange: None,
+            wait: None,
+            failures: 0,
+            has_last_words: false,
+            rest: None,
+        }
+    }
+
+    /// Works until it is stopped and everything has ended.
+    pub(super) async fn drive(mut self) -> Summary {
+        let shared = self.shared.clone();
+        loop {
+            self.arrange();
+            if self.is_over() {
+                break;
+            }
+            let (until, rest) = (self.until, self.rest);
+            tokio::select! {
+                Some(done) = self.runs.join_next_with_id() => if let Some(done) = fetch::unless_ending(done) {
+                    self.ended(done);
+                },
+                talked = joined(self.exchange.as_mut().map(|(task, _)| task)) => {
+                    self.exchange = None;
+                    self.heard(talked);
+                }
+                talked = joined(self.wait.as_mut().map(|(task, _)| task)) => {
+                    self.wait = None;
+                    self.heard(talked);
+                }
+                () = shared.stopped.notified() => self.drop_stopped(),
+                phase = next_phase(&mut self.told, self.phase) => self.enter(phase),
+                () = at(until) => self.time_is_up(),
+                () = at(rest) => self.rest = None,
+            }
+        }
+        let unheard = self.exchange.as_ref().map_or(0, |(_, count)| *count);
+        self.shared.stats.untold(unheard + self.outcomes.iter().map(Vec::len).sum::<usize>());
+        self.shared.stats.summary()
+    }
+
+    /// Begins whatever can be begun.
+    fn arrange(&mut self) {
+        match self.phase {
+            Phase::Working => {
+                self.begin_ready();
+                self.hand_back_excess();
+            }
+            _ => self.hand_back_ready(),
+        }
+        self.talk();
+        self.shared.stats.busy.store(self.under.len(), Ordering::Relaxed);
+        self.shared.stats.ready.store(self.ready.len(), Ordering::Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        let is_silent = self.exchange.is_none() && self.wait.is_none();
+        let is_told = self.outcomes.iter().all(Vec::is_empty);
+        let is_late = self.phase == Phase::Stopping && self.until.is_none();
+        self.phase != Phase::Working && (is_late || (is_silent && is_told && self.under.is_empty()))
+    }
+
+    // ---- Jobs ----
+
+    fn begin_ready(&mut self) {
+        while self.under.len() < self.shared.worker.concurrency {
+            let Some(next) = self.ready.iter().position(|ready| self.may_begin(&ready.got.leased.job.name)) else {
+                return;
+            };
+            let ready = self.ready.remove(next).expect("it was found there");
+            self.begin(ready);
+        }
+    }
+
+    fn may_begin(&self, name: &str) -> bool {
+        let limit = self.shared.worker.limits.get(name);
+        limit.is_none_or(|limit| self.by_name.get(name).copied().unwrap_or(0) < *limit)
+    }
+
+    fn begin(&mut self, ready: Ready) {
+        let Ready { got: Got { queue, leased, since }, hold } = ready;
+        let worker = &self.shared.worker;
+        let name = leased.job.name.clone();
+        let Some(handler) = worker.handler(&name).cloned() else {
+            let outcome = worker.unhandled_outcome(&name);
+            return self.tell(&hold, outcome);
+        };
+        let leased_at = (since.elapsed() < AT_ONCE).then_some(since);
+        let cx = Context::new(worker.queues[queue].clone(), leased.job, hold.clone(), self.shared.lease);
+        let run = Run { cx, handler, leased: leased_at, grace: worker.grace };
+        if worker.limits.contains_key(&name) {
+            *self.by_name.entry(name.clone()).or_default() += 1;
+        }
+        let task = self.runs.spawn(run.run());
+        self.under.insert(task.id(), Under { name, hold });
+    }
+
+    fn ended(&mut self, (id, (hold, end)): (tokio::task::Id, (Arc<Hold>, End))) {
+        let Some(Under { name, .. }) = self.under.remove(&id) else { return };
+        if let Some(count) = self.by_name.get_mut(&name) {
+            *count -= 1;
+        }
+        let queue = &self.shared.worker.queues[hold.queue];
+        match end {
+            End::Told(outcome) => {
+                let outcome = match queue.check_outcome(&outcome) {
+                    Ok(()) => outcome,
+                    Err(error) => {
+                        let error = format!("what the handler answered cannot be kept: {error}");
+                        Outcome::Failed { error, retry_after: None }
+                    }
+                };
+                self.tell(&hold, outcome);
+            }
+            End::Committed => {
+                self.shared.stats.committed();
+                self.shared.holds.remove(hold.queue, &hold.ticket);
+            }
+            End::Lost => {
+                queue.count(Counter::JobsLost, 1);
+                self.shared.stats.lost();
+                self.shared.holds.remove(hold.queue, &hold.ticket);
+            }
+        }
+    }
+
+    fn tell(&mut self, hold: &Hold, outcome: Outcome) {
+        self.outcomes[hold.queue].push((hold.ticket.clone(), outcome));
+    }
+
+    fn release(&mut self, hold: &Hold, delay: Duration) {
+        self.tell(hold, Outcome::Released { delay });
+    }
+
+    /// Gets rid of jobs that were lost or cancelled before they began.
+    fn drop_stopped(&mut self) {
+        for ready in std::mem::take(&mut self.ready) {
+            match ready.hold.stop_reason() {
+                None => self.ready.push_back(ready),
+                Some(Stop::LeaseLost) => {
+                    self.shared.stats.lost();
+                    self.shared.holds.remove(ready.hold.queue, &ready.hold.ticket);
+                }
+                Some(_) => self.release(&ready.hold, Duration::ZERO),
+            }
+        }
+    }
+
+    /// Hands back what there is no room for: the last of what several queues had at once, and of what runs here as often as it may.
+    fn hand_back_excess(&mut self) {
+        let is_full = self.under.len() >= self.shared.worker.concurrency;
+        let delay = if is_full { Duration::ZERO } else { SATURATED };
+        while self.ready.len() > self.shared.worker.prefetch {
+            let Some(ready) = self.ready.pop_back() else { return };
+            self.release(&ready.hold, delay);
+        }
+    }
+
+    fn hand_back_ready(&mut self) {
+        for ready in std::mem::take(&mut self.ready) {
+            self.release(&ready.hold, Duration::ZERO);
+        }
+    }
+
+    // ---- The store ----
+
+    fn room(&self) -> usize {
+        let worker = &self.shared.worker;
+        match self.phase {
+            Phase::Working => {
+                (worker.concurrency + worker.prefetch).saturating_sub(self.under.len() + self.ready.len())
+            }
+            _ => 0,
+        }
+    }
+
+    fn talk(&mut self) {
+        if self.exchange.is_some() || self.rest.is_some() {
+            return;
+        }
+        let room = self.room();
+        let count = self.outcomes.iter().map(Vec::len).sum();
+        if count > 0 {
+            // After a failure nothing is leased with the same breath: an exchange is not repeated by itself, telling is.
+            let room = if self.wait.is_some() || self.failures > 0 { 0 } else { room };
+            let outcomes = self.outcomes.iter_mut().map(std::mem::take).collect();
+            self.exchange = Some((tokio::spawn(fetch::exchange(self.shared.clone(), outcomes, room)), count));
+        } else if room > 0 && self.wait.is_none() {
+            let (stop, stopped) = watch::channel(false);
+            self.wait = Some((tokio::spawn(fetch::wait(self.shared.clone(), room, stopped)), stop));
+        }
+    }
+
+    fn heard(&mut self, talked: Talked) {
+        let is_some_use = !talked.settled.is_empty() || !talked.jobs.is_empty();
+        for (queue, ticket, outcome, settled) in talked.settled {
+            self.shared.stats.settled(&outcome, settled);
+            if settled == Settled::Lost {
+                tracing::warn!(job = ticket.id, "the outcome of a job was refused: its lease had been lost");
+            }
+            self.shared.holds.remove(queue, &ticket);
+        }
+        for (queue, untold) in talked.untold.into_iter().enumerate() {
+            self.outcomes[queue].extend(untold);
+        }
+        for got in talked.jobs {
+            let job = &got.leased.job;
+            let hold = Hold::new(got.queue, got.leased.ticket.clone(), job.timeout_ms.is_some());
+            let hold = self.shared.holds.add(hold);
+            self.ready.push_back(Ready { got, hold });
+        }
+        match talked.error {
+            None => self.failures = 0,
+            Some(error) => {
+                // One of several queues that fails does not keep the others waiting for long.
+                self.failures = if is_some_use { 1 } else { self.failures.saturating_add(1) };
+                let pause = PAUSE_BASE.saturating_mul(1 << self.failures.min(10)).min(PAUSE_MAX);
+                // Between half of it and all, so that workers do not come back all at once.
+                let pause = pause.mul_f64(1.0 - random::unit() / 2.0);
+                tracing::warn!(%error, ?pause, "a worker could not talk to the store");
+                self.rest = Some(Instant::now() + pause);
+            }
+        }
+    }
+
+    // ---- The end ----
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.state.send_replace(WorkerState::Draining);
+        if let Some((_, stop)) = &self.wait {
+            stop.send_replace(true);
+        }
+        let worker = &self.shared.worker;
+        match phase {
+            Phase::Working => {}
+            Phase::Draining => self.until = Some(Instant::now() + worker.drain),
+            Phase::Stopping => {
+                self.under.values().for_each(|under| under.hold.stop(Stop::Draining));
+                self.until = Some(Instant::now() + worker.grace + DROPPING);
+            }
+        }
+    }
+
+    fn time_is_up(&mut self) {
+        if self.phase == Phase::Draining {
+            return self.enter(Phase::Stopping);
+        }
+        if self.has_last_words {
+            self.until = None;
+            return;
+        }
+        self.has_last_words = true;
+        // What cannot be dropped is left behind, and handed back all the same.
+        for Under { name, hold } in std::mem::take(&mut self.under).into_values() {
+            tracing::warn!(job = hold.ticket.id, name, "a handler did not end and is left behind");
+            if !hold.is_committed() {
+                self.release(&hold, Duration::ZERO);
+            }
+        }
+        self.until = Some(Instant::now() + LAST_WORDS);
+    }
+}
+
+/// Waits for a task, if there is one.
+async fn joined(task: Option<&mut JoinHandle<Talked>>) -> Talked {
+    match task {
+        Some(task) => match fetch::unless_ending(task.await) {
+            Some(talked) => talked,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for a phase beyond this one. Whoever started the worker and dropped it wants it to drain.
+async fn next_phase(told: &mut watch::Receiver<Phase>, phase: Phase) -> Phase {
+    match told.wait_for(|told| *told > phase).await.map(|told| *told) {
+        Ok(next) => next,
+        Err(_) if phase == Phase::Working => Phase::Draining,
+        Err(_) => std::future::pending().await,
+    }
+}
