@@ -84,10 +84,14 @@ local function trim(limits, adding, adding_bytes)
     return length - dropped + adding > limits.length_max or bytes + adding_bytes > limits.bytes_max
       or (limits.age_ms > 0 and tonumber(string.match(id, '^%d+')) < now - limits.age_ms)
   end
-  local first, is_first = '-', true
+  -- As many as are too many, or the first, to see whether it is too old or too much.
+  local first, is_first, size = '-', true, math.max(1, length + adding - limits.length_max)
+  goes_on = goes_on and (size > 1 or limits.age_ms > 0 or bytes + adding_bytes > limits.bytes_max or length + adding > limits.length_max)
   while goes_on and dropped < most do
-    local page = redis.call('XRANGE', STREAM, first, '+', 'COUNT', math.min(PAGE, most - dropped))
-    goes_on = #page == PAGE
+    size = math.min(size, PAGE, most - dropped)
+    local page = redis.call('XRANGE', STREAM, first, '+', 'COUNT', size)
+    goes_on = #page == size
+    size = 2 * size
     for _, entry in ipairs(page) do
       if not is_excess(entry[1]) then
         goes_on = false
