@@ -21,8 +21,8 @@ use std::future::Future;
 use std::pin::Pin;
 
 use schemars::Schema;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 
 use crate::Services;
@@ -200,6 +200,20 @@ macro_rules! inputs {
     };
 }
 pub(crate) use inputs;
+
+/// Reads an object as two structs: the fields of these names, and the others. For inputs that hold a struct without a name of its own, since serde's
+/// `flatten` takes no integer of more than 128 bits.
+pub(crate) fn split<'de, D, Named, Others>(deserializer: D, names: &[&str]) -> Result<(Named, Others), D::Error>
+where
+    D: Deserializer<'de>,
+    Named: DeserializeOwned,
+    Others: DeserializeOwned,
+{
+    let mut others = serde_json::Map::deserialize(deserializer)?;
+    let named = names.iter().filter_map(|name| others.remove_entry(*name)).collect();
+    let named = serde_json::from_value(Json::Object(named)).map_err(D::Error::custom)?;
+    Ok((named, serde_json::from_value(Json::Object(others)).map_err(D::Error::custom)?))
+}
 
 /// Names the tenant of inputs that name none.
 pub(crate) fn default_tenant() -> String {

@@ -11,11 +11,12 @@ use serde_json::Value as Json;
 use super::{Headers, NewJob, Outcome, Payload, State, Ticket};
 use crate::effects::EffectForm;
 use crate::error::{Error, Result};
-use crate::operation::inputs;
+use crate::operation::{inputs, split};
 use crate::ttl::{Ttl, ms};
 
 /// A job to enqueue.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct JobForm {
     /// Its id, 1 to 255 bytes; while a job of that id has not ended, another is not enqueued. A random one if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,6 +99,27 @@ enum Verb {
     Released,
 }
 
+/// A job to enqueue.
+#[derive(Debug, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EnqueueInput {
+    /// Tenant; `default` if absent.
+    #[serde(default = "crate::operation::default_tenant")]
+    pub(super) tenant: String,
+    /// Name of the queue.
+    pub(super) queue: String,
+    /// The job.
+    #[serde(flatten)]
+    pub(super) job: JobForm,
+}
+
+impl<'de> Deserialize<'de> for EnqueueInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (QueueInput { tenant, queue }, job) = split(deserializer, &["tenant", "queue"])?;
+        Ok(Self { tenant, queue, job })
+    }
+}
+
 inputs! {
     each {
         /// Name of the queue.
@@ -106,13 +128,6 @@ inputs! {
 
     /// Names a queue.
     QueueInput {}
-
-    /// A job to enqueue.
-    EnqueueInput {
-        /// The job.
-        #[serde(flatten)]
-        job: JobForm,
-    }
 
     /// Jobs to enqueue.
     BatchInput {

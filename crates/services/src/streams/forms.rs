@@ -12,10 +12,11 @@ use serde_json::Value as Json;
 use super::{EntryId, Event, Full, GroupOptions, Order, Outcome, Range, Start, Ticket};
 use crate::effects::EffectForm;
 use crate::error::{Error, Result};
-use crate::operation::inputs;
+use crate::operation::{inputs, split};
 
 /// An event, in the JSON form of CloudEvents.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct EventForm {
     /// Identifies it among those of its source; random if absent. While an id is remembered, an event of the same source and id is not published again.
     id: Option<String>,
@@ -110,6 +111,27 @@ pub(super) struct GroupForm {
     pending_max: Option<u64>,
 }
 
+/// An event to publish.
+#[derive(Debug, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PublishInput {
+    /// Tenant; `default` if absent.
+    #[serde(default = "crate::operation::default_tenant")]
+    pub(super) tenant: String,
+    /// Name of the stream.
+    pub(super) stream: String,
+    /// The event.
+    #[serde(flatten)]
+    pub(super) event: EventForm,
+}
+
+impl<'de> Deserialize<'de> for PublishInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (StreamInput { tenant, stream }, event) = split(deserializer, &["tenant", "stream"])?;
+        Ok(Self { tenant, stream, event })
+    }
+}
+
 inputs! {
     each {
         /// Name of the stream.
@@ -118,13 +140,6 @@ inputs! {
 
     /// Names a stream.
     StreamInput {}
-
-    /// An event to publish.
-    PublishInput {
-        /// The event.
-        #[serde(flatten)]
-        event: EventForm,
-    }
 
     /// Events to publish, and changes of data.
     BatchInput {

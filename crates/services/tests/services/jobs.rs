@@ -382,7 +382,7 @@ pub(crate) async fn queues_and_tenants_are_apart(place: Place) {
 pub(crate) async fn jobs_round_trip(place: Place) {
     let services = place.services().await;
     let run = on_mail(&services);
-    let text = r#"{"to":1.10,"from":null}"#;
+    let text = r#"{"to":1.10,"from":null,"wide":12345678901234567890123456789012345678901234567890}"#;
     let payload: Json = serde_json::from_str(text).unwrap();
     let job = json!({"id": "a", "name": "send", "payload": payload});
     assert_eq!(run("enqueue", job.clone()).await, Ok(json!({"id": "a", "existing": null})));

@@ -20,7 +20,7 @@ pub(crate) async fn streams_round_trip(place: Place) {
     let created = of_group("create_group", json!({"from": "0-0", "attempts_max": 1, "order": "per_key"})).await;
     assert_eq!(created, Ok(json!({"created": "new"})));
     assert_eq!(of_group("create_group", json!({})).await, Ok(json!({"created": "existing"})));
-    let text = r#"{"total":1.10,"by":null}"#;
+    let text = r#"{"total":1.10,"by":null,"wide":12345678901234567890123456789012345678901234567890}"#;
     let data: Json = serde_json::from_str(text).unwrap();
     let event = json!({"id": "e:1", "source": "/shop", "type": "order.paid", "partitionkey": "17", "data": data});
     let first = run("publish", event.clone()).await.unwrap();
