@@ -34,6 +34,7 @@ mod guides {
         cache "../../../docs/guide/cache.md"
         connection "../../../docs/guide/connection.md"
         idempotency "../../../docs/guide/idempotency.md"
+        jobs "../../../docs/guide/jobs.md"
         limits "../../../docs/guide/rate-limits.md"
         locks "../../../docs/guide/locks.md"
         schedules "../../../docs/guide/schedules.md"
