@@ -11,7 +11,7 @@
 //!
 //! The rules they share stand in the modules below and nowhere else: keys in [`keys`], lifetimes in [`ttl`], atomic
 //! steps in [`script`], changes of data beside their own in [`effects`], errors in [`error`], what must not be evicted in [`kept`] and [`eviction`], counters in [`metrics`], rows in [`operation`],
-//! hints to those who wait in [`signal`], the store in [`backend`] and what happens without it in [`outage`].
+//! hints to those who wait in [`signal`], what is leased to callers that may go away in `leasing`, the store in [`backend`] and what happens without it in [`outage`].
 //!
 //! What is not here: sockets, HTTP types, and any state of its own that outlives a call, but for what a near cache
 //! keeps, which the store keeps right. Two processes with the same backend are one service.
@@ -27,6 +27,7 @@ pub mod idempotency;
 pub mod jobs;
 pub mod kept;
 pub mod keys;
+mod leasing;
 pub mod limits;
 pub mod locks;
 pub mod metrics;

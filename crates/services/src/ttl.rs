@@ -4,6 +4,7 @@
 //! [`Ttl::Never`]. Absence of a lifetime in an input means the configured default, and nothing else does.
 
 use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -58,6 +59,25 @@ impl TryFrom<Duration> for Ttl {
 /// Returns whole milliseconds, the most there are for what does not fit.
 pub(crate) fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Returns a duration in milliseconds, at most `max`.
+pub(crate) fn bounded_ms(field: &'static str, duration: Duration, max: Duration) -> Result<u64> {
+    match duration <= max {
+        true => Ok(ms(duration)),
+        false => Err(Error::invalid(field, format_args!("more than {} ms", max.as_millis()))),
+    }
+}
+
+/// Returns a lease in milliseconds, within its bounds.
+pub(crate) fn lease_ms(lease: Duration, bounds: RangeInclusive<Duration>) -> Result<u64> {
+    match bounds.contains(&lease) {
+        true => Ok(ms(lease)),
+        false => {
+            let (least, most) = (bounds.start().as_millis(), bounds.end().as_millis());
+            Err(Error::invalid("lease_ms", format_args!("must be {least} to {most}")))
+        }
+    }
 }
 
 /// A lifetime as operations take it: a number of milliseconds, or `"never"`.

@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use super::headers::Headers;
 use super::payload::Payload;
-use super::settings::{JobSettings, MAX_ATTEMPTS, MAX_DELAY, MAX_TIMEOUT, bounded_ms};
+use super::settings::{JobSettings, MAX_ATTEMPTS, MAX_DELAY, MAX_TIMEOUT};
 use crate::error::{Error, Result};
-use crate::ttl::MAX_TTL_MS;
+use crate::ttl::{MAX_TTL_MS, bounded_ms};
 
 /// Longest name of a job, in bytes.
 pub const MAX_JOB_NAME_BYTES: usize = 255;

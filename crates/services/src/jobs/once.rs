@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::job::{NewJob, State, check_id};
 use super::queue::{Enqueued, Queue};
-use super::settings::{MAX_DELAY, bounded_ms};
+use super::settings::MAX_DELAY;
 use super::steps::ONCE;
 use crate::error::{Error, Result};
 use crate::keys::Key;
 use crate::metrics::Counter;
-use crate::ttl::ms;
+use crate::ttl::{bounded_ms, ms};
 
 /// How long a counter's number is remembered after it was the latest.
 pub(crate) const NUMBER_AGE: Duration = Duration::from_secs(30 * 86_400);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::ttl::{Ttl, ms};
+use crate::ttl::{Ttl, lease_ms, ms};
 
 /// Shortest lease.
 pub const MIN_LEASE: Duration = Duration::from_millis(10);
@@ -83,14 +83,7 @@ impl Default for JobSettings {
 impl JobSettings {
     /// Returns a lease in milliseconds.
     pub(crate) fn lease_ms(&self, lease: Option<Duration>) -> Result<u64> {
-        let lease = lease.unwrap_or(self.lease);
-        match (MIN_LEASE..=MAX_LEASE).contains(&lease) {
-            true => Ok(ms(lease)),
-            false => Err(Error::invalid(
-                "lease_ms",
-                format_args!("must be {} to {}", MIN_LEASE.as_millis(), MAX_LEASE.as_millis()),
-            )),
-        }
+        lease_ms(lease.unwrap_or(self.lease), MIN_LEASE..=MAX_LEASE)
     }
 
     /// Returns how long a result is kept, in milliseconds.
@@ -105,13 +98,5 @@ impl JobSettings {
     pub(super) fn kept(&self) -> String {
         let (ended_ms, dead_ms) = (ms(self.ended_age), ms(self.dead_age));
         format!("{},{},{},{ended_ms},{dead_ms}", self.completed_max, self.ended_max, self.dead_max)
-    }
-}
-
-/// Returns a duration in milliseconds, at most `max`.
-pub(super) fn bounded_ms(field: &'static str, duration: Duration, max: Duration) -> Result<u64> {
-    match duration <= max {
-        true => Ok(ms(duration)),
-        false => Err(Error::invalid(field, format_args!("more than {} ms", max.as_millis()))),
     }
 }

@@ -15,27 +15,26 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::job::{Job, State, check_id};
 use super::payload::Payload;
 use super::queue::{MAX_BATCH, Queue, check_batch, item};
-use super::settings::{MAX_DELAY, MAX_WAIT, bounded_ms};
+use super::settings::{MAX_DELAY, MAX_WAIT};
 use super::steps::{EXTEND, STOP_WAITING, WORK};
+use crate::Services;
 use crate::backend::Command;
 use crate::error::{Error, Result};
+use crate::keys::Key;
+use crate::leasing::{Lessor, REGISTERED, Waiting, hear};
 use crate::metrics::Counter;
-use crate::signal::{RECHECK_MAX, Waiter};
-use crate::ttl::{Ttl, ms};
+use crate::signal::RECHECK_MAX;
+use crate::ttl::{Ttl, bounded_ms, ms};
 
 /// Longest text of what went wrong that is kept, in bytes; the rest is cut off.
 pub const MAX_ERROR_BYTES: usize = 4_096;
 
 /// Largest progress, in bytes.
 pub const MAX_PROGRESS_BYTES: usize = 4_096;
-
-/// How long a name stays registered after its last look.
-const REGISTERED: Duration = Duration::from_secs(1).saturating_add(RECHECK_MAX);
 
 /// One lease of one job: what its worker shows to say anything about it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -206,7 +205,7 @@ impl Queue {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || *stop.borrow() {
-                waiting.is_over = self.stop_waiting(&waiting.name).await.is_ok();
+                waiting.is_over = self.leave(&waiting.name).await.is_ok();
                 return Ok(Vec::new());
             }
             tokio::select! {
@@ -298,7 +297,7 @@ impl Queue {
         }
         let reply = match request.count {
             0 => self.run(command.repeatable()).await?,
-            _ => self.hear(command, name.to_owned()).await?,
+            _ => hear(self, command, name.to_owned()).await?,
         };
         let look = Look::read(outcomes, &reply).ok_or_else(|| Error::unexpected(WORK.name(), &reply))?;
         if look.settled.len() != outcomes.len() {
@@ -306,33 +305,6 @@ impl Queue {
         }
         self.tally(outcomes, &look.settled);
         Ok(look)
-    }
-
-    /// Runs a step that leases, to its end even if nobody waits for it any more: then what it leased is handed back.
-    async fn hear(&self, command: Command, name: String) -> Result<Value> {
-        let queue = self.clone();
-        let step = tokio::spawn(async move {
-            let reply = queue.run(command).await;
-            Unheard { queue, name, reply: Some(reply) }
-        });
-        match step.await {
-            Ok(mut unheard) => unheard.reply.take().expect("only this takes it"),
-            Err(error) => Err(Error::Unavailable(format!("the runtime is ending: {error}"))),
-        }
-    }
-
-    /// Takes back what a step that nobody heard of has done for the caller.
-    async fn hand_back(&self, name: &str, reply: &Value) -> Result<()> {
-        let look = Look::read(&[], reply).ok_or_else(|| Error::unexpected(WORK.name(), reply))?;
-        let outcome = Outcome::Released { delay: Duration::ZERO };
-        let outcomes: Vec<_> = look.jobs.into_iter().map(|leased| (leased.ticket, outcome.clone())).collect();
-        if !outcomes.is_empty() {
-            self.settle(&outcomes).await?;
-        }
-        if !name.is_empty() {
-            self.stop_waiting(name).await?;
-        }
-        Ok(())
     }
 
     /// Returns a result as the steps take it: what, and ms that it is kept; both empty if there is none.
@@ -381,8 +353,35 @@ impl Queue {
             }),
         );
     }
+}
 
-    async fn stop_waiting(&self, name: &str) -> Result<()> {
+impl Lessor for Queue {
+    fn services(&self) -> &Services {
+        Queue::services(self)
+    }
+
+    fn channel(&self) -> &Key {
+        Queue::channel(self)
+    }
+
+    async fn run(&self, command: Command) -> Result<Value> {
+        Queue::run(self, command).await
+    }
+
+    async fn hand_back(&self, name: &str, reply: &Value) -> Result<()> {
+        let look = Look::read(&[], reply).ok_or_else(|| Error::unexpected(WORK.name(), reply))?;
+        let outcome = Outcome::Released { delay: Duration::ZERO };
+        let outcomes: Vec<_> = look.jobs.into_iter().map(|leased| (leased.ticket, outcome.clone())).collect();
+        if !outcomes.is_empty() {
+            self.settle(&outcomes).await?;
+        }
+        if !name.is_empty() {
+            self.leave(name).await?;
+        }
+        Ok(())
+    }
+
+    async fn leave(&self, name: &str) -> Result<()> {
         self.run(self.command(&STOP_WAITING, &[]).arg(name)).await.map(drop)
     }
 }
@@ -420,54 +419,6 @@ impl Outcome {
         match state {
             Some(state) if fits => Settled::Done(state),
             _ => Settled::Lost,
-        }
-    }
-}
-
-/// The answer of a step that leases. Dropping it untaken hands back what it leased.
-struct Unheard {
-    queue: Queue,
-    name: String,
-    reply: Option<Result<Value>>,
-}
-
-impl Drop for Unheard {
-    fn drop(&mut self) {
-        // Outside a runtime nothing can be sent; the leases end by themselves.
-        if let Some(Ok(reply)) = self.reply.take()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let (queue, name) = (self.queue.clone(), std::mem::take(&mut self.name));
-            runtime.spawn(async move { queue.hand_back(&name, &reply).await });
-        }
-    }
-}
-
-/// Somebody who waits for work. Dropping it unless it is over takes the name out of the store.
-struct Waiting<'a> {
-    queue: &'a Queue,
-    name: String,
-    waiter: Waiter,
-    is_over: bool,
-}
-
-impl<'a> Waiting<'a> {
-    /// Listens, before the look that it must not miss anything after.
-    fn begin(queue: &'a Queue) -> Self {
-        let name = Uuid::new_v4().simple().to_string();
-        let waiter = queue.services().signals().listen(queue.channel(), &name);
-        Self { queue, name, waiter, is_over: false }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        // Outside a runtime nothing can be sent; the name ends by itself.
-        if !self.is_over
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let (queue, name) = (self.queue.clone(), std::mem::take(&mut self.name));
-            runtime.spawn(async move { queue.stop_waiting(&name).await });
         }
     }
 }

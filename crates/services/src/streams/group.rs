@@ -9,13 +9,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::id::EntryId;
-use super::settings::{MAX_ATTEMPTS, MAX_PAUSE, MAX_PENDING, bounded_ms};
+use super::settings::{MAX_ATTEMPTS, MAX_PAUSE, MAX_PENDING};
 use super::steps::{COUNT, CREATE, DELETE, STATUS};
 use super::stream::{Stream, item};
 use crate::backend::Command;
 use crate::error::{Error, Result};
 use crate::keys::{Key, check_name};
 use crate::script::Script;
+use crate::ttl::bounded_ms;
 
 /// Most groups of a stream.
 pub const MAX_GROUPS: usize = 256;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, Result};
-use crate::ttl::ms;
+use crate::error::Result;
+use crate::ttl::{lease_ms, ms};
 
 /// Shortest lease.
 pub const MIN_LEASE: Duration = Duration::from_millis(10);
@@ -110,14 +110,7 @@ impl Default for StreamSettings {
 impl StreamSettings {
     /// Returns a lease in milliseconds.
     pub(super) fn lease_ms(&self, lease: Option<Duration>) -> Result<u64> {
-        let lease = lease.unwrap_or(self.lease);
-        match (MIN_LEASE..=MAX_LEASE).contains(&lease) {
-            true => Ok(ms(lease)),
-            false => Err(Error::invalid(
-                "lease_ms",
-                format_args!("must be {} to {}", MIN_LEASE.as_millis(), MAX_LEASE.as_millis()),
-            )),
-        }
+        lease_ms(lease.unwrap_or(self.lease), MIN_LEASE..=MAX_LEASE)
     }
 
     /// Returns what steps are told of what a stream keeps.
@@ -126,13 +119,5 @@ impl StreamSettings {
         let (length_max, bytes_max) = (self.length_max.min(self.length_cap), self.bytes_max.min(self.bytes_cap));
         let letter = self.full.letter();
         format!("{length_max},{bytes_max},{age_ms},{letter},{idle_ms},{},{}", self.length_cap, self.bytes_cap)
-    }
-}
-
-/// Returns a duration in milliseconds, at most `max`.
-pub(super) fn bounded_ms(field: &'static str, duration: Duration, max: Duration) -> Result<u64> {
-    match duration <= max {
-        true => Ok(ms(duration)),
-        false => Err(Error::invalid(field, format_args!("more than {} ms", max.as_millis()))),
     }
 }

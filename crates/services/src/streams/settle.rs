@@ -6,12 +6,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::group::Group;
-use super::settings::{MAX_PAUSE, bounded_ms};
+use super::settings::MAX_PAUSE;
 use super::steps::{RENEW, SETTLE};
 use super::stream::check_batch;
 use super::take::Ticket;
 use crate::error::{Error, Result};
 use crate::metrics::Counter;
+use crate::ttl::bounded_ms;
 
 /// Longest text of what went wrong that is kept, in bytes; the rest is cut off.
 pub const MAX_CAUSE_BYTES: usize = 4_096;

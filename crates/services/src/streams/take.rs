@@ -12,24 +12,22 @@ use redpoll_resp::Value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::event::{Entry, Event};
 use super::group::{Group, GroupOptions};
 use super::id::EntryId;
-use super::settings::{MAX_WAIT, bounded_ms};
+use super::settings::MAX_WAIT;
 use super::settle::{Outcome, Settled};
 use super::steps::{LEAVE, TAKE};
-use super::stream::{Stream, check_batch, item, read_entry};
+use super::stream::{check_batch, item, read_entry};
+use crate::Services;
 use crate::backend::Command;
 use crate::error::{Error, Result};
-use crate::keys::check_name;
+use crate::keys::{Key, check_name};
+use crate::leasing::{Lessor, REGISTERED, Waiting, hear};
 use crate::metrics::Counter;
-use crate::signal::{RECHECK_MAX, Waiter};
-use crate::ttl::ms;
-
-/// How long a name stays registered after its last look.
-const REGISTERED: Duration = Duration::from_secs(1).saturating_add(RECHECK_MAX);
+use crate::signal::RECHECK_MAX;
+use crate::ttl::{bounded_ms, ms};
 
 /// Looks one behind the other that pass over entries which are for nobody here, before the caller is answered.
 const LOOKS_MAX: usize = 1_000;
@@ -131,7 +129,7 @@ impl Group {
         let request = Request { consumer: options.consumer.clone(), count: options.count, lease_ms };
         let deadline = Instant::now() + options.wait;
         let mut told = Taken::default();
-        let mut waiting: Option<Waiting<'_>> = None;
+        let mut waiting: Option<Waiting<'_, Self>> = None;
         for looks in 1.. {
             let name = waiting.as_ref().map_or("", |waiting| waiting.name.as_str());
             let look = match self.look(&request, name).await {
@@ -181,7 +179,7 @@ impl Group {
     async fn look(&self, request: &Request, name: &str) -> Result<Look> {
         let command = self.command(&TAKE).arg(&request.consumer).arg(request.count).arg(request.lease_ms);
         let command = command.arg(name).arg(ms(REGISTERED));
-        let reply = self.hear(command, name.to_owned()).await?;
+        let reply = hear(self, command, name.to_owned()).await?;
         let mut look = self.read_look(&reply)?;
         self.stream().count(Counter::StreamsDead, usize::try_from(look.taken.died).unwrap_or_default());
         if !look.poison.is_empty() {
@@ -202,39 +200,6 @@ impl Group {
             Some("crowded") => Err(Error::Conflict(format!("group {:?} has too many consumers", self.name()))),
             _ => Err(Error::unexpected(TAKE.name(), reply)),
         }
-    }
-
-    /// Runs a step that leases, to its end even if nobody waits for it any more: then what it leased is handed back.
-    async fn hear(&self, command: Command, name: String) -> Result<Value> {
-        let group = self.clone();
-        let step = tokio::spawn(async move {
-            let reply = group.stream().run(command).await;
-            Unheard { group, name, reply: Some(reply) }
-        });
-        match step.await {
-            Ok(mut unheard) => unheard.reply.take().expect("only this takes it"),
-            Err(error) => Err(Error::Unavailable(format!("the runtime is ending: {error}"))),
-        }
-    }
-
-    /// Takes back what a step that nobody heard of has done for the caller.
-    async fn hand_back(&self, name: &str, reply: &Value) -> Result<()> {
-        let look = self.read_look(reply)?;
-        let tickets = look.taken.deliveries.iter().map(|delivery| delivery.ticket);
-        let tickets = tickets.chain(look.poison.iter().map(|(ticket, _)| *ticket));
-        let outcomes: Vec<_> = tickets.map(|ticket| (ticket, Outcome::Released { delay: Duration::ZERO })).collect();
-        if !outcomes.is_empty() {
-            self.settle(&outcomes).await?;
-        }
-        match name.is_empty() {
-            true => Ok(()),
-            false => self.leave(name).await,
-        }
-    }
-
-    async fn leave(&self, name: &str) -> Result<()> {
-        let command = Command::script(&LEAVE, self.stream().keys(), &[self.name(), name]);
-        self.stream().run(command).await.map(drop)
     }
 }
 
@@ -281,51 +246,35 @@ impl Look {
     }
 }
 
-/// The answer of a step that leases. Dropping it untaken hands back what it leased.
-struct Unheard {
-    group: Group,
-    name: String,
-    reply: Option<Result<Value>>,
-}
+impl Lessor for Group {
+    fn services(&self) -> &Services {
+        self.stream().services()
+    }
 
-impl Drop for Unheard {
-    fn drop(&mut self) {
-        // Outside a runtime nothing can be sent; the leases end by themselves.
-        if let Some(Ok(reply)) = self.reply.take()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let (group, name) = (self.group.clone(), std::mem::take(&mut self.name));
-            runtime.spawn(async move { group.hand_back(&name, &reply).await });
+    fn channel(&self) -> &Key {
+        self.stream().channel()
+    }
+
+    async fn run(&self, command: Command) -> Result<Value> {
+        self.stream().run(command).await
+    }
+
+    async fn hand_back(&self, name: &str, reply: &Value) -> Result<()> {
+        let look = self.read_look(reply)?;
+        let tickets = look.taken.deliveries.iter().map(|delivery| delivery.ticket);
+        let tickets = tickets.chain(look.poison.iter().map(|(ticket, _)| *ticket));
+        let outcomes: Vec<_> = tickets.map(|ticket| (ticket, Outcome::Released { delay: Duration::ZERO })).collect();
+        if !outcomes.is_empty() {
+            self.settle(&outcomes).await?;
+        }
+        match name.is_empty() {
+            true => Ok(()),
+            false => self.leave(name).await,
         }
     }
-}
 
-/// Somebody who waits for entries. Dropping it unless it is over takes the name out of the store.
-struct Waiting<'a> {
-    group: &'a Group,
-    name: String,
-    waiter: Waiter,
-    is_over: bool,
-}
-
-impl<'a> Waiting<'a> {
-    /// Listens, before the look that it must not miss anything after.
-    fn begin(group: &'a Group) -> Self {
-        let name = Uuid::new_v4().simple().to_string();
-        let stream: &Stream = group.stream();
-        let waiter = stream.services().signals().listen(stream.channel(), &name);
-        Self { group, name, waiter, is_over: false }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        // Outside a runtime nothing can be sent; the name ends by itself.
-        if !self.is_over
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let (group, name) = (self.group.clone(), std::mem::take(&mut self.name));
-            runtime.spawn(async move { group.leave(&name).await });
-        }
+    async fn leave(&self, name: &str) -> Result<()> {
+        let command = Command::script(&LEAVE, self.stream().keys(), &[self.name(), name]);
+        self.stream().run(command).await.map(drop)
     }
 }
