@@ -86,12 +86,11 @@ impl Context {
         if hold.is_committed() {
             return Err(Error::Conflict(format!("job {:?} has been committed", hold.ticket.id)));
         }
-        hold.committing(true);
+        let _committing = hold.committing();
         let committed = self.0.queue.commit(&hold.ticket, commit).await;
         if committed.is_ok() {
             hold.committed();
         }
-        hold.committing(false);
         committed
     }
 

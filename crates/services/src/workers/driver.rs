@@ -299,7 +299,8 @@ impl<'a> Driver<'a> {
         }
         for got in talked.jobs {
             let job = &got.leased.job;
-            let hold = Hold::new(got.queue, got.leased.ticket.clone(), job.timeout_ms.is_some());
+            let timeout = job.timeout_ms.map(Duration::from_millis);
+            let hold = Hold::new(got.queue, got.leased.ticket.clone(), timeout);
             let hold = self.shared.holds.add(hold);
             self.ready.push_back(Ready { got, hold });
         }

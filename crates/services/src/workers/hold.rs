@@ -1,8 +1,9 @@
 //! What a worker holds: every job that it has leased and not yet got rid of, shared by the loop, the renewal and the handlers.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -27,19 +28,19 @@ pub(super) struct Hold {
     /// Which of the worker's queues it is of.
     pub(super) queue: usize,
     pub(super) ticket: Ticket,
-    /// Whether its run is limited in time.
-    pub(super) is_limited: bool,
+    /// How long its run may take, if that is limited.
+    pub(super) timeout: Option<Duration>,
     stop: watch::Sender<Option<Stop>>,
     has_begun: AtomicBool,
-    is_committing: AtomicBool,
+    commits: AtomicUsize,
     is_committed: AtomicBool,
 }
 
 impl Hold {
-    pub(super) fn new(queue: usize, ticket: Ticket, is_limited: bool) -> Self {
+    pub(super) fn new(queue: usize, ticket: Ticket, timeout: Option<Duration>) -> Self {
         let (stop, _) = watch::channel(None);
         let no = || AtomicBool::new(false);
-        Self { queue, ticket, is_limited, stop, has_begun: no(), is_committing: no(), is_committed: no() }
+        Self { queue, ticket, timeout, stop, has_begun: no(), commits: AtomicUsize::new(0), is_committed: no() }
     }
 
     /// Tells the handler to stop; the first reason stays.
@@ -70,9 +71,15 @@ impl Hold {
         self.has_begun.load(Ordering::Acquire)
     }
 
-    /// A commit is under way: that the job is gone does not mean that it is lost.
-    pub(super) fn committing(&self, is_committing: bool) {
-        self.is_committing.store(is_committing, Ordering::Release);
+    /// Tells whether it waits here for a run that is limited: then the store holds it no longer than its run may take.
+    pub(super) fn waits_limited(&self) -> bool {
+        self.timeout.is_some() && !self.has_begun()
+    }
+
+    /// A commit is under way until this is dropped: that the job is gone does not mean that it is lost.
+    pub(super) fn committing(&self) -> Committing<'_> {
+        self.commits.fetch_add(1, Ordering::AcqRel);
+        Committing(self)
     }
 
     pub(super) fn committed(&self) {
@@ -89,22 +96,43 @@ impl Hold {
         match heartbeat {
             Heartbeat::Extended => {}
             Heartbeat::Cancelling => self.stop(Stop::Cancelled),
-            Heartbeat::Lost if self.is_committing.load(Ordering::Acquire) || self.is_committed() => {}
+            Heartbeat::Lost if self.commits.load(Ordering::Acquire) > 0 || self.is_committed() => {}
             Heartbeat::Lost => self.stop(Stop::LeaseLost),
         }
         before != self.stop_reason()
     }
 }
 
+/// A commit that is under way.
+pub(super) struct Committing<'a>(&'a Hold);
+
+impl Drop for Committing<'_> {
+    fn drop(&mut self) {
+        self.0.commits.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// All that a worker holds, by queue and lease.
 #[derive(Debug, Default)]
-pub(super) struct Holds(Mutex<HashMap<(usize, Ticket), Arc<Hold>>>);
+pub(super) struct Holds {
+    by_lease: Mutex<HashMap<(usize, Ticket), Arc<Hold>>>,
+    /// Changes when something is added whose run is limited.
+    limited: watch::Sender<()>,
+}
 
 impl Holds {
     pub(super) fn add(&self, hold: Hold) -> Arc<Hold> {
         let hold = Arc::new(hold);
         self.lock().insert((hold.queue, hold.ticket.clone()), hold.clone());
+        if hold.timeout.is_some() {
+            self.limited.send_replace(());
+        }
         hold
+    }
+
+    /// Returns what tells of additions whose run is limited.
+    pub(super) fn limited(&self) -> watch::Receiver<()> {
+        self.limited.subscribe()
     }
 
     pub(super) fn remove(&self, queue: usize, ticket: &Ticket) {
@@ -117,7 +145,7 @@ impl Holds {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(usize, Ticket), Arc<Hold>>> {
-        self.0.lock().expect("nothing panics while it is held")
+        self.by_lease.lock().expect("nothing panics while it is held")
     }
 }
 
@@ -126,7 +154,7 @@ mod tests {
     use super::*;
 
     fn hold() -> Hold {
-        Hold::new(0, Ticket { id: "a".to_owned(), token: 1 }, false)
+        Hold::new(0, Ticket { id: "a".to_owned(), token: 1 }, None)
     }
 
     #[test]
@@ -141,11 +169,21 @@ mod tests {
     #[test]
     fn what_is_committed_is_not_lost() {
         let hold = hold();
-        hold.committing(true);
+        let committing = hold.committing();
         assert!(!hold.hear(Heartbeat::Lost));
         hold.committed();
-        hold.committing(false);
+        drop(committing);
         assert!(!hold.hear(Heartbeat::Lost));
         assert_eq!(hold.stop_reason(), None);
+    }
+
+    #[test]
+    fn a_commit_that_is_given_up_hides_no_loss() {
+        let hold = hold();
+        let (first, second) = (hold.committing(), hold.committing());
+        drop(first);
+        assert!(!hold.hear(Heartbeat::Lost));
+        drop(second);
+        assert!(hold.hear(Heartbeat::Lost));
     }
 }

@@ -92,7 +92,7 @@ impl Run {
     /// Has the time of a job begin that has waited here, and returns when that was; an error is why it is not to begin at all.
     async fn begin(&self) -> Result<Instant, Stop> {
         let hold = self.cx.hold();
-        let begun = match (self.leased, hold.is_limited) {
+        let begun = match (self.leased, hold.timeout.is_some()) {
             (Some(leased), _) => leased,
             (None, false) => Instant::now(),
             (None, true) => {

@@ -59,6 +59,25 @@ pub(crate) async fn prefetched_jobs_keep_their_leases_behind_a_slow_handler(plac
     assert_eq!(running.stop().await.completed, 4);
 }
 
+pub(crate) async fn prefetched_jobs_of_short_runs_are_held_as_long_as_others(place: Place) {
+    let queue = queue(&place).await;
+    let limited = NewJob { timeout: Some(SHORT), ..job("limited", "slow") };
+    enqueue(&queue, &[job("a", "slow"), limited]).await;
+    let gate = Gate::new();
+    // By its leases alone the worker would be heard of long after the limited one is over.
+    let running = gated(&queue, &gate).lease(SHORT * 60).prefetch(5).start().unwrap();
+    gate.holds(1).await;
+    eventually("both are held", || async { running.prefetched() == 1 }).await;
+    leases_last(&queue, 2).await;
+    gate.open(2);
+    for id in ["a", "limited"] {
+        becomes(&queue, id, State::Completed).await;
+        let job = queue.job(id).await.unwrap().job.unwrap();
+        assert_eq!((job.failures, job.lost), (0, 0), "{id}");
+    }
+    assert_eq!(running.stop().await.completed, 2);
+}
+
 pub(crate) async fn what_is_cancelled_or_lost_before_it_began_is_not_run(place: Place) {
     let (services, queue) = queue_with(&place, JobSettings::default()).await;
     enqueue(&queue, &[job("slow", "slow"), job("cancelled", "send"), job("lost", "send"), job("kept", "send")]).await;

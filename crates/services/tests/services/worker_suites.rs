@@ -16,6 +16,7 @@ on_every_backend! {
     worker_leases:
         a_slow_handler_keeps_its_job
         prefetched_jobs_keep_their_leases_behind_a_slow_handler
+        prefetched_jobs_of_short_runs_are_held_as_long_as_others
         what_is_cancelled_or_lost_before_it_began_is_not_run
         a_lease_lost_in_the_middle_is_not_reported_as_done
         a_running_job_is_cancelled_at_once
