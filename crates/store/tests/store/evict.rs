@@ -22,9 +22,9 @@ fn info(store: &Store) -> HashMap<String, usize> {
     pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
 }
 
-/// What a writer adds beyond the limit before it makes room again, and what the tolerances of large limits come to.
+/// What a writer adds beyond the limit before it makes room again, what the answer takes of who asks, and what the tolerances of large limits come to.
 fn bound(limit: usize, threads: usize, value_max: usize) -> usize {
-    limit / 100 + threads * (value_max + 4096)
+    limit / 100 + (threads + 1) * (value_max + 4096)
 }
 
 #[test]
