@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::eviction::{self, MemoryPolicy};
 #[cfg(doc)]
 use crate::keys::Keyring;
+use crate::metrics::Counter;
 
 /// How long an answer of the store about its policy is trusted.
 pub const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -67,6 +68,18 @@ impl Lookout {
 }
 
 impl Services {
+    /// Does work upon a store that does not evict what must not be evicted, and counts when there is none.
+    pub(crate) async fn upon_kept<T>(&self, outages: Counter, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let result = match self.ensure_kept().await {
+            Ok(()) => work.await,
+            Err(error) => Err(error),
+        };
+        if result.as_ref().is_err_and(Error::is_outage) {
+            self.metrics().add(outages, 1);
+        }
+        result
+    }
+
     /// Makes sure that the store does not evict what must not be evicted.
     pub(crate) async fn ensure_kept(&self) -> Result<()> {
         if self.settings().eviction == OnEviction::Tolerate || self.lookout().is_fresh() {

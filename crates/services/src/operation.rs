@@ -215,6 +215,11 @@ where
     Ok((named, serde_json::from_value(Json::Object(others)).map_err(D::Error::custom)?))
 }
 
+/// Reads a field that is there, so that `null` is a value and only absence is none: `#[serde(default, deserialize_with = "present")]`.
+pub(crate) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(deserializer).map(Some)
+}
+
 /// Names the tenant of inputs that name none.
 pub(crate) fn default_tenant() -> String {
     Tenant::default().name().to_owned()

@@ -1,7 +1,7 @@
 //! The rows of atomic operations, and their inputs and outputs. Scripts and pipelines are for programs, not for the network.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::{
@@ -11,7 +11,7 @@ use crate::Services;
 use crate::error::{Error, Result};
 use crate::eviction::Eviction;
 use crate::keys::Tenant;
-use crate::operation::{Service, inputs, operation};
+use crate::operation::{Service, inputs, operation, present};
 use crate::outage::OutagePolicy;
 use crate::ttl::{Ttl, TtlInput};
 
@@ -399,11 +399,6 @@ fn one() -> i64 {
 
 fn one_unit() -> u64 {
     1
-}
-
-/// Reads a field that is there, so that `null` is a value and only absence is `None`.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
-    Json::deserialize(deserializer).map(Some)
 }
 
 impl From<Versioned<Json>> for RegisterOutput {

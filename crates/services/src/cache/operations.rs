@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::{Body, Lookup, Namespace, Remaining, SetOptions};
@@ -13,7 +13,7 @@ use crate::Services;
 use crate::error::{Error, Result};
 use crate::eviction::Eviction;
 use crate::keys::Tenant;
-use crate::operation::{Service, inputs, operation};
+use crate::operation::{Service, inputs, operation, present};
 use crate::outage::OutagePolicy;
 use crate::ttl::{Ttl, TtlInput};
 
@@ -301,11 +301,6 @@ fn body(value: Option<Json>, bytes_base64: Option<String>) -> Result<Body> {
         }
         _ => Err(Error::invalid("value", "give exactly one of value and bytes_base64")),
     }
-}
-
-/// Reads a field that is there, so that `null` is a value and only absence is `None`.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
-    Json::deserialize(deserializer).map(Some)
 }
 
 impl From<Lookup> for Found {

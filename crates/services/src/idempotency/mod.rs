@@ -216,13 +216,7 @@ impl Idempotency {
 
     /// Talks to a store that does not evict, and counts when there is none.
     async fn run(&self, script: &'static Script, record: Key, args: &[&dyn ToArg]) -> Result<Value> {
-        let result = match self.services.ensure_kept().await {
-            Ok(()) => self.services.backend().call(Command::script(script, &[record], args)).await,
-            Err(error) => Err(error),
-        };
-        if result.as_ref().is_err_and(Error::is_outage) {
-            self.count(Counter::IdempotencyOutages);
-        }
-        result
+        let call = self.services.backend().call(Command::script(script, &[record], args));
+        self.services.upon_kept(Counter::IdempotencyOutages, call).await
     }
 }

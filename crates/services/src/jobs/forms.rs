@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use super::{Headers, NewJob, Outcome, Payload, State, Ticket};
 use crate::effects::EffectForm;
 use crate::error::{Error, Result};
-use crate::operation::{inputs, split};
+use crate::operation::{inputs, present, split};
 use crate::ttl::{Ttl, ms};
 
 /// A job to enqueue.
@@ -327,9 +327,4 @@ impl OutcomeForm {
         };
         Ok((Ticket { id: self.id, token: self.token }, outcome))
     }
-}
-
-/// Keeps `null` apart from a field that is not there.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
-    Json::deserialize(deserializer).map(Some)
 }

@@ -283,14 +283,8 @@ impl Queue {
 
     /// Talks to a store that does not evict, and counts when there is none.
     pub(super) async fn run(&self, command: Command) -> Result<Value> {
-        let result = match self.inner.services.ensure_kept().await {
-            Ok(()) => self.inner.services.backend().call(command).await,
-            Err(error) => Err(error),
-        };
-        if result.as_ref().is_err_and(Error::is_outage) {
-            self.count(Counter::JobsOutages, 1);
-        }
-        result
+        let services = &self.inner.services;
+        services.upon_kept(Counter::JobsOutages, services.backend().call(command)).await
     }
 }
 

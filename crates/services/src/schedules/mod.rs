@@ -82,7 +82,7 @@ use state::State;
 
 use crate::Services;
 use crate::backend::Command;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::jobs::Queue;
 use crate::keys::{Group, Key, Tenant};
 use crate::metrics::Counter;
@@ -155,12 +155,5 @@ impl Schedules {
 
 /// Talks to a store that does not evict, and counts when there is none.
 async fn run(services: &Services, command: Command) -> Result<Value> {
-    let result = match services.ensure_kept().await {
-        Ok(()) => services.backend().call(command).await,
-        Err(error) => Err(error),
-    };
-    if result.as_ref().is_err_and(Error::is_outage) {
-        services.metrics().add(Counter::SchedulesOutages, 1);
-    }
-    result
+    services.upon_kept(Counter::SchedulesOutages, services.backend().call(command)).await
 }

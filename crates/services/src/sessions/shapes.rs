@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::{Binding, Created, Mismatch, Session};
-use crate::operation::inputs;
+use crate::operation::{inputs, present};
 use crate::ttl::TtlInput;
 
 inputs! {
@@ -317,11 +317,6 @@ pub(super) struct Count {
 
 fn hundred() -> usize {
     100
-}
-
-/// Reads a field that is there, so that `null` is a message and only absence is none.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
-    Json::deserialize(deserializer).map(Some)
 }
 
 impl From<Created> for CreatedOutput {

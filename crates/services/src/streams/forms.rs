@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use super::{EntryId, Event, Full, GroupOptions, Order, Outcome, Range, Start, Ticket};
 use crate::effects::EffectForm;
 use crate::error::{Error, Result};
-use crate::operation::{inputs, split};
+use crate::operation::{inputs, present, split};
 
 /// An event, in the JSON form of CloudEvents.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -354,9 +354,4 @@ impl ReadInput {
             keys: self.keys.clone(),
         })
     }
-}
-
-/// Keeps `null` apart from a field that is not there.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
-    Json::deserialize(deserializer).map(Some)
 }

@@ -106,14 +106,7 @@ impl Tokens {
 
     /// Talks to a store that does not evict, and counts when there is none.
     async fn exchange<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let result = match self.services.ensure_kept().await {
-            Ok(()) => work.await,
-            Err(error) => Err(error),
-        };
-        if result.as_ref().is_err_and(Error::is_outage) {
-            self.count(Counter::TokensOutages);
-        }
-        result
+        self.services.upon_kept(Counter::TokensOutages, work).await
     }
 
     /// Returns a lifetime in milliseconds; nothing here lives for ever, or longer than a token may.
