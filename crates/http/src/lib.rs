@@ -10,6 +10,8 @@
 //! /healthz         the process is alive                                       /readyz         the store works
 //! ```
 //!
+//! An operation that is a feed goes on as server-sent events or over a WebSocket (`feed`).
+//!
 //! No service is known here by name: a row in a table of operations is a route, a path in the OpenAPI document and a
 //! label in the metrics. Adding an operation changes nothing in this crate but the golden file of its tests.
 //!
@@ -21,6 +23,7 @@
 
 mod answer;
 mod exposition;
+mod feed;
 mod guard;
 mod health;
 mod info;

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use redpoll_services::SERVICES;
-use redpoll_services::operation::{Envelope, Method, Operation};
+use redpoll_services::operation::{Envelope, Method, Operation, Run};
 use serde_json::{Map, Value as Json, json};
 
 use crate::routes::mounted_at;
@@ -146,7 +146,14 @@ fn responses(operation: &Operation, output: Json) -> Json {
         let text = STATUSES.iter().find(|(known, _)| known == status).map_or("See the description.", |(_, text)| text);
         // A refusal by a limit carries the decision, as an admission does.
         let schema = if index == 0 || *status == 429 { &success } else { &failure };
-        responses.insert(status.to_string(), content(text, schema));
+        let response = match operation.run {
+            Run::Feed(_) if index == 0 => {
+                let text = "Server-sent events; their `data` is this, their `id` goes back as `Last-Event-ID`. With `Upgrade: websocket` the same over a WebSocket.";
+                json!({"description": text, "content": {"text/event-stream": {"schema": schema}}})
+            }
+            _ => content(text, schema),
+        };
+        responses.insert(status.to_string(), response);
     }
     responses.insert(
         "default".to_owned(),

@@ -3,7 +3,7 @@
 //! Operations are mounted below [`API_ROOT`], those in an envelope at the root. An operation runs in a task of its
 //! own: a client that goes away in the middle does not cut a step short, and a defect in one is an answer with
 //! status 500 instead of a connection that breaks. One that waits for others ends with its request: otherwise a client that
-//! gives up and asks again would wait twice, and hold for a whole lease what nobody knows of.
+//! gives up and asks again would wait twice, and hold for a whole lease what nobody knows of. A feed lasts as long as its connection: see `feed`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,12 +16,14 @@ use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter};
-use redpoll_services::operation::{Envelope, Method, Operation, Shape};
+use redpoll_services::operation::{Envelope, Method, Operation, Run, Shape};
 use redpoll_services::{SERVICES, Services};
 use serde_json::Value as Json;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::answer::{Problem, success};
+use crate::feed::{self, FEEDS_MAX};
 use crate::input::{add_path, add_query, body_object};
 use crate::options::Options;
 use crate::traffic::Traffic;
@@ -36,6 +38,10 @@ pub(crate) struct App {
     pub(crate) options: Options,
     pub(crate) traffic: Traffic,
     pub(crate) openapi: String,
+    /// Places for feeds.
+    pub(crate) feeds: Arc<Semaphore>,
+    /// Tells feeds when to end.
+    pub(crate) stopping: watch::Receiver<bool>,
 }
 
 /// Returns all operations in the order of the tables.
@@ -51,13 +57,15 @@ pub(crate) fn mounted_at(operation: &Operation) -> String {
     }
 }
 
-/// Makes the router over services.
-pub fn router(services: Services, options: Options) -> Router {
+/// Makes the router over services. Its feeds end when `stopping` says so, or its sender is gone.
+pub fn router(services: Services, options: Options, stopping: watch::Receiver<bool>) -> Router {
     let app = Arc::new(App {
         services,
         options,
         traffic: Traffic::new(operations().count()),
         openapi: openapi::document().to_string(),
+        feeds: Arc::new(Semaphore::new(FEEDS_MAX)),
+        stopping,
     });
     let mut paths: BTreeMap<String, MethodRouter<Arc<App>>> = system::routes();
     for (index, operation) in operations().enumerate() {
@@ -92,11 +100,18 @@ async fn serve(
     request: Request,
 ) -> Result<Response, Problem> {
     let params = params.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "bad_path", error.body_text()))?;
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let mut input = body_object(&parts.headers, body, app.options.body_max_bytes).await?;
     add_query(shape, parts.uri.query().unwrap_or_default(), &mut input)?;
     add_path(shape, params.iter(), &mut input)?;
-    let task = tokio::spawn((operation.run)(app.services.clone(), Json::Object(input)));
+    let run = match operation.run {
+        Run::Answer(run) => run,
+        Run::Feed(open) => {
+            feed::add_position(&parts.headers, &mut input)?;
+            return feed::answer(app, &mut parts, open(app.services.clone(), Json::Object(input))).await;
+        }
+    };
+    let task = tokio::spawn(run(app.services.clone(), Json::Object(input)));
     let mut running = Running { task, waits: operation.waits };
     match (&mut running.task).await {
         Ok(Ok(result)) => Ok(success(operation, result)),

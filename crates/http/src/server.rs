@@ -110,8 +110,8 @@ impl BoundServer {
     /// # Errors
     /// [`Error::Listen`] if the runtime cannot take a listener.
     pub fn serve(self, services: Services) -> Result<HttpServer, Error> {
-        let router = router(services, self.options);
         let (stop, stopped) = watch::channel(false);
+        let router = router(services, self.options, stopped.clone());
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
         for (listener, address) in self.listeners.into_iter().zip(&self.addresses) {
             let refuse = |source| Error::Listen { host: address.ip().to_string(), port: address.port(), source };
@@ -203,7 +203,8 @@ async fn serve_connection(
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(HEADER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

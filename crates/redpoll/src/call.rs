@@ -3,17 +3,17 @@
 //! The commands are made from the services' tables, so a new row there is a new command here: what stands in the operation's path are its
 //! arguments, the other fields of its input are flags. It speaks to the store itself, not to a server's HTTP, so it does the same on every backend.
 //!
-//! The result is one JSON document on standard output. What the command line gets wrong is exit code 2, as is input that an operation refuses.
+//! The result is one JSON document on standard output; of a feed, one on each line until it is interrupted. What the command line gets wrong is exit code 2, as is input that an operation refuses.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use redpoll_services::backend::url_from_environment;
-use redpoll_services::operation::{Envelope, Operation, Service, Shape};
+use redpoll_services::operation::{Envelope, Feed, FeedItem, Operation, Run, Service, Shape};
 use redpoll_services::{Backend, BackendConfig, Error, SERVICES, Services, Settings};
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 /// Where `redpoll serve` listens.
 const DEFAULT_URL: &str = "redis://127.0.0.1:6379";
@@ -102,11 +102,28 @@ impl std::error::Error for Misused {}
 fn call(operation: &'static Operation, matches: &ArgMatches) -> anyhow::Result<()> {
     let input = input(operation, matches)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(async {
+    runtime.block_on(async {
         let services = services(matches.get_one::<String>(URL)).await?;
-        anyhow::Ok((operation.run)(services, Json::Object(input)).await?)
-    })?;
-    writeln!(std::io::stdout().lock(), "{}", serde_json::to_string_pretty(&result)?)?;
+        match operation.run {
+            Run::Answer(run) => {
+                let result = run(services, Json::Object(input)).await?;
+                writeln!(std::io::stdout().lock(), "{}", serde_json::to_string_pretty(&result)?)?;
+                Ok(())
+            }
+            Run::Feed(open) => print(open(services, Json::Object(input)).await?).await,
+        }
+    })
+}
+
+/// Writes what a feed gives, a line each, until it ends or nobody reads.
+async fn print(feed: Box<dyn Feed>) -> anyhow::Result<()> {
+    while let Some(FeedItem { kind, position, body }) = feed.next().await {
+        let line = json!({"kind": kind, "position": position, "body": body});
+        match writeln!(std::io::stdout().lock(), "{line}") {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
+            written => written?,
+        }
+    }
     Ok(())
 }
 

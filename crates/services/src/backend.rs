@@ -24,7 +24,7 @@
 //! in parallel.
 //!
 //! Not here: blocking commands, which would hold up a shared connection, and transactions, which are scripts in this
-//! crate. For listening [`crate::signal`] has a connection of its own.
+//! crate. For listening a [hub](crate::hub) has a connection of its own.
 
 mod circuit;
 mod cluster;
@@ -43,9 +43,10 @@ use std::sync::Arc;
 use redpoll_resp::Value;
 
 use crate::error::{Error, Result};
+use crate::hub::{Hub, Losses, Servers, Source};
 use crate::metrics::{Counter, Metrics};
 use crate::script::Script;
-use crate::signal::{Servers, Signals, Source};
+use crate::signal::Signals;
 
 use circuit::{Circuit, Outcome};
 pub use circuit::{CircuitPolicy, CircuitState, MAX_OUTAGES};
@@ -72,6 +73,7 @@ pub struct Backend {
 #[derive(Debug)]
 struct Inner {
     signals: Signals,
+    messages: Hub,
     transport: Transport,
     config: BackendConfig,
     circuit: Circuit,
@@ -88,7 +90,7 @@ enum Transport {
 }
 
 /// Who is listened to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Heard {
     /// Any of these: each hears everything that is published. At least one.
     Any(Vec<redis::Client>),
@@ -152,8 +154,10 @@ impl Backend {
             ));
         };
         let metrics = Arc::new(Metrics::new());
-        let servers = Servers { heard, config: config.clone(), metrics: Arc::clone(&metrics) };
-        Ok(Self::over(transport, Source::Servers(Arc::new(servers)), config, metrics))
+        let listening = config.clone();
+        let source =
+            |losses| Source::Servers(Arc::new(Servers { heard: heard.clone(), config: listening.clone(), losses }));
+        Ok(Self::over(transport, source, config, metrics))
     }
 
     /// Puts a backend upon a store that is open in this process.
@@ -163,8 +167,8 @@ impl Backend {
 
     fn over_embedded(embedded: Embedded, config: BackendConfig) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let source = Source::embedded(embedded.store().clone(), Arc::clone(&metrics));
-        Self::over(Transport::Embedded(embedded), source, config, metrics)
+        let store = embedded.store().clone();
+        Self::over(Transport::Embedded(embedded), |losses| Source::embedded(store.clone(), losses), config, metrics)
     }
 
     fn cluster(scheme: &'static str, nodes: &str, config: &BackendConfig) -> Result<(Transport, Heard)> {
@@ -177,16 +181,33 @@ impl Backend {
         Ok((Transport::Sentinel(Arc::clone(&sentinel)), Heard::Master(sentinel)))
     }
 
-    fn over(transport: Transport, source: Source, config: BackendConfig, metrics: Arc<Metrics>) -> Self {
+    fn over(
+        transport: Transport,
+        source: impl Fn(Losses) -> Source,
+        config: BackendConfig,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let circuit = Circuit::new(config.circuit);
-        let signals = Signals::new(source);
-        let inner = Inner { signals, transport, config, circuit, metrics, feed: Arc::default() };
+        let source = |counter| source(Losses { metrics: Arc::clone(&metrics), counter });
+        let (signals, messages) =
+            (Signals::new(source(Counter::SignalLosses)), Hub::new(source(Counter::PubsubLosses)));
+        let inner = Inner { signals, messages, transport, config, circuit, metrics, feed: Arc::default() };
         Self { inner: Arc::new(inner) }
     }
 
     /// Returns the signals of this store.
     pub fn signals(&self) -> &Signals {
         &self.inner.signals
+    }
+
+    /// Returns the hub of messages.
+    pub(crate) fn messages(&self) -> &Hub {
+        &self.inner.messages
+    }
+
+    /// Returns how long a call may take.
+    pub(crate) fn command_timeout(&self) -> std::time::Duration {
+        self.inner.config.command_timeout
     }
 
     /// Returns the counters that this backend and the services upon it share.

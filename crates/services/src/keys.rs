@@ -183,6 +183,14 @@ impl Group {
     }
 }
 
+impl Group {
+    /// Returns the key of the named object of this kind, the name as it is: for names that patterns of the store's must match. It ends the key, so two
+    /// names are two keys.
+    pub(crate) fn as_given(&self, kind: &'static str, name: &str) -> Key {
+        Key(format!("{}:{kind}:{name}", self.head))
+    }
+}
+
 /// A finished key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key(String);

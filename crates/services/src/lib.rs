@@ -23,6 +23,7 @@ pub mod effects;
 pub mod error;
 pub mod events;
 pub mod eviction;
+mod hub;
 pub mod idempotency;
 pub mod jobs;
 pub mod kept;
@@ -33,6 +34,7 @@ pub mod locks;
 pub mod metrics;
 pub mod operation;
 pub mod outage;
+pub mod pubsub;
 mod random;
 pub mod ratelimit;
 pub mod schedules;
@@ -71,6 +73,7 @@ pub const SERVICES: &[Service] = &[
     atomic::SERVICE,
     jobs::SERVICE,
     streams::SERVICE,
+    pubsub::SERVICE,
     schedules::SERVICE,
     workers::SERVICE,
 ];
@@ -155,6 +158,11 @@ impl Services {
     /// Returns a tenant's streams.
     pub fn streams(&self, tenant: &Tenant) -> streams::Streams {
         streams::Streams::new(self.clone(), tenant.clone())
+    }
+
+    /// Returns a tenant's pub/sub.
+    pub fn pubsub(&self, tenant: &Tenant) -> pubsub::PubSub {
+        pubsub::PubSub::new(self.clone(), tenant.clone())
     }
 
     /// Returns a tenant's schedules.

@@ -93,6 +93,11 @@ counters! {
     WorkerPanics,       "redpoll_worker_panics_total",          "Handlers of jobs that panicked.";
     WorkerTimeouts,     "redpoll_worker_timeouts_total",        "Runs of jobs that a worker ended because they took longer than they may.";
     JobsOutages,        "redpoll_jobs_outages_total",           "Calls about jobs that failed because the store was down.";
+    PubsubPublished,    "redpoll_pubsub_published_total",       "Messages published to channels.";
+    PubsubReceived,     "redpoll_pubsub_received_total",        "Messages of channels that subscriptions of this process were given.";
+    PubsubDropped,      "redpoll_pubsub_dropped_total",         "Messages that found the buffer of their subscription full.";
+    PubsubLosses,       "redpoll_pubsub_losses_total",          "Connections lost that brought messages; subscriptions were told.";
+    PubsubOutages,      "redpoll_pubsub_outages_total",         "Publications that failed because the store was down.";
     StreamsPublished,   "redpoll_streams_published_total",      "Events published.";
     StreamsDuplicate,   "redpoll_streams_duplicate_total",      "Events not published because they were there already.";
     StreamsFull,        "redpoll_streams_full_total",           "Calls refused because the stream was full.";

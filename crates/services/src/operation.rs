@@ -102,7 +102,39 @@ pub struct Operation {
     /// to later (a lock, a slot) would be nobody's. All others are carried through.
     pub waits: bool,
     /// Runs it.
-    pub run: fn(Services, Json) -> BoxFuture<'static, Result<Json>>,
+    pub run: Run,
+}
+
+/// What running an operation gives.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// One result.
+    Answer(fn(Services, Json) -> BoxFuture<'static, Result<Json>>),
+    /// Things one after the other, for as long as somebody listens. The input's field `resume`, if there is one, takes the position of an earlier item.
+    Feed(OpenFeed),
+}
+
+/// Opens a feed.
+pub type OpenFeed = fn(Services, Json) -> BoxFuture<'static, Result<Box<dyn Feed>>>;
+
+/// Gives things one after the other. Dropping it ends it.
+pub trait Feed: Send + Sync {
+    /// Waits for the next; nothing if it has ended.
+    fn next(&self) -> BoxFuture<'_, Option<FeedItem>>;
+
+    /// Takes what whoever listens says meanwhile, one JSON object, and answers.
+    fn tell(&self, input: Json) -> BoxFuture<'_, Result<Json>>;
+}
+
+/// One thing of a feed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeedItem {
+    /// What kind of thing it is, a word.
+    pub kind: &'static str,
+    /// What to give as `resume` to go on behind it, if it changes that.
+    pub position: Option<String>,
+    /// The thing.
+    pub body: Json,
 }
 
 impl std::fmt::Debug for Operation {
@@ -153,7 +185,27 @@ pub struct Service {
 /// "Stores a value.", "Longer text.")` expects `async fn set(services: Services, input: SetInput) -> Result<SetOutput>`.
 macro_rules! operation {
     ($service:expr, $name:literal, $method:ident $path:literal, $function:ident : $input:ty => $output:ty,
-     [$($status:literal),+], $summary:literal, $doc:expr $(,)?) => {
+     $statuses:tt, $summary:literal, $doc:expr $(,)?) => {
+        $crate::operation::row!($service, $name, $method $path, $input => $output, $statuses, $summary, $doc,
+            Answer(|services, input| Box::pin($crate::operation::dispatch(services, input, $function))))
+    };
+}
+pub(crate) use operation;
+
+/// Makes the row of a feed, like [`operation!`]: its function returns a [`Feed`], whose items are of the row's output.
+macro_rules! feed {
+    ($service:expr, $name:literal, $path:literal, $function:ident : $input:ty => $output:ty,
+     $statuses:tt, $summary:literal, $doc:expr $(,)?) => {
+        $crate::operation::row!($service, $name, Get $path, $input => $output, $statuses, $summary, $doc,
+            Feed(|services, input| Box::pin($crate::operation::open(services, input, $function))))
+    };
+}
+pub(crate) use feed;
+
+/// Makes a row of either kind.
+macro_rules! row {
+    ($service:expr, $name:literal, $method:ident $path:literal, $input:ty => $output:ty,
+     [$($status:literal),+], $summary:literal, $doc:expr, $kind:ident($run:expr)) => {
         $crate::operation::Operation {
             service: $service,
             name: $name,
@@ -166,13 +218,26 @@ macro_rules! operation {
             statuses: &[$($status),+],
             envelope: $crate::operation::Envelope::None,
             waits: false,
-            run: |services, input| {
-                Box::pin($crate::operation::dispatch(services, input, $function))
-            },
+            run: $crate::operation::Run::$kind($run),
         }
     };
 }
-pub(crate) use operation;
+pub(crate) use row;
+
+/// Reads the input and opens a feed.
+pub(crate) async fn open<I, O, F>(
+    services: Services,
+    input: Json,
+    function: fn(Services, I) -> F,
+) -> Result<Box<dyn Feed>>
+where
+    I: DeserializeOwned,
+    O: Feed + 'static,
+    F: Future<Output = Result<O>> + Send,
+{
+    let input = serde_json::from_value(input).map_err(|error| Error::invalid("input", error))?;
+    Ok(Box::new(function(services, input).await?))
+}
 
 /// Declares inputs, structs that begin with a tenant: `inputs! { /// Names a key. KeyInput { /// Key. key: String, } }`.
 ///

@@ -13,6 +13,7 @@ use crate::kept::OnEviction;
 use crate::keys::Keyring;
 use crate::locks::LockSettings;
 use crate::outage::OutagePolicies;
+use crate::pubsub::PubSubSettings;
 use crate::ratelimit::RateLimitSettings;
 use crate::schedules::ScheduleSettings;
 use crate::sessions::SessionsSettings;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub jobs: JobSettings,
     /// Those of streams.
     pub streams: StreamSettings,
+    /// Those of pub/sub.
+    pub pubsub: PubSubSettings,
     /// Those of schedules.
     pub schedules: ScheduleSettings,
 }
@@ -69,6 +72,7 @@ impl Default for Settings {
             locks: LockSettings::default(),
             jobs: JobSettings::default(),
             streams: StreamSettings::default(),
+            pubsub: PubSubSettings::default(),
             schedules: ScheduleSettings::default(),
         }
     }

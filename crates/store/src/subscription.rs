@@ -66,6 +66,14 @@ impl Subscription {
         self.change(b"UNSUBSCRIBE", channels)
     }
 
+    /// Stops listening to patterns. What was published before is still received.
+    ///
+    /// # Errors
+    /// [`Error::Command`] with what a client would be told.
+    pub fn unsubscribe_patterns<P: AsRef<[u8]>>(&mut self, patterns: &[P]) -> Result<(), Error> {
+        self.change(b"PUNSUBSCRIBE", patterns)
+    }
+
     /// Waits for the next message, at most for `timeout`; none if nothing comes.
     ///
     /// # Errors

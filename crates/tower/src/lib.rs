@@ -40,6 +40,7 @@ mod guides {
         schedules "../../../docs/guide/schedules.md"
         sessions "../../../docs/guide/sessions.md"
         streams "../../../docs/guide/streams.md"
+        pubsub "../../../docs/guide/pubsub.md"
         tokens "../../../docs/guide/tokens.md"
         workers "../../../docs/guide/workers.md"
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod api;
+mod feeds;
 mod health;
 mod openapi;
 mod support;

@@ -7,6 +7,7 @@ use redpoll_http::{Options, router};
 use redpoll_services::{Backend, Services, Settings};
 use redpoll_store::{Config, Store};
 use serde_json::Value as Json;
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 /// Most bytes of an answer that a test reads.
@@ -15,6 +16,8 @@ const ANSWER_MAX: usize = 16 << 20;
 /// The API over a store of its own.
 pub(crate) struct Api {
     router: Router,
+    /// Feeds end when it is gone.
+    _going_on: watch::Sender<bool>,
 }
 
 /// What came back.
@@ -36,7 +39,9 @@ impl Api {
     }
 
     pub(crate) fn over(backend: Backend, options: Options) -> Api {
-        Api { router: router(Services::new(backend, Settings::default()), options) }
+        let (going_on, stopping) = watch::channel(false);
+        let router = router(Services::new(backend, Settings::default()), options, stopping);
+        Api { router, _going_on: going_on }
     }
 
     pub(crate) async fn ask(&self, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Answer {

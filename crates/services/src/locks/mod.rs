@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn no_clock_but_the_stores_tells_the_time() {
         let asked = concat!("System", "Time");
-        for folder in ["locks", "signal"] {
+        for folder in ["locks", "hub"] {
             let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder);
             for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
                 assert!(!std::fs::read_to_string(&file).unwrap().contains(asked), "{}", file.display());

@@ -132,7 +132,7 @@ impl Event {
     }
 
     /// Returns fields and values as the entry has them, checked.
-    pub(super) fn fields(&self, id: &str, event_max: usize) -> Result<Vec<Vec<u8>>> {
+    pub(crate) fn fields(&self, id: &str, event_max: usize) -> Result<Vec<Vec<u8>>> {
         self.check(id)?;
         let mut fields: Vec<Vec<u8>> = Vec::with_capacity(24);
         let mut push = |name: &str, value: &[u8]| {
@@ -178,7 +178,7 @@ impl Event {
     }
 
     /// Reads the fields and values of an entry.
-    fn read(fields: &[(&[u8], &[u8])]) -> Result<Self, String> {
+    pub(crate) fn read(fields: &[(&[u8], &[u8])]) -> Result<Self, String> {
         let mut event = Self::default();
         let mut version = None;
         for (name, value) in fields {

@@ -15,18 +15,18 @@ use crate::error::{Error, Result};
 use crate::operation::{inputs, present, split};
 
 /// An event, in the JSON form of CloudEvents.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct EventForm {
+pub(crate) struct EventForm {
     /// Identifies it among those of its source; random if absent. While an id is remembered, an event of the same source and id is not published again.
-    id: Option<String>,
+    pub(crate) id: Option<String>,
     /// Where it happened: a URI reference.
     source: String,
     /// What sort of thing happened.
     #[serde(rename = "type")]
     kind: String,
     /// What it happened to.
-    subject: Option<String>,
+    pub(crate) subject: Option<String>,
     /// When it happened, as RFC 3339 writes it.
     time: Option<String>,
     /// Media type of the data; `application/json` if there is `data` and this is absent.
@@ -36,15 +36,15 @@ pub(super) struct EventForm {
     /// Events of one key are handled one after the other.
     partitionkey: Option<String>,
     /// The trace it belongs to.
-    traceparent: Option<String>,
+    pub(crate) traceparent: Option<String>,
     /// Other attributes.
     #[serde(default)]
     extensions: BTreeMap<String, String>,
     /// The data: any JSON.
     #[serde(default, deserialize_with = "present")]
-    data: Option<Json>,
+    pub(crate) data: Option<Json>,
     /// The data: bytes.
-    data_base64: Option<String>,
+    pub(crate) data_base64: Option<String>,
 }
 
 /// What became of a taken entry.
@@ -294,7 +294,11 @@ fn bound(field: &'static str, id: Option<EntryId>, ms: Option<u64>, of: fn(u64) 
 }
 
 impl EventForm {
-    pub(super) fn read(self) -> Result<Event> {
+    pub(crate) fn new(source: String, kind: String) -> Self {
+        Self { source, kind, ..Self::default() }
+    }
+
+    pub(crate) fn read(self) -> Result<Event> {
         let is_json = self.data.is_some();
         let content_type = self.datacontenttype.or(is_json.then(|| "application/json".to_owned()));
         Ok(Event {

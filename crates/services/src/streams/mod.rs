@@ -64,6 +64,7 @@
 mod consumer;
 mod dead;
 mod event;
+mod follow;
 mod forms;
 mod group;
 mod id;
@@ -80,6 +81,8 @@ pub use crate::effects::{Effect, MAX_EFFECTS, MAX_SUM};
 pub use consumer::{Consumer, Failure, Ran};
 pub use dead::{DeadLetter, Letters, Reason};
 pub use event::{Entry, Event, MAX_EXTENSION_NAME_BYTES, MAX_EXTENSIONS};
+pub(crate) use follow::{FOLLOWERS, Followed, FollowedEntry};
+pub(crate) use forms::EventForm;
 pub use group::{
     ConsumerStatus, Created, Deleted, Force, Group, GroupOptions, GroupStatus, MAX_FILTERS, MAX_GROUPS, Order, Start,
 };
@@ -89,6 +92,7 @@ pub use settings::{Full, MAX_ATTEMPTS, MAX_LEASE, MAX_PAUSE, MAX_PENDING, MAX_WA
 pub use settle::{MAX_CAUSE_BYTES, Outcome, Settled};
 pub use stream::{Limits, MAX_BATCH, Page, Published, Range, Stream, StreamInfo};
 pub use take::{Delivery, TakeOptions, Taken, Ticket};
+pub(crate) use views::EventView;
 
 use crate::Services;
 use crate::error::Result;

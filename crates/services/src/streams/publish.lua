@@ -81,4 +81,7 @@ if not is_repeated then
 end
 redis.call('HINCRBY', META, 'duplicates', #events - adding)
 wake(nil, adding)
+if adding > 0 then
+  tell_followers()
+end
 return {'ok', table.concat(letters), ids}

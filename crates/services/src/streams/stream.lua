@@ -60,6 +60,9 @@ local function some_of(fields)
   return some
 end
 
+-- What stands among those who wait while somebody follows the stream.
+local FOLLOWERS = 'follow'
+
 -- Wakes up to so many of those who wait for a group, or for each of the groups if none is named.
 local function wake(group, count)
   if count <= 0 then
@@ -69,10 +72,18 @@ local function wake(group, count)
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', WAITERS, now, '+inf', 'LIMIT', 0, WAKE_LOOK)) do
     -- A name of 32 characters, then the group.
     local of = string.sub(member, 33)
-    if (not group or of == group) and (woken[of] or 0) < count then
+    if of ~= '' and (not group or of == group) and (woken[of] or 0) < count then
       woken[of] = (woken[of] or 0) + 1
       redis.call('ZREM', WAITERS, member)
       redis.pcall('PUBLISH', META, string.sub(member, 1, 32))
     end
+  end
+end
+
+-- Tells those who follow the stream that there is more.
+local function tell_followers()
+  local until_ms = redis.call('ZSCORE', WAITERS, FOLLOWERS)
+  if until_ms and tonumber(until_ms) >= now then
+    redis.pcall('PUBLISH', META, FOLLOWERS)
   end
 end

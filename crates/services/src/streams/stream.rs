@@ -293,7 +293,7 @@ impl Stream {
         effects::data_key(&self.inner.group, name)
     }
 
-    pub(super) fn services(&self) -> &Services {
+    pub(crate) fn services(&self) -> &Services {
         &self.inner.services
     }
 
@@ -306,7 +306,7 @@ impl Stream {
     }
 
     /// Returns the channel of those who wait for entries.
-    pub(super) fn channel(&self) -> &Key {
+    pub(crate) fn channel(&self) -> &Key {
         &self.inner.keys[1]
     }
 

@@ -14,7 +14,7 @@ use super::{
 
 /// An event, in the JSON form of CloudEvents.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct EventView {
+pub(crate) struct EventView {
     /// Version of CloudEvents.
     specversion: &'static str,
     /// Identifies it among those of its source.

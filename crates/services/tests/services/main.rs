@@ -41,6 +41,7 @@ mod many;
 mod near;
 mod operations;
 mod processes;
+mod pubsub;
 mod ratelimit;
 mod refresh_tokens;
 mod reservations;
@@ -70,6 +71,7 @@ mod streams;
 mod support;
 mod tls;
 mod tokens;
+mod topics;
 mod triggers;
 mod typed;
 mod worker_chaos;
@@ -99,6 +101,7 @@ macro_rules! on_every_backend {
     };
 }
 
+mod pubsub_suite;
 mod schedule_suite;
 // Behind the macros it uses.
 mod worker_suites;

@@ -10,6 +10,7 @@ use redpoll_services::{Error, Services};
 use serde_json::json;
 use tokio::sync::Notify;
 
+use crate::operations;
 use crate::support::{Place, eventually, tenant};
 use crate::workers::{Gate, SHORT, becomes, enqueue, gated, job, queue, queue_with, state_of};
 
@@ -196,8 +197,8 @@ pub(crate) async fn a_restarted_worker_is_another(place: Place) {
 
 pub(crate) async fn workers_are_listed(place: Place) {
     let (services, tenant) = (place.services().await, tenant());
-    let list = redpoll_services::workers::SERVICE.operations.iter().find(|row| row.name == "list").unwrap();
-    let run = |count: u64| (list.run)(services.clone(), json!({"tenant": tenant.name(), "count": count}));
+    let input = |count: u64| json!({"tenant": tenant.name(), "count": count});
+    let run = |count: u64| operations::run(&services, "workers", "list", input(count));
     assert_eq!(run(10).await.unwrap(), json!({"workers": []}));
     let jobs = services.jobs(&tenant);
     let (mail, pay) = (jobs.queue("mail").unwrap(), jobs.queue("pay").unwrap());
