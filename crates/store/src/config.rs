@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use redpoll_commands::engine::Clock;
 use redpoll_commands::settings::{self, Setting, Settings};
 
 use redpoll_persist::disk::Disk;
@@ -28,8 +29,19 @@ pub struct Config {
     pub(crate) without_effect: Vec<&'static str>,
     /// Where the data directory is, if not on the disk of the operating system.
     pub(crate) disk: Option<Arc<dyn Disk>>,
+    /// What tells the time, if not the computer.
+    pub(crate) clock: Option<GivenClock>,
     /// Keys of data files that are no settings, so that nobody can ask for them.
     pub(crate) keys: KeyRing,
+}
+
+/// A clock from outside.
+pub(crate) struct GivenClock(pub(crate) Box<dyn Clock>);
+
+impl std::fmt::Debug for GivenClock {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("GivenClock")
+    }
 }
 
 impl Config {
@@ -104,6 +116,12 @@ impl Config {
     #[must_use]
     pub fn on_disk(self, disk: Arc<dyn Disk>) -> Config {
         Config { disk: Some(disk), ..self }
+    }
+
+    /// Has another clock than the computer's tell the time: for tests, one that jumps.
+    #[must_use]
+    pub fn with_clock(self, clock: impl Clock + 'static) -> Config {
+        Config { clock: Some(GivenClock(Box::new(clock))), ..self }
     }
 
     /// Returns the settings as they stand.

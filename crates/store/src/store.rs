@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use redpoll_commands::acl;
-use redpoll_commands::engine::{Engine, System};
+use redpoll_commands::engine::{Clock, Engine, System};
 use redpoll_commands::persistence::{self, Ending};
 use redpoll_commands::registry::Registry;
 use redpoll_commands::session::CopyOf;
@@ -63,7 +63,7 @@ impl Store {
         getrandom::fill(&mut seed).map_err(|error| Error::System(error.to_string()))?;
         let mut registry = Registry::new(redpoll_commands::families());
         registry.rename(&config.renames).map_err(|reason| Error::Setting { name: "rename-command".into(), reason })?;
-        let clock = Box::new(SystemClock::new());
+        let clock = config.clock.map_or_else(|| Box::new(SystemClock::new()) as Box<dyn Clock>, |given| given.0);
         let settings = config.settings;
         let engine = Engine::new(registry, settings, clock, u64::from_le_bytes(seed));
         let twins = Twins::default();

@@ -5,17 +5,21 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redpoll_services::jobs::{Commit, Effect, NewJob, Payload, Queue, State};
 use redpoll_services::keys::Keyring;
-use redpoll_services::workers::{Context, Failure, Worker};
+use redpoll_services::workers::{Context, Failure, Running, Worker};
 use redpoll_services::{Backend, Command, Error, Services, Settings, Tenant};
+use redpoll_store::commands::engine::Clock;
+use redpoll_store::{Config, Store, SystemClock};
 use redpoll_testkit::{Launch, Mode, Program, Proxy, RedisServer, Scratch};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 
 use crate::support::{Place, eventually};
 use crate::workers::{Gate, becomes, enqueue, gated, job, state_of};
@@ -23,9 +27,9 @@ use crate::workers::{Gate, becomes, enqueue, gated, job, state_of};
 const PROCESSES: usize = 8;
 const JOBS: usize = 2_000;
 const KILLS: usize = 24;
-/// How many jobs are worked on by a store that is killed, and how often it is.
-const JOBS_OF_KILLED: usize = 600;
-const KILLS_OF_STORE: usize = 3;
+/// How many jobs are worked on by a store that is killed or whose clock jumps; it is killed once for so many of them.
+const JOBS_OF_TROUBLED: usize = 600;
+const JOBS_A_KILL: usize = 150;
 
 const LEASE: Duration = Duration::from_millis(400);
 const OFTEN: Duration = Duration::from_millis(200);
@@ -141,6 +145,15 @@ async fn integer(services: &Services, command: Command) -> u64 {
     reply.as_i64().unwrap_or_default().try_into().unwrap()
 }
 
+/// Returns the number that a longer run asks for.
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |number| number.parse().unwrap())
+}
+
+fn jobs_of_troubled() -> usize {
+    number(MORE_JOBS, JOBS_OF_TROUBLED)
+}
+
 fn unique() -> String {
     format!("w{}", uuid::Uuid::new_v4().simple())
 }
@@ -165,7 +178,6 @@ async fn all_done_once(services: &Services, count: u64) {
 }
 
 pub(crate) async fn killed_workers_lose_no_job_and_do_none_twice(place: Place) {
-    let number = |name: &str, default: usize| std::env::var(name).map_or(default, |number| number.parse().unwrap());
     let (prefix, count, kills) = (unique(), number(MORE_JOBS, JOBS), number(MORE_KILLS, KILLS));
     let services = place.services_with(settings(&prefix)).await;
     let queue = mail(&services);
@@ -328,42 +340,123 @@ async fn a_worker_without_a_store_stops_and_says_what_it_could_not_tell() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_is_killed_under_load_loses_no_job() {
+async fn redpoll_that_is_killed_under_load_loses_no_job() {
     let scratch = Scratch::new().unwrap();
     let start = || -> Program {
         let args = ["--no-http", "--appendfsync", "always"].map(str::to_owned).to_vec();
         Launch { dir: Some(scratch.path().join("data")), args, ..Launch::default() }.start().unwrap()
     };
-    let mut program = start();
-    let (proxy, prefix) = (Proxy::start(program.address()).unwrap(), unique());
+    let program = start();
+    let (address, mut program) = (program.address(), Some(program));
+    work_through_kills(address, || {
+        program.take().expect("it runs").kill().unwrap();
+        program.insert(start()).address()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_with_its_log_that_is_killed_under_load_loses_no_job() {
+    let mut server = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).unwrap();
+    work_through_kills(server.address(), || {
+        server.kill().unwrap();
+        server.restart().unwrap();
+        server.address()
+    })
+    .await;
+}
+
+/// Has jobs enqueued and worked on while the store is killed and started again; `kill` does that and returns where it is then.
+async fn work_through_kills(address: SocketAddr, mut kill: impl FnMut() -> SocketAddr) {
+    let (proxy, prefix) = (Proxy::start(address).unwrap(), unique());
     let services = behind(&proxy, &prefix);
-    let (queue, enqueued) = (mail(&services), Arc::new(AtomicUsize::new(0)));
-    // Whoever enqueues sends again what was not acknowledged; an id is enqueued once.
-    let producer = tokio::spawn({
-        let (queue, enqueued) = (queue.clone(), enqueued.clone());
-        async move {
-            for job in numbered(JOBS_OF_KILLED) {
-                while queue.enqueue_once(&job, Duration::from_secs(3600)).await.is_err() {
-                    tokio::task::yield_now().await;
-                }
-                enqueued.fetch_add(1, Ordering::SeqCst);
-            }
-        }
-    });
+    let (producer, enqueued) = produce(&services);
     let workers: Vec<_> = (0..2).map(|_| committing(&services, &prefix).start().unwrap()).collect();
-    for kill in 1..=KILLS_OF_STORE {
-        let goal = JOBS_OF_KILLED * kill / (KILLS_OF_STORE + 1);
+    for round in 1..jobs_of_troubled() / JOBS_A_KILL {
+        let goal = round * JOBS_A_KILL;
         eventually("work goes on", || async { enqueued.load(Ordering::SeqCst) >= goal }).await;
-        program.kill().unwrap();
-        program = start();
-        proxy.point(program.address());
+        proxy.point(kill());
     }
     producer.await.unwrap();
-    let done = || async { queue.counts().await.is_ok_and(|counts| counts.completed_total == JOBS_OF_KILLED as u64) };
+    end_well(&services, workers).await;
+}
+
+/// Enqueues jobs, each until it is acknowledged: an id is enqueued once. Counts them.
+fn produce(services: &Services) -> (JoinHandle<()>, Arc<AtomicUsize>) {
+    let (queue, enqueued) = (mail(services), Arc::new(AtomicUsize::new(0)));
+    let count = enqueued.clone();
+    let producer = tokio::spawn(async move {
+        for job in numbered(jobs_of_troubled()) {
+            while queue.enqueue_once(&job, Duration::from_secs(86_400)).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    (producer, enqueued)
+}
+
+/// Waits until all jobs are done, each once.
+async fn end_well(services: &Services, workers: Vec<Running>) {
+    let (queue, count) = (mail(services), jobs_of_troubled() as u64);
+    let done = || async { queue.counts().await.is_ok_and(|counts| counts.completed_total == count) };
     eventually("all are done", done).await;
     for running in workers {
         let summary = running.stop().await;
         assert_eq!(summary.untold, 0, "{summary:?}");
     }
-    all_done_once(&services, JOBS_OF_KILLED as u64).await;
+    all_done_once(services, count).await;
+}
+
+// ---- The store's clock jumps ----
+
+const HOUR_MS: i64 = 3_600_000;
+const JUMPS: usize = 20;
+
+/// The computer's clock, set forward or back.
+struct Jumping {
+    clock: SystemClock,
+    offset_ms: Arc<AtomicI64>,
+}
+
+impl Clock for Jumping {
+    fn now(&self) -> u64 {
+        self.clock.now().saturating_add_signed(self.offset_ms.load(Ordering::SeqCst))
+    }
+
+    fn micros(&self) -> u64 {
+        self.clock.micros().saturating_add_signed(self.offset_ms.load(Ordering::SeqCst) * 1000)
+    }
+
+    fn ticks(&self) -> u64 {
+        self.clock.ticks()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        self.clock.sleep(duration);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumps_loses_no_job_and_does_none_twice() {
+    let (prefix, offset_ms) = (unique(), Arc::new(AtomicI64::new(0)));
+    let clock = Jumping { clock: SystemClock::new(), offset_ms: offset_ms.clone() };
+    let store = Store::open(Config::in_memory().with_clock(clock)).unwrap();
+    let services = Services::new(Backend::embedded(store), settings(&prefix));
+    let (producer, enqueued) = produce(&services);
+    let workers: Vec<_> = (0..4).map(|_| committing(&services, &prefix).start().unwrap()).collect();
+    // Forward every lease is over at once, in the middle of what it is for; back everything that waits for a time waits an hour longer, until the next jump.
+    for jump in 1..=JUMPS {
+        let goal = jobs_of_troubled() * jump / (JUMPS + 2);
+        eventually("work goes on", || async { enqueued.load(Ordering::SeqCst) >= goal }).await;
+        let hours = if jump % 2 == 1 { 2 } else { -1 };
+        offset_ms.fetch_add(hours * HOUR_MS, Ordering::SeqCst);
+    }
+    // What waits since the last was set back comes when that time is reached again.
+    offset_ms.fetch_add(HOUR_MS, Ordering::SeqCst);
+    producer.await.unwrap();
+    end_well(&services, workers).await;
+    let lost = mail(&services).counts().await.unwrap().lost_total;
+    assert!(lost > 0, "no lease ended early, so nothing was tested");
+    println!("{lost} leases ended early");
 }
