@@ -1,7 +1,8 @@
 //! The loop of a worker: it alone decides what is leased, begun, told and handed back. See the drawing in [`super`].
 //!
 //! One exchange at most is under way, and one wait; outcomes that come meanwhile are told together with the next. While there is a wait, outcomes are told
-//! without leasing. Room is what may be held beyond what is held: concurrency and prefetched together.
+//! without leasing. A queue that has not answered is tried alone, beside the exchange and the wait of the others (see [`super::line`]). Room is what may be
+//! held beyond what is held: concurrency and prefetched together.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,19 +14,15 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::context::Context;
-use super::fetch::{self, Got, Outcomes, Talked};
+use super::fetch::{self, Got, Talked, Told};
 use super::hold::{Hold, Stop};
+use super::line::Line;
 use super::registry::WorkerState;
 use super::run::{End, Run};
 use super::running::{Phase, Shared};
 use super::stats::Summary;
 use crate::jobs::{Outcome, Settled};
 use crate::metrics::Counter;
-use crate::random;
-
-/// Pause after the first failure to reach the store; it doubles up to the other.
-const PAUSE_BASE: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// A job that has waited here for longer has its time begun anew, if it is limited.
 const AT_ONCE: Duration = Duration::from_millis(20);
@@ -64,15 +61,15 @@ pub(super) struct Driver<'a> {
     under: HashMap<tokio::task::Id, Under>,
     /// How many runs of each name that is limited.
     by_name: HashMap<String, usize>,
-    outcomes: Outcomes,
+    /// Of each queue.
+    lines: Vec<Line>,
     /// With how many outcomes.
     exchange: Option<(JoinHandle<Talked>, usize)>,
     wait: Option<(JoinHandle<Talked>, watch::Sender<bool>)>,
-    failures: u32,
+    /// Exchanges with queues that have not answered, one with each.
+    tries: JoinSet<(usize, Talked)>,
     /// The store is told for a last while.
     has_last_words: bool,
-    /// Nothing is asked of the store before this.
-    rest: Option<Instant>,
 }
 
 impl<'a> Driver<'a> {
@@ -81,7 +78,7 @@ impl<'a> Driver<'a> {
         told: watch::Receiver<Phase>,
         state: &'a watch::Sender<WorkerState>,
     ) -> Self {
-        let outcomes = vec![Vec::new(); shared.worker.queues.len()];
+        let lines = shared.worker.queues.iter().map(|_| Line::default()).collect();
         Self {
             shared,
             told,
@@ -92,12 +89,11 @@ impl<'a> Driver<'a> {
             runs: JoinSet::new(),
             under: HashMap::new(),
             by_name: HashMap::new(),
-            outcomes,
+            lines,
             exchange: None,
             wait: None,
-            failures: 0,
+            tries: JoinSet::new(),
             has_last_words: false,
-            rest: None,
         }
     }
 
@@ -109,7 +105,7 @@ impl<'a> Driver<'a> {
             if self.is_over() {
                 break;
             }
-            let (until, rest) = (self.until, self.rest);
+            let (until, rest) = (self.until, self.lines.iter().filter_map(Line::rest).min());
             tokio::select! {
                 Some(done) = self.runs.join_next_with_id() => if let Some(done) = fetch::unless_ending(done) {
                     self.ended(done);
@@ -122,14 +118,19 @@ impl<'a> Driver<'a> {
                     self.wait = None;
                     self.heard(talked);
                 }
+                Some(done) = self.tries.join_next() => if let Some((queue, talked)) = fetch::unless_ending(done) {
+                    self.lines[queue].trying = None;
+                    self.heard(talked);
+                },
                 () = shared.stopped.notified() => self.drop_stopped(),
                 phase = next_phase(&mut self.told, self.phase) => self.enter(phase),
                 () = at(until) => self.time_is_up(),
-                () = at(rest) => self.rest = None,
+                () = at(rest) => self.lines.iter_mut().for_each(|line| line.wake(Instant::now())),
             }
         }
         let unheard = self.exchange.as_ref().map_or(0, |(_, count)| *count);
-        self.shared.stats.untold(unheard + self.outcomes.iter().map(Vec::len).sum::<usize>());
+        let untold = self.lines.iter().map(|line| line.outcomes.len() + line.trying.unwrap_or(0)).sum::<usize>();
+        self.shared.stats.untold(unheard + untold);
         self.shared.stats.summary()
     }
 
@@ -148,8 +149,8 @@ impl<'a> Driver<'a> {
     }
 
     fn is_over(&self) -> bool {
-        let is_silent = self.exchange.is_none() && self.wait.is_none();
-        let is_told = self.outcomes.iter().all(Vec::is_empty);
+        let is_silent = self.exchange.is_none() && self.wait.is_none() && self.tries.is_empty();
+        let is_told = self.lines.iter().all(|line| line.outcomes.is_empty());
         let is_late = self.phase == Phase::Stopping && self.until.is_none();
         self.phase != Phase::Working && (is_late || (is_silent && is_told && self.under.is_empty()))
     }
@@ -219,7 +220,7 @@ impl<'a> Driver<'a> {
     }
 
     fn tell(&mut self, hold: &Hold, outcome: Outcome) {
-        self.outcomes[hold.queue].push((hold.ticket.clone(), outcome));
+        self.lines[hold.queue].outcomes.push((hold.ticket.clone(), outcome));
     }
 
     fn release(&mut self, hold: &Hold, delay: Duration) {
@@ -269,24 +270,47 @@ impl<'a> Driver<'a> {
     }
 
     fn talk(&mut self) {
-        if self.exchange.is_some() || self.rest.is_some() {
+        let room = self.room();
+        for queue in 0..self.lines.len() {
+            if self.lines[queue].wants_try() {
+                self.try_alone(queue, room);
+            }
+        }
+        if self.exchange.is_some() {
             return;
         }
-        let room = self.room();
-        let count = self.outcomes.iter().map(Vec::len).sum();
+        let mut sound = self.shared.worker.look_order();
+        sound.retain(|queue| self.lines[*queue].is_sound());
+        let count = sound.iter().map(|queue| self.lines[*queue].outcomes.len()).sum();
         if count > 0 {
-            // After a failure nothing is leased with the same breath: an exchange is not repeated by itself, telling is.
-            let room = if self.wait.is_some() || self.failures > 0 { 0 } else { room };
-            let outcomes = self.outcomes.iter_mut().map(std::mem::take).collect();
-            self.exchange = Some((tokio::spawn(fetch::exchange(self.shared.clone(), outcomes, room)), count));
-        } else if room > 0 && self.wait.is_none() {
+            let room = if self.wait.is_some() { 0 } else { room };
+            let told = sound.into_iter().map(|queue| self.told(queue)).collect();
+            self.exchange = Some((tokio::spawn(fetch::exchange(self.shared.clone(), told, room)), count));
+        } else if room > 0 && self.wait.is_none() && !sound.is_empty() {
             let (stop, stopped) = watch::channel(false);
-            self.wait = Some((tokio::spawn(fetch::wait(self.shared.clone(), room, stopped)), stop));
+            self.wait = Some((tokio::spawn(fetch::wait(self.shared.clone(), sound, room, stopped)), stop));
         }
     }
 
+    /// Tells a queue that has not answered what it is to be told or, if that is nothing, leases one job of it. Not both: an exchange is not repeated by itself,
+    /// telling is.
+    fn try_alone(&mut self, queue: usize, room: usize) {
+        let told = self.told(queue);
+        let (count, room) = (told.outcomes.len(), room.min(1));
+        if count > 0 || room > 0 {
+            self.lines[queue].trying = Some(count);
+            let room = if count > 0 { 0 } else { room };
+            let talked = fetch::exchange(self.shared.clone(), vec![told], room);
+            self.tries.spawn(async move { (queue, talked.await) });
+        }
+    }
+
+    /// Takes what a queue is to be told.
+    fn told(&mut self, queue: usize) -> Told {
+        Told { queue, outcomes: std::mem::take(&mut self.lines[queue].outcomes) }
+    }
+
     fn heard(&mut self, talked: Talked) {
-        let is_some_use = !talked.settled.is_empty() || !talked.jobs.is_empty();
         for (queue, ticket, outcome, settled) in talked.settled {
             self.shared.stats.settled(&outcome, settled);
             if settled == Settled::Lost {
@@ -294,8 +318,8 @@ impl<'a> Driver<'a> {
             }
             self.shared.holds.remove(queue, &ticket);
         }
-        for (queue, untold) in talked.untold.into_iter().enumerate() {
-            self.outcomes[queue].extend(untold);
+        for Told { queue, outcomes } in talked.untold {
+            self.lines[queue].outcomes.extend(outcomes);
         }
         for got in talked.jobs {
             let job = &got.leased.job;
@@ -304,16 +328,14 @@ impl<'a> Driver<'a> {
             let hold = self.shared.holds.add(hold);
             self.ready.push_back(Ready { got, hold });
         }
-        match talked.error {
-            None => self.failures = 0,
-            Some(error) => {
-                // One of several queues that fails does not keep the others waiting for long.
-                self.failures = if is_some_use { 1 } else { self.failures.saturating_add(1) };
-                let pause = PAUSE_BASE.saturating_mul(1 << self.failures.min(10)).min(PAUSE_MAX);
-                // Between half of it and all, so that workers do not come back all at once.
-                let pause = pause.mul_f64(1.0 - random::unit() / 2.0);
-                tracing::warn!(%error, ?pause, "a worker could not talk to the store");
-                self.rest = Some(Instant::now() + pause);
+        for (queue, answer) in talked.answers {
+            let line = &mut self.lines[queue];
+            match answer {
+                Ok(()) => line.answered(),
+                Err(error) => {
+                    let (pause, queue) = (line.failed(), self.shared.worker.queues[queue].name());
+                    tracing::warn!(queue, %error, ?pause, "a worker could not talk to a queue");
+                }
             }
         }
     }

@@ -40,7 +40,8 @@
 //!
 //! # When the store is down
 //!
-//! Handlers go on; their `progress` and `commit` are errors. The loop tries again with pauses that double up to five seconds. A worker is shown dead meanwhile.
+//! Handlers go on; their `progress` and `commit` are errors. The loop tries again with pauses that double up to five seconds, each queue for itself: one that
+//! cannot be reached or whose keys are spoilt does not keep jobs of the others waiting. A worker is shown dead meanwhile.
 //!
 //! Not here: what a job is and where it lies ([`crate::jobs`]), and processes as handlers, which the program has (`redpoll worker`).
 
@@ -49,6 +50,7 @@ mod driver;
 mod fetch;
 mod handler;
 mod hold;
+mod line;
 mod operations;
 mod registry;
 mod renewal;

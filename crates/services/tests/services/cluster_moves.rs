@@ -8,10 +8,10 @@ use redpoll_testkit::{Client, Mode, Proxy, RedisCluster, RedisServer};
 
 use crate::support::eventually;
 
-const SLOTS: i64 = 16_384;
+pub(crate) const SLOTS: i64 = 16_384;
 
 /// A node behind a proxy that the others, and clients, take for the node.
-fn behind_a_proxy(node: SocketAddr) -> Proxy {
+pub(crate) fn behind_a_proxy(node: SocketAddr) -> Proxy {
     let proxy = Proxy::start(node).unwrap();
     let port = proxy.address().port();
     let reply = Client::connect(node).unwrap().run(&format!("CONFIG SET cluster-announce-port {port}"));
@@ -25,7 +25,7 @@ async fn connect(node: SocketAddr) -> Backend {
     Backend::connect_with(&format!("redis+cluster://{node}"), config).await.unwrap()
 }
 
-fn run(node: SocketAddr, line: &str) -> String {
+pub(crate) fn run(node: SocketAddr, line: &str) -> String {
     Client::connect(node).unwrap().run(line).print()
 }
 

@@ -77,6 +77,7 @@ mod typed;
 mod worker_chaos;
 mod worker_ends;
 mod worker_leases;
+mod worker_queues;
 mod workers;
 
 macro_rules! suite {

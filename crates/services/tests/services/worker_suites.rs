@@ -21,6 +21,8 @@ on_every_backend! {
         a_lease_lost_in_the_middle_is_not_reported_as_done
         a_running_job_is_cancelled_at_once
         a_run_that_takes_too_long_is_ended;
+    worker_queues:
+        a_queue_that_cannot_be_told_keeps_no_other_waiting;
     workers:
         what_handlers_answer_becomes_of_jobs
         jobs_that_nothing_handles
