@@ -36,12 +36,6 @@ const DROPPING: Duration = Duration::from_millis(500);
 /// How long the store is told of the last outcomes when a worker stops.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// A job that is leased and has not begun.
-struct Ready {
-    got: Got,
-    hold: Arc<Hold>,
-}
-
 /// A run under way.
 struct Under {
     name: String,
@@ -55,7 +49,8 @@ pub(super) struct Driver<'a> {
     phase: Phase,
     /// When the phase ends that has an end.
     until: Option<Instant>,
-    ready: VecDeque<Ready>,
+    /// Leased and not begun.
+    ready: VecDeque<Got>,
     runs: JoinSet<(Arc<Hold>, End)>,
     /// By task.
     under: HashMap<tokio::task::Id, Under>,
@@ -159,7 +154,7 @@ impl<'a> Driver<'a> {
 
     fn begin_ready(&mut self) {
         while self.under.len() < self.shared.worker.concurrency {
-            let Some(next) = self.ready.iter().position(|ready| self.may_begin(&ready.got.leased.job.name)) else {
+            let Some(next) = self.ready.iter().position(|ready| self.may_begin(&ready.leased.job.name)) else {
                 return;
             };
             let ready = self.ready.remove(next).expect("it was found there");
@@ -172,8 +167,8 @@ impl<'a> Driver<'a> {
         limit.is_none_or(|limit| self.by_name.get(name).copied().unwrap_or(0) < *limit)
     }
 
-    fn begin(&mut self, ready: Ready) {
-        let Ready { got: Got { queue, leased, since }, hold } = ready;
+    fn begin(&mut self, ready: Got) {
+        let Got { leased, hold, since } = ready;
         let worker = &self.shared.worker;
         let name = leased.job.name.clone();
         let Some(handler) = worker.handler(&name).cloned() else {
@@ -181,7 +176,7 @@ impl<'a> Driver<'a> {
             return self.tell(&hold, outcome);
         };
         let leased_at = (since.elapsed() < AT_ONCE).then_some(since);
-        let cx = Context::new(worker.queues[queue].clone(), leased.job, hold.clone(), self.shared.lease);
+        let cx = Context::new(worker.queues[hold.queue].clone(), leased.job, hold.clone(), self.shared.lease);
         let run = Run { cx, handler, leased: leased_at, grace: worker.grace };
         if worker.limits.contains_key(&name) {
             *self.by_name.entry(name.clone()).or_default() += 1;
@@ -321,13 +316,9 @@ impl<'a> Driver<'a> {
         for Told { queue, outcomes } in talked.untold {
             self.lines[queue].outcomes.extend(outcomes);
         }
-        for got in talked.jobs {
-            let job = &got.leased.job;
-            let timeout = job.timeout_ms.map(Duration::from_millis);
-            let hold = Hold::new(got.queue, got.leased.ticket.clone(), timeout);
-            let hold = self.shared.holds.add(hold);
-            self.ready.push_back(Ready { got, hold });
-        }
+        self.ready.extend(talked.jobs);
+        // Of some it may have been known before they were heard of here.
+        self.drop_stopped();
         for (queue, answer) in talked.answers {
             let line = &mut self.lines[queue];
             match answer {

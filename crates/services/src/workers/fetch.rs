@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::hold::Hold;
 use super::running::Shared;
 use crate::error::Result;
 use crate::jobs::{LeaseOptions, Leased, Outcome, Settled, Ticket};
@@ -26,11 +27,20 @@ pub(super) struct Told {
     pub(super) outcomes: Outcomes,
 }
 
-/// A leased job, the number of its queue, and when it was heard of.
+/// A leased job, and when it was heard of.
 pub(super) struct Got {
-    pub(super) queue: usize,
     pub(super) leased: Leased,
+    pub(super) hold: Arc<Hold>,
     pub(super) since: Instant,
+}
+
+impl Got {
+    /// Hears of a job, which is held from now on, also while other queues are asked still.
+    fn hear(shared: &Shared, queue: usize, leased: Leased) -> Self {
+        let timeout = leased.job.timeout_ms.map(Duration::from_millis);
+        let hold = shared.holds.add(Hold::new(queue, leased.ticket.clone(), timeout));
+        Self { leased, hold, since: Instant::now() }
+    }
 }
 
 /// What came of talking.
@@ -46,9 +56,8 @@ pub(super) struct Talked {
 }
 
 impl Talked {
-    fn got(&mut self, queue: usize, jobs: Result<Vec<Leased>>) {
-        let since = Instant::now();
-        let jobs = jobs.map(|jobs| self.jobs.extend(jobs.into_iter().map(|leased| Got { queue, leased, since })));
+    fn got(&mut self, shared: &Shared, queue: usize, jobs: Result<Vec<Leased>>) {
+        let jobs = jobs.map(|jobs| self.jobs.extend(jobs.into_iter().map(|leased| Got::hear(shared, queue, leased))));
         self.answers.push((queue, jobs));
     }
 }
@@ -65,11 +74,11 @@ pub(super) async fn exchange(shared: Arc<Shared>, queues: Vec<Told>, room: usize
             Ok((settled, jobs)) => {
                 let told = outcomes.into_iter().zip(settled);
                 talked.settled.extend(told.map(|((ticket, outcome), settled)| (queue, ticket, outcome, settled)));
-                talked.got(queue, Ok(jobs));
+                talked.got(&shared, queue, Ok(jobs));
             }
             Err(error) => {
                 talked.untold.push(Told { queue, outcomes });
-                talked.got(queue, Err(error));
+                talked.got(&shared, queue, Err(error));
             }
         }
     }
@@ -101,7 +110,7 @@ pub(super) async fn wait(
     let mut talked = Talked::default();
     if let ([queue], false) = (queues.as_slice(), is_troubled) {
         let (_, leased) = wait_for_one(&shared, *queue, room, &mut stop).await;
-        talked.got(*queue, leased);
+        talked.got(&shared, *queue, leased);
         return talked;
     }
     // In their order as long as there is anything.
@@ -126,7 +135,7 @@ pub(super) async fn wait(
                     Ok(_) => drop(end.send_replace(true)),
                     Err(_) => until = until.min(Instant::now() + WAIT_TROUBLED),
                 }
-                talked.got(queue, jobs);
+                talked.got(&shared, queue, jobs);
             },
             Ok(_) = stop.wait_for(|stop| *stop), if !*end.borrow() => drop(end.send_replace(true)),
             () = tokio::time::sleep_until(until), if !*end.borrow() => drop(end.send_replace(true)),

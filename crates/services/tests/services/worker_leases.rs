@@ -13,7 +13,7 @@ use crate::support::{Place, eventually};
 use crate::workers::{Gate, SHORT, becomes, enqueue, gated, job, queue, queue_with, state_of};
 
 /// Waits for longer than leases last, watching that none is lost.
-async fn leases_last(queue: &Queue, held: u64) {
+pub(crate) async fn leases_last(queue: &Queue, held: u64) {
     let begun = Instant::now();
     while begun.elapsed() < SHORT * 3 {
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -10,7 +10,8 @@ use redpoll_testkit::{Client, Proxy, RedisCluster};
 
 use crate::cluster_moves::{SLOTS, behind_a_proxy, run};
 use crate::support::{Place, eventually, tenant};
-use crate::workers::{Gate, becomes, enqueue, gated, job};
+use crate::worker_leases::leases_last;
+use crate::workers::{Gate, SHORT, becomes, enqueue, gated, job};
 
 pub(crate) async fn a_queue_that_cannot_be_told_keeps_no_other_waiting(place: Place) {
     let services = place.services().await;
@@ -83,6 +84,25 @@ impl Halves {
     fn queues(&self, services: &Services) -> [Queue; 2] {
         [0, 1].map(|index| services.jobs(&self.tenant).queue(&self.names[index]).unwrap())
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_queue_gave_is_held_while_the_next_does_not_answer() {
+    let halves = Halves::new().await;
+    let [here, there] = halves.queues(&halves.services(Duration::from_secs(12)).await);
+    let watched = halves.queues(&halves.services(Duration::from_secs(20)).await)[0].clone();
+    enqueue(&watched, &[job("a", "send")]).await;
+    let gate = Gate::new();
+    let worker = gated(&here, &gate).and(there).concurrency(2).lease(SHORT);
+    halves.proxy.set(redpoll_testkit::Mode::Silent);
+    let running = worker.start().unwrap();
+    becomes(&watched, "a", State::Active).await;
+    leases_last(&watched, 1).await;
+    assert_eq!(running.busy(), 0, "the other queue has answered, so nothing was tested");
+    halves.proxy.set(redpoll_testkit::Mode::Pass);
+    gate.open(1);
+    becomes(&watched, "a", State::Completed).await;
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
