@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::schedule::{Schedule, check_id};
 use super::state::{Entry, Fire, Found, Outcome, State};
 use super::steps::{CHANGE, NOTE, REMOVE};
-use super::timing::{Calendar, Timing};
+use super::timing::{Calendar, Timing, moment};
 use super::{Schedules, plan};
 use crate::backend::Command;
 use crate::error::{Error, Result};
@@ -244,7 +244,7 @@ impl Schedules {
     pub async fn preview(&self, timing: &Timing, from_ms: Option<u64>, count: usize) -> Result<Vec<(u64, String)>> {
         check_count(count)?;
         let from_ms = match from_ms {
-            Some(from_ms) => from_ms,
+            Some(from_ms) => moment("from_ms", from_ms).map(|_| from_ms)?,
             None => self.services.backend().now_ms().await?,
         };
         Ok(ticks(&Calendar::of(timing, from_ms)?, Some(from_ms), count))

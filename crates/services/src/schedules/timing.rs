@@ -130,6 +130,9 @@ impl Calendar {
     /// Returns the first tick after a moment.
     pub(super) fn next(&self, after_ms: u64) -> Option<u64> {
         let after = signed(after_ms).max(self.start - 1);
+        if after >= self.end {
+            return None;
+        }
         let tick = match &self.rule {
             Rule::Cron(cron) => cron.next(after)?,
             Rule::Every { period, anchor } => anchor + ((after - anchor).div_euclid(*period) + 1) * period,
@@ -185,7 +188,8 @@ impl Calendar {
     }
 }
 
-fn moment(field: &'static str, ms: u64) -> Result<i64> {
+/// Refuses moments after the last there is.
+pub(super) fn moment(field: &'static str, ms: u64) -> Result<i64> {
     match i64::try_from(ms) {
         Ok(signed) if ms <= MAX_MOMENT_MS => Ok(signed),
         _ => Err(Error::invalid(field, format_args!("more than {MAX_MOMENT_MS}"))),
@@ -194,4 +198,26 @@ fn moment(field: &'static str, ms: u64) -> Result<i64> {
 
 fn signed(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_no_tick_before_or_after_all_moments() {
+        for timing in [
+            Timing::every(MIN_PERIOD),
+            Timing::every(MAX_PERIOD),
+            Timing::cron("* * * * *", "Europe/Berlin"),
+            Timing::at(MAX_MOMENT_MS),
+        ] {
+            let calendar = Calendar::of(&timing, 0).unwrap();
+            for after in [MAX_MOMENT_MS, MAX_MOMENT_MS + 1, i64::MAX as u64 - 1, i64::MAX as u64, u64::MAX] {
+                assert_eq!(calendar.next(after), None, "{timing:?} after {after}");
+                assert!(calendar.last(after).is_some_and(|last| last <= MAX_MOMENT_MS), "{timing:?} until {after}");
+            }
+            assert!(calendar.next(0).is_some(), "{timing:?}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redpoll_services::jobs::{JobSettings, NewJob, Payload};
-use redpoll_services::schedules::{MAX_ID_BYTES, Misfire, Schedule, ScheduleSettings, Spec, Timing};
+use redpoll_services::schedules::{MAX_ID_BYTES, MAX_MOMENT_MS, Misfire, Schedule, ScheduleSettings, Spec, Timing};
 use redpoll_services::{Error, Settings};
 use serde_json::json;
 
@@ -52,6 +52,14 @@ pub(crate) async fn what_can_never_tick_is_refused(place: Place) {
     }
     let error = site.schedules.preview(&cron("0 0 30 2 *"), None, 1).await.unwrap_err().to_string();
     assert_eq!(error, "cron: \"0 0 30 2 *\": there is no such date");
+    // Neither are ticks looked for after the last moment there is.
+    for timing in [cron("* * * * *"), Timing::every(Duration::from_secs(1)), Timing::at(5)] {
+        for from_ms in [MAX_MOMENT_MS + 1, i64::MAX as u64, u64::MAX] {
+            let error = site.schedules.preview(&timing, Some(from_ms), 1).await.unwrap_err().to_string();
+            assert_eq!(error, format!("from_ms: more than {MAX_MOMENT_MS}"));
+        }
+        assert_eq!(site.schedules.preview(&timing, Some(MAX_MOMENT_MS), 1).await.unwrap(), []);
+    }
     assert_eq!(site.schedules.list(None, 9).await.unwrap(), []);
 }
 
