@@ -5,7 +5,7 @@ use std::time::Duration;
 use redpoll_services::Command;
 use redpoll_services::jobs::{JobSettings, NewJob, Payload};
 use redpoll_services::metrics::Counter;
-use redpoll_services::schedules::{Misfire, Outcome, Schedule, Timing};
+use redpoll_services::schedules::{Misfire, Outcome, Schedule, Ticker, Timing};
 
 use crate::jobs::take;
 use crate::schedule_races::{forgetful, often};
@@ -228,6 +228,29 @@ pub(crate) async fn a_broken_schedule_does_not_hold_up_others(place: Place) {
     assert_eq!(site.schedules.fire_due().await.unwrap().fired, 1);
     assert!(site.schedules.get("broken").await.is_err() && site.schedules.delete("broken").await.unwrap());
     assert_eq!(site.schedules.get("sound").await.unwrap().next_ms, Some(now + HOUR_MS / 2));
+}
+
+pub(crate) async fn tenants_that_cannot_be_reached_do_not_hold_up_others(place: Place) {
+    let site = site(&place).await;
+    let (now, prefix) = (site.now().await, site.tenant.name());
+    let agenda = format!("{prefix}:kept:{{:schedules}}:t");
+    // As many as are looked at together, all of them due before the one that can be reached.
+    let backend = site.services.backend();
+    let spoil = (0..256_u64).map(|number| {
+        let tenant = format!("spoilt-{number}");
+        let due = Command::new("SET").key(format!("{prefix}:kept:{{{tenant}:schedules}}:d")).arg("spoilt");
+        [due, Command::new("ZADD").key(&agenda).arg(number).arg(&tenant)]
+    });
+    backend.pipeline(spoil.flatten().collect()).await.unwrap().into_iter().for_each(|reply| drop(reply.unwrap()));
+    site.schedules.put("s", &hourly(now)).await.unwrap();
+    site.neglect("s", now - HOUR_MS / 2).await;
+    backend.call(Command::new("ZADD").key(&agenda).arg(now - 1).arg(prefix)).await.unwrap();
+    let ticker = tokio::spawn(Ticker::new(site.services.clone()).run(std::future::pending()));
+    assert_eq!(take(&site.queue).await.job.id, format!("s:{}", now - HOUR_MS / 2));
+    // They have not been forgotten.
+    let spoilt = Command::new("ZCARD").key(&agenda);
+    assert_eq!(backend.call(spoilt).await.unwrap().as_i64(), Some(257));
+    ticker.abort();
 }
 
 pub(crate) async fn jitter_is_the_same_for_everybody(place: Place) {

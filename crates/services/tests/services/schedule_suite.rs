@@ -14,6 +14,7 @@ on_every_backend! {
         a_tick_while_nobody_ran_is_not_lost
         a_full_queue_loses_no_tick
         a_broken_schedule_does_not_hold_up_others
+        tenants_that_cannot_be_reached_do_not_hold_up_others
         jitter_is_the_same_for_everybody;
     schedule_races:
         twenty_nodes_fire_each_tick_once
