@@ -184,20 +184,23 @@ impl Events {
         self.fire(&due).await
     }
 
-    /// Closes the windows of these consumers if their time has come.
+    /// Closes the windows of these consumers if their time has come. What is wrong with one does not hold up the others; an error is the last of those.
     pub(super) async fn fire(&self, consumers: &[String]) -> Result<Vec<Trigger>> {
         let command = |name: &String| {
             let keys = self.keys_of(name);
             let args: [&dyn ToArg; 2] = [name, &self.settings().outbox_max];
             Command::script(&steps::FIRE, &keys.base, &args)
         };
-        let mut triggers = Vec::new();
+        let (mut triggers, mut failed) = (Vec::new(), None);
         let replies = self.services.backend().pipeline(consumers.iter().map(command).collect()).await?;
         for (name, reply) in consumers.iter().zip(replies) {
-            triggers.extend(self.fired(name, &reply?)?);
+            match reply.and_then(|reply| self.fired(name, &reply)) {
+                Ok(fired) => triggers.extend(fired),
+                Err(error) => failed = Some(error),
+            }
         }
         self.note_fired(triggers.len());
-        Ok(triggers)
+        failed.map_or(Ok(triggers), Err)
     }
 
     /// Discards the events of the open window and returns how many there were. Timeline, known ids and triggers stay.

@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use redpoll_resp::Value;
 use tokio::task::JoinSet;
 
 use super::consumer::{Target, tenants};
@@ -55,6 +56,9 @@ pub struct Deliverer {
 /// A consumer of a tenant.
 type Place = (Tenant, String);
 
+/// Consumers of a partition whose window is over, and such with something to deliver.
+type Scanned = (Vec<String>, Vec<String>);
+
 impl Deliverer {
     /// Makes a deliverer upon services, with their settings.
     pub fn new(services: Services) -> Self {
@@ -88,40 +92,72 @@ impl Deliverer {
         while self.running.join_next().await.is_some() {}
     }
 
-    /// Looks through all partitions once; true if there is more to do at once.
+    /// Looks through all partitions once; true if there is more to do at once. What cannot be reached or read holds up nothing else; an error is the last of those.
     async fn round(&mut self) -> Result<bool> {
         while let Some(done) = self.running.try_join_next() {
             self.release(done);
         }
-        let mut more = false;
+        let (mut more, mut failed) = (false, None);
         let mut after = None;
         loop {
             let page = tenants(&self.services, after.as_ref()).await?;
             let last_page = page.len() < MAX_PAGE;
             after = page.last().cloned();
-            more |= self.look_after(page).await?;
+            for (events, scanned) in self.scan(&page).await {
+                match scanned {
+                    Ok(scanned) => more |= self.look_after(&events, scanned, &mut failed).await,
+                    Err(error) => failed = Some(error),
+                }
+            }
             if last_page {
-                return Ok(more);
+                return failed.map_or(Ok(more), Err);
             }
         }
     }
 
-    async fn look_after(&mut self, page: Vec<Tenant>) -> Result<bool> {
+    /// Asks for what is due and ready in each partition of these tenants.
+    async fn scan(&self, page: &[Tenant]) -> Vec<(Events, Result<Scanned>)> {
         let all: Vec<Events> = page.iter().map(|tenant| self.services.events(tenant)).collect();
-        let scans = all.iter().flat_map(|events| events.partitions().map(|partition| partition.scan(MAX_SCAN)));
-        let replies = self.services.backend().pipeline(scans.collect()).await?;
+        let scans = || all.iter().flat_map(|events| events.partitions().map(|partition| partition.scan(MAX_SCAN)));
+        let replies = match self.services.backend().pipeline(scans().collect()).await {
+            Ok(replies) => replies,
+            // One node that does not answer has a pipeline fail as a whole; the others answer.
+            Err(_) => self.scan_each(scans().collect()).await,
+        };
+        let events = |index: usize| all[index / partition::PARTITIONS].clone();
+        let read = |reply: Result<Value>| reply.and_then(|reply| partition::read_scan(&reply));
+        replies.into_iter().enumerate().map(|(index, reply)| (events(index), read(reply))).collect()
+    }
+
+    /// Sends scans side by side, apart from each other; the replies are in their order.
+    async fn scan_each(&self, scans: Vec<Command>) -> Vec<Result<Value>> {
+        let send = |scan| {
+            let backend = self.services.backend().clone();
+            tokio::spawn(async move { backend.call(scan).await })
+        };
+        let sent: Vec<_> = scans.into_iter().map(send).collect();
+        let mut replies = Vec::with_capacity(sent.len());
+        for reply in sent {
+            replies.push(reply.await.unwrap_or_else(|error| Err(Error::Unavailable(error.to_string()))));
+        }
+        replies
+    }
+
+    /// Closes windows and starts deliveries in one partition; true if some were closed, and then there may be more to deliver.
+    async fn look_after(&mut self, events: &Events, (due, ready): Scanned, failed: &mut Option<Error>) -> bool {
         let mut more = false;
-        for (index, reply) in replies.into_iter().enumerate() {
-            let events = &all[index / partition::PARTITIONS];
-            let (due, ready) = partition::read_scan(&reply?)?;
-            if !due.is_empty() {
-                more |= !events.fire(&due).await?.is_empty();
-            }
-            for consumer in ready {
-                self.take(events, consumer).await?;
+        if !due.is_empty() {
+            match events.fire(&due).await {
+                Ok(fired) => more = !fired.is_empty(),
+                Err(error) => *failed = Some(error),
             }
         }
-        Ok(more)
+        for consumer in ready {
+            if let Err(error) = self.take(events, consumer).await {
+                *failed = Some(error);
+            }
+        }
+        more
     }
 
     /// Leases as many triggers of one consumer as there is room for, and starts delivering them.

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redpoll_services::events::webhook::{ATTEMPT_HEADER, ID_HEADER, SIGNATURE_HEADER, verify};
-use redpoll_services::events::{Definition, Deliverer, Event, Events, EventsSettings, Target, Trigger, Which};
+use redpoll_services::events::{
+    Definition, Deliverer, Event, Events, EventsSettings, PARTITIONS, Target, Trigger, Which,
+};
 use redpoll_services::jobs::{self, LeaseOptions, NewJob, Payload, State};
 use redpoll_services::{Command, Error, Services};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -315,6 +317,42 @@ pub(crate) async fn triggers_are_pushed_to_a_list(place: Place) {
         .collect();
     pushed.sort_by(|left, right| left.id.cmp(&right.id));
     assert_eq!(pushed, triggers);
+}
+
+pub(crate) async fn spoilt_consumers_do_not_hold_up_others(place: Place) {
+    let (services, events) = open(&place, quick()).await;
+    let key = format!("rp:{{{}:x}}:list", events.tenant().name());
+    let (target, keyring) = (|| Target::List { key: key.clone() }, &services.settings().keyring);
+    // Enough for each partition, with something to deliver or a window that is over, before the others.
+    for number in 0..40 {
+        let name = format!("spoilt-{number}");
+        let definition = Definition { max_time_ms: Some(1), ..to(target()) };
+        events.define(&name, &definition).await.unwrap();
+        events.record_many(&name, &some(if number % 2 == 0 { 10 } else { 1 })).await.unwrap();
+        let partitions = (0..PARTITIONS).map(|number| format!("{number:02}"));
+        let keys = partitions.map(|part| keyring.group(events.tenant(), "events", &[&part]).named("c", &name));
+        let mut spoilt = 0;
+        for key in keys {
+            if services.backend().call(Command::new("DEL").key(&key)).await.unwrap().as_i64() == Some(1) {
+                services.backend().call(Command::new("SET").key(&key).arg("spoilt")).await.unwrap();
+                spoilt += 1;
+            }
+        }
+        assert_eq!(spoilt, 1);
+    }
+    for number in 0..16 {
+        let name = number.to_string();
+        events.define(&name, &to(target())).await.unwrap();
+        events.define(&format!("timed-{name}"), &Definition { max_time_ms: Some(1), ..to(target()) }).await.unwrap();
+        events.record_many(&name, &some(10)).await.unwrap();
+        events.record_many(&format!("timed-{name}"), &some(1)).await.unwrap();
+    }
+    let running = Running::start(&services);
+    for number in 0..16 {
+        delivered(&events, &number.to_string(), 1).await;
+        delivered(&events, &format!("timed-{number}"), 1).await;
+    }
+    running.stop().await;
 }
 
 pub(crate) async fn triggers_become_jobs_once(place: Place) {

@@ -170,6 +170,7 @@ on_every_backend! {
         attempts_run_out_and_requeue_delivers
         one_slow_receiver_does_not_hold_up_the_others
         triggers_are_pushed_to_a_list
+        spoilt_consumers_do_not_hold_up_others
         triggers_become_jobs_once
         triggers_are_appended_to_a_stream
         triggers_are_published_to_a_channel
