@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::hold::{Hold, Stop};
 use crate::error::{Error, Result};
-use crate::jobs::{Commit, Heartbeat, Job, Payload, Queue, Ticket};
+use crate::jobs::{Commit, Job, Payload, Queue, Ticket};
 
 /// A run of a job, as its handler sees it. Cloning is cheap.
 #[derive(Clone)]
@@ -64,8 +66,9 @@ impl Context {
 
     /// Says how far the job is, which renews its lease too, and returns why it is to stop, if it is.
     pub async fn progress(&self, progress: &Payload) -> Result<Option<Stop>> {
+        let sent = Instant::now();
         let heartbeat = self.0.queue.progress(self.ticket(), progress, Some(self.0.lease)).await?;
-        self.0.hold.hear(heartbeat);
+        self.0.hold.hear(heartbeat, sent);
         Ok(self.stop_reason())
     }
 
@@ -104,10 +107,12 @@ impl Context {
         &self.0.hold
     }
 
-    /// Says that the run begins now, for a job that is limited and has waited here.
-    pub(super) async fn begin(&self) -> Result<Heartbeat> {
-        let tickets = std::slice::from_ref(self.ticket());
-        Ok(self.0.queue.extend_unbegun(tickets, Some(self.0.lease)).await?.remove(0))
+    /// Says that the run begins now, for a job that has waited here; from now on its time counts, if that is limited.
+    pub(super) async fn begin(&self) -> Result<()> {
+        let (tickets, sent) = (std::slice::from_ref(self.ticket()), Instant::now());
+        let heartbeat = self.0.queue.extend_unbegun(tickets, Some(self.0.lease)).await?.remove(0);
+        self.0.hold.hear(heartbeat, sent);
+        Ok(())
     }
 }
 

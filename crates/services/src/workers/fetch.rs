@@ -38,7 +38,7 @@ impl Got {
     /// Hears of a job, which is held from now on, also while other queues are asked still.
     fn hear(shared: &Shared, queue: usize, leased: Leased) -> Self {
         let timeout = leased.job.timeout_ms.map(Duration::from_millis);
-        let hold = shared.holds.add(Hold::new(queue, leased.ticket.clone(), timeout));
+        let hold = shared.holds.add(Hold::new(queue, leased.ticket.clone(), timeout, shared.lease));
         Self { leased, hold, since: Instant::now() }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::jobs::{Heartbeat, Ticket};
 
@@ -30,6 +31,10 @@ pub(super) struct Hold {
     pub(super) ticket: Ticket,
     /// How long its run may take, if that is limited.
     pub(super) timeout: Option<Duration>,
+    /// How long the store holds it for us after each renewal, while it has not begun.
+    lease: Duration,
+    /// When the last renewal that was answered was asked for.
+    renewed: Mutex<Instant>,
     stop: watch::Sender<Option<Stop>>,
     has_begun: AtomicBool,
     commits: AtomicUsize,
@@ -37,10 +42,20 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    pub(super) fn new(queue: usize, ticket: Ticket, timeout: Option<Duration>) -> Self {
-        let (stop, _) = watch::channel(None);
-        let no = || AtomicBool::new(false);
-        Self { queue, ticket, timeout, stop, has_begun: no(), commits: AtomicUsize::new(0), is_committed: no() }
+    /// Holds a job that was heard of just now.
+    pub(super) fn new(queue: usize, ticket: Ticket, timeout: Option<Duration>, lease: Duration) -> Self {
+        let lease = timeout.map_or(lease, |timeout| timeout.min(lease));
+        Self {
+            queue,
+            ticket,
+            timeout,
+            lease,
+            renewed: Mutex::new(Instant::now()),
+            stop: watch::Sender::new(None),
+            has_begun: AtomicBool::new(false),
+            commits: AtomicUsize::new(0),
+            is_committed: AtomicBool::new(false),
+        }
     }
 
     /// Tells the handler to stop; the first reason stays.
@@ -76,6 +91,12 @@ impl Hold {
         self.timeout.is_some() && !self.has_begun()
     }
 
+    /// Tells whether at a moment of our own clock the lease of a job that waits here is over: then it may be another's.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        let renewed = *self.renewed.lock().expect("nothing panics while it is held");
+        now.saturating_duration_since(renewed) >= self.lease
+    }
+
     /// A commit is under way until this is dropped: that the job is gone does not mean that it is lost.
     pub(super) fn committing(&self) -> Committing<'_> {
         self.commits.fetch_add(1, Ordering::AcqRel);
@@ -90,9 +111,13 @@ impl Hold {
         self.is_committed.load(Ordering::Acquire)
     }
 
-    /// Hears what a heartbeat was answered; tells whether that is news.
-    pub(super) fn hear(&self, heartbeat: Heartbeat) -> bool {
+    /// Hears what a heartbeat was answered that was sent at some moment; tells whether that is news.
+    pub(super) fn hear(&self, heartbeat: Heartbeat, sent: Instant) -> bool {
         let before = self.stop_reason();
+        if heartbeat != Heartbeat::Lost {
+            let mut renewed = self.renewed.lock().expect("nothing panics while it is held");
+            *renewed = sent.max(*renewed);
+        }
         match heartbeat {
             Heartbeat::Extended => {}
             Heartbeat::Cancelling => self.stop(Stop::Cancelled),
@@ -154,15 +179,19 @@ mod tests {
     use super::*;
 
     fn hold() -> Hold {
-        Hold::new(0, Ticket { id: "a".to_owned(), token: 1 }, None)
+        Hold::new(0, Ticket { id: "a".to_owned(), token: 1 }, None, Duration::from_secs(30))
+    }
+
+    fn hear(hold: &Hold, heartbeat: Heartbeat) -> bool {
+        hold.hear(heartbeat, Instant::now())
     }
 
     #[test]
     fn the_first_reason_stays() {
         let hold = hold();
-        assert!(!hold.hear(Heartbeat::Extended));
-        assert!(hold.hear(Heartbeat::Cancelling));
-        assert!(!hold.hear(Heartbeat::Lost));
+        assert!(!hear(&hold, Heartbeat::Extended));
+        assert!(hear(&hold, Heartbeat::Cancelling));
+        assert!(!hear(&hold, Heartbeat::Lost));
         assert_eq!(hold.stop_reason(), Some(Stop::Cancelled));
     }
 
@@ -170,10 +199,10 @@ mod tests {
     fn what_is_committed_is_not_lost() {
         let hold = hold();
         let committing = hold.committing();
-        assert!(!hold.hear(Heartbeat::Lost));
+        assert!(!hear(&hold, Heartbeat::Lost));
         hold.committed();
         drop(committing);
-        assert!(!hold.hear(Heartbeat::Lost));
+        assert!(!hear(&hold, Heartbeat::Lost));
         assert_eq!(hold.stop_reason(), None);
     }
 
@@ -182,8 +211,31 @@ mod tests {
         let hold = hold();
         let (first, second) = (hold.committing(), hold.committing());
         drop(first);
-        assert!(!hold.hear(Heartbeat::Lost));
+        assert!(!hear(&hold, Heartbeat::Lost));
         drop(second);
-        assert!(hold.hear(Heartbeat::Lost));
+        assert!(hear(&hold, Heartbeat::Lost));
+    }
+
+    #[test]
+    fn a_lease_is_over_when_its_renewals_are_not_answered() {
+        let ticket = || Ticket { id: "a".to_owned(), token: 1 };
+        let second = Duration::from_secs(1);
+        let plain = Hold::new(0, ticket(), None, second * 30);
+        let limited = Hold::new(0, ticket(), Some(second * 10), second * 30);
+        let over = |now: Instant| (plain.is_over(now), limited.is_over(now));
+        let heard = Instant::now();
+        assert_eq!(over(heard), (false, false));
+        assert_eq!(over(heard + second * 10), (false, true));
+        assert_eq!(over(heard + second * 30), (true, true));
+        // A lease lasts from when it was asked for, however long the answer took.
+        let sent = heard + second * 20;
+        plain.hear(Heartbeat::Cancelling, sent);
+        limited.hear(Heartbeat::Extended, sent);
+        assert_eq!(over(sent), (false, false));
+        assert_eq!(over(sent + second * 10), (false, true));
+        plain.hear(Heartbeat::Lost, sent + second * 10);
+        limited.hear(Heartbeat::Extended, heard);
+        assert_eq!(over(sent + second * 9), (false, false));
+        assert_eq!(over(sent + second * 30), (true, true));
     }
 }

@@ -12,7 +12,8 @@
 //! * **Nothing is dropped.** Leasing registers the lease in the same step, so nobody can die between the two. What is leased is run, handed back, or,
 //!   if the process dies, taken back by whoever leases next when the lease has ended.
 //! * **Leases of all jobs that are held are renewed**, three times as often as need be, also of those that wait behind a slow handler. A run that is
-//!   limited in time begins when its handler begins, not when the job was fetched.
+//!   limited in time begins when its handler begins, not when the job was fetched. A job that has waited here and whose lease could not be renewed is not begun
+//!   unless the store says that it is ours still; otherwise it is handed back.
 //! * **A lost lease is not reported as done.** A handler is told ([`Context::stopped`]) as soon as the worker knows, and is dropped after a grace. A worker that
 //!   did not know, because it stood still, is refused by the store: each outcome shows the token of its lease.
 //! * **Outcomes are said until the store has answered.** While it is away, handlers go on, nothing is leased, and what has ended is kept, at most as many as

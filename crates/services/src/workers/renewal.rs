@@ -73,20 +73,20 @@ async fn beat(shared: &Shared, index: usize) -> Result<()> {
     for (holds, is_begun) in [(begun, true), (waiting, false)] {
         for some in holds.chunks(MAX_BATCH) {
             let tickets: Vec<Ticket> = some.iter().map(|hold| hold.ticket.clone()).collect();
-            let lease = Some(shared.lease);
+            let (lease, sent) = (Some(shared.lease), Instant::now());
             let heartbeats = match is_begun {
                 true => queue.extend(&tickets, lease).await?,
                 false => queue.extend_unbegun(&tickets, lease).await?,
             };
-            hear(shared, some, &heartbeats);
+            hear(shared, some, &heartbeats, sent);
         }
     }
     Ok(())
 }
 
-fn hear(shared: &Shared, holds: &[Arc<Hold>], heartbeats: &[Heartbeat]) {
+fn hear(shared: &Shared, holds: &[Arc<Hold>], heartbeats: &[Heartbeat], sent: Instant) {
     for (hold, heartbeat) in holds.iter().zip(heartbeats) {
-        if hold.hear(*heartbeat) {
+        if hold.hear(*heartbeat, sent) {
             shared.stopped.notify_one();
         }
     }

@@ -57,7 +57,7 @@ impl Run {
         let hold = self.cx.hold().clone();
         let begun = match self.begin().await {
             Ok(begun) => begun,
-            Err(reason) => return ended(reason, self.cx.job().timeout_ms),
+            Err(end) => return end,
         };
         let timeout_ms = self.cx.job().timeout_ms;
         let deadline = timeout_ms.map(|ms| begun + Duration::from_millis(ms));
@@ -89,23 +89,21 @@ impl Run {
         }
     }
 
-    /// Has the time of a job begin that has waited here, and returns when that was; an error is why it is not to begin at all.
-    async fn begin(&self) -> Result<Instant, Stop> {
-        let hold = self.cx.hold();
-        let begun = match (self.leased, hold.timeout.is_some()) {
-            (Some(leased), _) => leased,
-            (None, false) => Instant::now(),
-            (None, true) => {
-                let begun = Instant::now();
-                match self.cx.begin().await {
-                    Ok(heartbeat) => _ = hold.hear(heartbeat),
-                    Err(error) => tracing::warn!(job = hold.ticket.id, %error, "the begin of a run is not known"),
-                }
-                begun
+    /// Has the time of a job begin that has waited here, and returns when that was; an error is what becomes of one that is not to begin at all.
+    async fn begin(&self) -> Result<Instant, End> {
+        let (hold, now) = (self.cx.hold(), Instant::now());
+        if self.leased.is_none() && (hold.timeout.is_some() || hold.is_over(now)) {
+            // Unless the store says that the job is ours still, it may be another's, and is handed back.
+            if let Err(error) = self.cx.begin().await {
+                tracing::warn!(job = hold.ticket.id, %error, "a run is not begun, as its lease is not known to hold");
+                return Err(End::Told(Outcome::Released { delay: Duration::ZERO }));
             }
-        };
+        }
         hold.begin();
-        hold.stop_reason().map_or(Ok(begun), Err)
+        match hold.stop_reason() {
+            None => Ok(self.leased.unwrap_or(now)),
+            Some(reason) => Err(ended(reason, self.cx.job().timeout_ms)),
+        }
     }
 
     fn spawn(&self) -> JoinHandle<HandlerResult> {

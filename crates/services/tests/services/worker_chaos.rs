@@ -316,6 +316,39 @@ async fn what_ended_while_the_store_was_away_is_told_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_lease_is_not_known_to_hold_is_not_begun() {
+    let server = RedisServer::start().unwrap();
+    let (proxy, prefix) = (Proxy::start(server.address()).unwrap(), unique());
+    let services = Place::at(server.url()).services_with(settings(&prefix)).await;
+    let queue = mail(&services);
+    // The time of the last begins with its run, which only the store can say.
+    let limited = NewJob { timeout: Some(Duration::from_secs(3_600)), ..job("limited", "send") };
+    enqueue(&queue, &[job("slow", "slow"), job("plain", "send"), limited]).await;
+    let (gate, ran) = (Gate::new(), Arc::new(AtomicUsize::new(0)));
+    let counted = ran.clone();
+    let worker = gated(&mail(&behind(&proxy, &prefix)), &gate).handle("send", move |_: Context| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { Ok::<_, Failure>(()) }
+    });
+    let running = worker.prefetch(2).lease(LEASE).start().unwrap();
+    gate.holds(1).await;
+    eventually("the others are prefetched", || async { running.prefetched() == 2 }).await;
+    proxy.set(Mode::Refuse);
+    proxy.cut();
+    eventually("the leases end", || async { queue.counts().await.unwrap().overdue == 3 }).await;
+    gate.open(1);
+    eventually("nothing is left here", || async { running.prefetched() + running.busy() == 0 }).await;
+    assert_eq!(ran.load(Ordering::SeqCst), 0);
+    // They are handed back when the store is there again, and begun as anybody's.
+    proxy.set(Mode::Pass);
+    for id in ["slow", "plain", "limited"] {
+        becomes(&queue, id, State::Completed).await;
+    }
+    let summary = running.stop().await;
+    assert!(summary.completed == 3 && summary.handed_back >= 2, "{summary:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_without_a_store_stops_and_says_what_it_could_not_tell() {
     let server = RedisServer::start().unwrap();
     let (proxy, prefix) = (Proxy::start(server.address()).unwrap(), unique());
