@@ -33,27 +33,33 @@ pub(super) async fn renew(shared: Arc<Shared>, index: usize, mut ended: watch::R
         tokio::select! {
             () = next_beat(&mut waiter, next) => {}
             Ok(()) = limited.changed() => {
-                next = next.min(Instant::now() + pace(&shared, index));
+                next = next.min(Instant::now() + pace(shared.lease, &shared.holds.of(index)));
                 continue;
             }
             _ = ended.wait_for(|state| *state == WorkerState::Stopped) => return,
         }
         let begun = Instant::now();
-        next = match beat(&shared, index).await {
-            Ok(()) => begun + pace(&shared, index),
+        let beaten = beat(&shared, index).await;
+        let every = pace(shared.lease, &shared.holds.of(index));
+        next = match beaten {
+            Ok(()) => begun + every,
             Err(error) => {
                 tracing::warn!(queue = queue.name(), %error, "leases could not be renewed");
-                Instant::now() + (shared.lease / 10).min(RETRY_MAX)
+                Instant::now() + retry_pause(every)
             }
         };
     }
 }
 
 /// Returns the time between two heartbeats.
-fn pace(shared: &Shared, index: usize) -> Duration {
-    let holds = shared.holds.of(index);
+fn pace(lease: Duration, holds: &[Arc<Hold>]) -> Duration {
     let waiting = holds.iter().filter(|hold| hold.waits_limited()).filter_map(|hold| hold.timeout);
-    waiting.min().map_or(shared.lease, |timeout| timeout.min(shared.lease)) / 3
+    waiting.min().map_or(lease, |timeout| timeout.min(lease)) / 3
+}
+
+/// Returns the time after a heartbeat that failed: there is room for a few more before a lease ends.
+fn retry_pause(pace: Duration) -> Duration {
+    (pace / 3).min(RETRY_MAX)
 }
 
 /// Waits until it is time, or somebody has cancelled a job.
@@ -89,5 +95,30 @@ fn hear(shared: &Shared, holds: &[Arc<Hold>], heartbeats: &[Heartbeat], sent: In
         if hold.hear(*heartbeat, sent) {
             shared.stopped.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shortest_lease_says_how_soon_it_is_renewed() {
+        let second = Duration::from_secs(1);
+        let hold = |timeout: Option<Duration>| {
+            Arc::new(Hold::new(0, Ticket { id: "a".to_owned(), token: 1 }, timeout, second * 60))
+        };
+        let (plain, long, short) = (hold(None), hold(Some(second * 3_600)), hold(Some(second)));
+        for (holds, beats, retries) in [
+            (vec![], second * 20, second),
+            (vec![plain.clone(), long.clone()], second * 20, second),
+            (vec![plain.clone(), long.clone(), short.clone()], second / 3, second / 9),
+        ] {
+            let pace = pace(second * 60, &holds);
+            assert_eq!((pace, retry_pause(pace)), (beats, retries));
+        }
+        // What runs is held as long as others.
+        short.begin();
+        assert_eq!(pace(second * 60, &[plain, long, short]), second * 20);
     }
 }

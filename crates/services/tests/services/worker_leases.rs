@@ -12,10 +12,13 @@ use tokio::sync::Notify;
 use crate::support::{Place, eventually};
 use crate::workers::{Gate, SHORT, becomes, enqueue, gated, job, queue, queue_with, state_of};
 
-/// Waits for longer than leases last, watching that none is lost.
+/// A lease that is over soon, and still is not lost when a busy machine stands still for two seconds between two renewals.
+pub(crate) const LASTING: Duration = Duration::from_secs(4);
+
+/// Waits for longer than leases last that nobody renews, watching that none is lost.
 pub(crate) async fn leases_last(queue: &Queue, held: u64) {
     let begun = Instant::now();
-    while begun.elapsed() < SHORT * 3 {
+    while begun.elapsed() < LASTING + SHORT {
         tokio::time::sleep(Duration::from_millis(10)).await;
         queue.sweep().await.unwrap();
         let counts = queue.counts().await.unwrap();
@@ -27,7 +30,7 @@ pub(crate) async fn a_slow_handler_keeps_its_job(place: Place) {
     let queue = queue(&place).await;
     enqueue(&queue, &[job("a", "slow")]).await;
     let gate = Gate::new();
-    let running = gated(&queue, &gate).lease(SHORT).start().unwrap();
+    let running = gated(&queue, &gate).lease(LASTING).start().unwrap();
     gate.holds(1).await;
     leases_last(&queue, 1).await;
     gate.open(1);
@@ -43,10 +46,10 @@ pub(crate) async fn a_slow_handler_keeps_its_job(place: Place) {
 pub(crate) async fn prefetched_jobs_keep_their_leases_behind_a_slow_handler(place: Place) {
     let queue = queue(&place).await;
     // The last may run for less long than it has to wait here: its time begins with its run.
-    let limited = NewJob { timeout: Some(SHORT), ..job("limited", "slow") };
+    let limited = NewJob { timeout: Some(LASTING), ..job("limited", "slow") };
     enqueue(&queue, &[job("a", "slow"), job("b", "slow"), job("c", "slow"), limited]).await;
     let gate = Gate::new();
-    let running = gated(&queue, &gate).lease(SHORT).prefetch(5).start().unwrap();
+    let running = gated(&queue, &gate).lease(LASTING).prefetch(5).start().unwrap();
     gate.holds(1).await;
     eventually("all are held", || async { running.prefetched() == 3 }).await;
     leases_last(&queue, 4).await;
@@ -61,11 +64,11 @@ pub(crate) async fn prefetched_jobs_keep_their_leases_behind_a_slow_handler(plac
 
 pub(crate) async fn prefetched_jobs_of_short_runs_are_held_as_long_as_others(place: Place) {
     let queue = queue(&place).await;
-    let limited = NewJob { timeout: Some(SHORT), ..job("limited", "slow") };
+    let limited = NewJob { timeout: Some(LASTING), ..job("limited", "slow") };
     enqueue(&queue, &[job("a", "slow"), limited]).await;
     let gate = Gate::new();
     // By its leases alone the worker would be heard of long after the limited one is over.
-    let running = gated(&queue, &gate).lease(SHORT * 60).prefetch(5).start().unwrap();
+    let running = gated(&queue, &gate).lease(LASTING * 60).prefetch(5).start().unwrap();
     gate.holds(1).await;
     eventually("both are held", || async { running.prefetched() == 1 }).await;
     leases_last(&queue, 2).await;

@@ -10,8 +10,8 @@ use redpoll_testkit::{Client, Proxy, RedisCluster};
 
 use crate::cluster_moves::{SLOTS, behind_a_proxy, run};
 use crate::support::{Place, eventually, tenant};
-use crate::worker_leases::leases_last;
-use crate::workers::{Gate, SHORT, becomes, enqueue, gated, job};
+use crate::worker_leases::{LASTING, leases_last};
+use crate::workers::{Gate, becomes, enqueue, gated, job};
 
 pub(crate) async fn a_queue_that_cannot_be_told_keeps_no_other_waiting(place: Place) {
     let services = place.services().await;
@@ -93,7 +93,7 @@ async fn what_one_queue_gave_is_held_while_the_next_does_not_answer() {
     let watched = halves.queues(&halves.services(Duration::from_secs(20)).await)[0].clone();
     enqueue(&watched, &[job("a", "send")]).await;
     let gate = Gate::new();
-    let worker = gated(&here, &gate).and(there).concurrency(2).lease(SHORT);
+    let worker = gated(&here, &gate).and(there).concurrency(2).lease(LASTING);
     halves.proxy.set(redpoll_testkit::Mode::Silent);
     let running = worker.start().unwrap();
     becomes(&watched, "a", State::Active).await;
