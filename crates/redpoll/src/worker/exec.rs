@@ -8,7 +8,8 @@
 //! | any other, or a signal | has failed; the end of standard error is the cause |
 //!
 //! Each process leads a group of its own, so that a signal reaches what it has started too. When the job is cancelled, its lease lost, or the worker's time to
-//! end is up, the group gets SIGTERM, and SIGKILL after the grace. Past the job's own timeout it gets SIGKILL at once.
+//! end is up, the group gets SIGTERM, and SIGKILL after the grace. Past the job's own timeout it gets SIGKILL at once. A process that was stopped and has not
+//! said that it is done ends with the last of its group: nothing of it runs beside the next who has the job.
 //!
 //! Output is read as it comes: of standard output as much as a result may have, beyond which the process is killed and has failed; standard
 //! error is passed on, and its end kept.
@@ -38,6 +39,9 @@ const CHUNK: usize = 8 << 10;
 /// How long output is waited for after the process has ended: something that it has started may keep the pipe open.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether the rest of a group has ended, of which nobody is told.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// What is run, and how its answer is read.
 #[derive(Debug, Clone)]
 pub(super) struct Exec {
@@ -49,7 +53,7 @@ pub(super) struct Exec {
     pub(super) json_results: bool,
 }
 
-/// A process group that is killed when nobody waits for it any more. Only while its leader has not been waited for: until then the number is nobody else's.
+/// A process group that is killed when nobody waits for it any more. Its number is nobody else's until its leader has been waited for, and as long as it has members.
 struct Group(Option<Pid>);
 
 impl Group {
@@ -58,6 +62,17 @@ impl Group {
             && let Err(error) = killpg(leader, signal)
         {
             tracing::debug!(%leader, %signal, %error, "a process group could not be signalled");
+        }
+    }
+
+    /// Waits until there are no members. Whoever gives that up, as is done after the grace, kills them.
+    async fn ended(&mut self) {
+        while let Some(leader) = self.0 {
+            match killpg(leader, None) {
+                Ok(()) => tokio::time::sleep(LOOK_EVERY).await,
+                // The number may be another's from now on.
+                Err(_) => self.0 = None,
+            }
         }
     }
 }
@@ -100,9 +115,12 @@ impl Exec {
         let Ended::Status(status) = ended else {
             return Err(Failure::new(format!("printed more than {max} bytes")));
         };
-        // It has been waited for: the number may be another's from now on.
-        group.0 = None;
         input.abort();
+        if stopped.is_some() && !status.success() {
+            group.ended().await;
+        }
+        // What it has started and left behind is its own business, if nobody is to begin anew.
+        group.0 = None;
         // What the process itself has written is in the pipes by now, and read long before this is over.
         let until = tokio::time::Instant::now() + LINGER;
         for mut reader in [output, errors] {

@@ -240,6 +240,24 @@ fn a_cancelled_job_takes_its_whole_process_group_along() {
 }
 
 #[test]
+fn a_job_is_not_handed_back_before_its_whole_process_group_has_ended() {
+    let site = Site::new();
+    site.enqueue(&json!({"id": "a"}));
+    // The shell ends by SIGTERM, what it has started does not.
+    let command = "(trap '' TERM; echo . > inside; sleep 300) & echo $$ > group; wait";
+    let mut worker = site.worker(command, &["--drain-ms", "0", "--grace-ms", "3000"]);
+    let group = site.file("group");
+    site.file("inside");
+    let begun = Instant::now();
+    worker.signal();
+    site.becomes("a", "waiting");
+    assert!(begun.elapsed() >= Duration::from_secs(3), "handed back beside what had its grace still");
+    group_ends(&group);
+    assert_eq!(worker.ready_line()["summary"]["handed_back"], 1);
+    assert_eq!(worker.wait().0, Some(0));
+}
+
+#[test]
 fn a_run_past_its_timeout_is_killed() {
     let site = Site::new();
     site.enqueue(&json!({"id": "a", "timeout_ms": 500, "attempts_max": 1}));
