@@ -47,7 +47,7 @@
 //!
 //! # Work of a step
 //!
-//! A step touches the jobs it names, at most [`MAX_BATCH`], and moves at most a hundred of each kind whose time has come; the next step goes on.
+//! A step touches the jobs it names, at most [`MAX_BATCH`] with at most [`MAX_BATCH_BYTES`], more of which are refused, and moves at most a hundred of each kind whose time has come; the next step goes on.
 //!
 //! # When the store is down
 //!
@@ -85,7 +85,7 @@ pub use look::{Counts, Inspected};
 pub(crate) use once::NUMBER_AGE;
 pub use operations::SERVICE;
 pub use payload::Payload;
-pub use queue::{Bounds, Enqueued, MAX_BATCH, Queue, Rate, Swept};
+pub use queue::{Bounds, Enqueued, MAX_BATCH, MAX_BATCH_BYTES, Queue, Rate, Swept};
 pub use settings::{JobSettings, MAX_ATTEMPTS, MAX_DELAY, MAX_LEASE, MAX_TIMEOUT, MAX_WAIT, MIN_LEASE};
 pub(crate) use twins::TWINS;
 pub use work::{

@@ -21,6 +21,9 @@ use crate::script::Script;
 /// Most jobs of one call.
 pub const MAX_BATCH: usize = 1_000;
 
+/// Most bytes of one call, payloads or results, if it is of more than one job: a call is one step and is sent as a whole.
+pub const MAX_BATCH_BYTES: usize = 64 << 20;
+
 /// Kinds of a queue's keys, in the order in which the steps take them.
 const KINDS: [&str; 15] = ["m", "s", "p", "w", "d", "a", "n", "l", "e", "c", "x", "o", "k", "b", "f"];
 
@@ -123,8 +126,8 @@ impl Queue {
         Ok(enqueued.remove(0))
     }
 
-    /// Enqueues up to [`MAX_BATCH`] jobs in one step, all or none; ids that are alive stay as they are, and that is told. A
-    /// queue that would get too long or too large is a conflict.
+    /// Enqueues up to [`MAX_BATCH`] jobs of up to [`MAX_BATCH_BYTES`] together in one step, all or none; ids that are alive stay as they are, and that is
+    /// told. A queue that would get too long or too large is a conflict.
     pub async fn enqueue_many(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
         check_batch("jobs", jobs.len())?;
         self.enqueue_step(jobs.iter(), "").await
@@ -165,11 +168,13 @@ impl Queue {
         jobs: impl Iterator<Item = &'a NewJob>,
     ) -> Result<(Command, Vec<String>)> {
         let settings = self.settings();
-        let mut ids = Vec::new();
+        let (mut ids, mut size_bytes) = (Vec::new(), 0);
         for job in jobs {
-            let id = job.id()?;
-            command = command.arg(&id).arg(job.options(settings)?).arg(job.record(settings)?);
+            let (id, record) = (job.id()?, job.record(settings)?);
             ids.push(id);
+            size_bytes += record.len();
+            check_batch_bytes(ids.len(), size_bytes)?;
+            command = command.arg(&ids[ids.len() - 1]).arg(job.options(settings)?).arg(record);
         }
         Ok((command, ids))
     }
@@ -298,6 +303,14 @@ pub(super) fn check_batch(field: &'static str, len: usize) -> Result<()> {
     match (1..=MAX_BATCH).contains(&len) {
         true => Ok(()),
         false => Err(Error::invalid(field, format_args!("must be 1 to {MAX_BATCH}"))),
+    }
+}
+
+/// Refuses batches that are too much for one step.
+pub(super) fn check_batch_bytes(len: usize, size_bytes: usize) -> Result<()> {
+    match len <= 1 || size_bytes <= MAX_BATCH_BYTES {
+        true => Ok(()),
+        false => Err(Error::TooLarge { size_bytes, max_bytes: MAX_BATCH_BYTES }),
     }
 }
 

@@ -18,7 +18,9 @@ use tokio::time::Instant;
 
 use super::job::{Job, State, check_id};
 use super::payload::Payload;
-use super::queue::{MAX_BATCH, Queue, check_batch, item};
+#[cfg(doc)]
+use super::queue::MAX_BATCH_BYTES;
+use super::queue::{MAX_BATCH, Queue, check_batch, check_batch_bytes, item};
 use super::settings::{MAX_DELAY, MAX_WAIT};
 use super::steps::{EXTEND, STOP_WAITING, WORK};
 use crate::Services;
@@ -152,7 +154,7 @@ impl Queue {
         Ok(self.exchange(&[], options).await?.jobs)
     }
 
-    /// Says what became of up to [`MAX_BATCH`] jobs, in one step. Saying the same again gives the same answer, so this is repeated
+    /// Says what became of up to [`MAX_BATCH`] jobs, with results of up to [`MAX_BATCH_BYTES`] together, in one step. Saying the same again gives the same answer, so this is repeated
     /// when the store's answer was lost.
     pub async fn settle(&self, outcomes: &[(Ticket, Outcome)]) -> Result<Vec<Settled>> {
         check_batch("outcomes", outcomes.len())?;
@@ -290,9 +292,12 @@ impl Queue {
             .collect();
         let mut command = self.command(&WORK, &results).arg(request.count).arg(request.lease_ms);
         command = command.arg(name).arg(ms(REGISTERED));
+        let mut size_bytes = 0;
         for (ticket, outcome) in outcomes {
             check_id(&ticket.id)?;
             let (verb, what, ms) = self.spelled(outcome)?;
+            size_bytes += what.len();
+            check_batch_bytes(outcomes.len(), size_bytes)?;
             command = command.arg(&ticket.id).arg(ticket.token).arg(verb).arg(what).arg(ms);
         }
         let reply = match request.count {

@@ -10,13 +10,16 @@ use tokio::time::Instant;
 use super::hold::Hold;
 use super::running::Shared;
 use crate::error::Result;
-use crate::jobs::{LeaseOptions, Leased, Outcome, Settled, Ticket};
+use crate::jobs::{LeaseOptions, Leased, MAX_ERROR_BYTES, Outcome, Settled, Ticket};
 
 /// Longest wait for work at once.
 const WAIT: Duration = Duration::from_secs(20);
 
 /// The same while one of several queues is not asked with them, as it does not answer.
 const WAIT_TROUBLED: Duration = Duration::from_secs(1);
+
+/// Most bytes of outcomes that are told in one step: while the store reads it, it does nothing else.
+const STEP_BYTES: usize = 8 << 20;
 
 /// Outcomes that are to be told to a queue.
 pub(super) type Outcomes = Vec<(Ticket, Outcome)>;
@@ -65,24 +68,47 @@ impl Talked {
 /// Tells each of these queues what became of its jobs, and leases up to `room` in the same step from them in their order.
 pub(super) async fn exchange(shared: Arc<Shared>, queues: Vec<Told>, room: usize) -> Talked {
     let mut talked = Talked::default();
-    for Told { queue, outcomes } in queues {
+    for Told { queue, mut outcomes } in queues {
         let room = room - room.min(talked.jobs.len());
         if room == 0 && outcomes.is_empty() {
             continue;
         }
-        match step(&shared, queue, &outcomes, room).await {
-            Ok((settled, jobs)) => {
-                let told = outcomes.into_iter().zip(settled);
-                talked.settled.extend(told.map(|((ticket, outcome), settled)| (queue, ticket, outcome, settled)));
-                talked.got(&shared, queue, Ok(jobs));
+        let answer = loop {
+            let rest = outcomes.split_off(fitting(&outcomes));
+            let room = if rest.is_empty() { room } else { 0 };
+            match step(&shared, queue, &outcomes, room).await {
+                Ok((settled, jobs)) => {
+                    let told = outcomes.into_iter().zip(settled);
+                    talked.settled.extend(told.map(|((ticket, outcome), settled)| (queue, ticket, outcome, settled)));
+                    if rest.is_empty() {
+                        break Ok(jobs);
+                    }
+                    outcomes = rest;
+                }
+                Err(error) => {
+                    outcomes.extend(rest);
+                    talked.untold.push(Told { queue, outcomes });
+                    break Err(error);
+                }
             }
-            Err(error) => {
-                talked.untold.push(Told { queue, outcomes });
-                talked.got(&shared, queue, Err(error));
-            }
-        }
+        };
+        talked.got(&shared, queue, answer);
     }
     talked
+}
+
+/// Returns how many of these are told in one step, one at least if there is any.
+fn fitting(outcomes: &[(Ticket, Outcome)]) -> usize {
+    let mut size_bytes = 0;
+    let fits = |(_, outcome): &&(Ticket, Outcome)| {
+        size_bytes += match outcome {
+            Outcome::Completed { result, .. } => result.as_ref().map_or(0, |result| result.as_bytes().len()),
+            Outcome::Failed { error, .. } | Outcome::GivenUp { error } => error.len().min(MAX_ERROR_BYTES),
+            Outcome::Released { .. } => 0,
+        };
+        size_bytes <= STEP_BYTES
+    };
+    outcomes.iter().take_while(fits).count().max(1).min(outcomes.len())
 }
 
 async fn step(

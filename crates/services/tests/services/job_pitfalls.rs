@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redpoll_services::jobs::{JobSettings, LeaseOptions, NewJob, State};
+use redpoll_services::jobs::{JobSettings, LeaseOptions, MAX_BATCH_BYTES, NewJob, Outcome, Payload, State};
 use redpoll_services::metrics::Counter;
 use redpoll_services::{Backend, Command, Error, Settings};
 use redpoll_store::{Config, Store};
@@ -232,4 +232,22 @@ async fn a_store_that_evicts_is_refused() {
     let queue = services.jobs(&tenant()).queue("mail").unwrap();
     let error = queue.enqueue(&named("a")).await.unwrap_err();
     assert!(matches!(&error, Error::Unavailable(text) if text.contains("evict")), "{error}");
+}
+
+pub(crate) async fn a_call_carries_only_so_much(place: Place) {
+    let queue = queue(&place).await;
+    let large = |count: usize| vec![NewJob::new("large", Payload::bytes(vec![0; 1_000_000])); count];
+    let error = queue.enqueue_many(&large(68)).await.unwrap_err();
+    assert!(matches!(error, Error::TooLarge { max_bytes: MAX_BATCH_BYTES, .. }), "{error:?}");
+    assert_eq!(queue.counts().await.unwrap().waiting, 0, "all or none");
+    let leased = {
+        queue.enqueue_many(&vec![NewJob::default(); 68]).await.unwrap();
+        queue.lease(&LeaseOptions { count: 68, ..LeaseOptions::default() }).await.unwrap()
+    };
+    let outcome = Outcome::Completed { result: Some(Payload::bytes(vec![0; 1_000_000])), ttl: None };
+    let outcomes: Vec<_> = leased.into_iter().map(|leased| (leased.ticket, outcome.clone())).collect();
+    let error = queue.settle(&outcomes).await.unwrap_err();
+    assert!(matches!(error, Error::TooLarge { max_bytes: MAX_BATCH_BYTES, .. }), "{error:?}");
+    queue.settle(&outcomes[..2]).await.unwrap();
+    assert_eq!(queue.counts().await.unwrap().active, 66);
 }

@@ -349,6 +349,32 @@ async fn a_job_whose_lease_is_not_known_to_hold_is_not_begun() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_results_are_told_a_few_at_a_time() {
+    // A client whose command is larger than this is disconnected while it is read.
+    let server = RedisServer::start_with(&["--maxmemory-clients", "14mb"]).unwrap();
+    let services = Place::at(server.url()).services_with(settings(&unique())).await;
+    let queue = mail(&services);
+    enqueue(&queue, &numbered(40)).await;
+    let gate = Gate::new();
+    let worker = Worker::new(queue.clone()).fallback({
+        let gate = gate.clone();
+        move |_| {
+            let gate = gate.clone();
+            async move {
+                gate.pass().await;
+                Ok::<_, Failure>(Payload::bytes(vec![b'x'; 1_000_000]))
+            }
+        }
+    });
+    let running = worker.concurrency(40).start().unwrap();
+    gate.holds(40).await;
+    gate.open(40);
+    eventually("all are done", || async { queue.counts().await.unwrap().completed_total == 40 }).await;
+    let summary = running.stop().await;
+    assert_eq!((summary.completed, summary.untold), (40, 0), "{summary:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_without_a_store_stops_and_says_what_it_could_not_tell() {
     let server = RedisServer::start().unwrap();
     let (proxy, prefix) = (Proxy::start(server.address()).unwrap(), unique());
