@@ -30,6 +30,10 @@
 //! * **Full** is an error: a queue above its limits refuses what is enqueued, all of a batch or none, and loses nothing. So does a store without memory;
 //!   what frees memory, as completing does, goes on.
 //! * What is remembered of the ended is bounded by count and age; results live as long as they are said to, whatever else is forgotten.
+//! * **What is said again** because the answer was lost gets the same answer, for as long as the ended job is remembered. When it has been forgotten meanwhile
+//!   ([`JobSettings::completed_max`] is 0, or more have completed since), a repeated outcome is [`Settled::Lost`] and a repeated commit a conflict, although the first
+//!   one holds: nothing was done twice, but nobody can tell. So keep `completed_max` well above what completes while an answer may be on its way, and take a loss that
+//!   follows an outage for not knowing.
 //!
 //! What no queue can promise: that a job is worked on *once*. A worker may have done it and died before saying so. [`Job::attempt`] tells when that
 //! is possible.
