@@ -8,14 +8,14 @@
 //! * the store is Redpoll and `non-evictable-prefixes` covers the prefix (`rp:kept:`), whatever the policy;
 //! * the operator vouches for it: [`OnEviction::Tolerate`], or `REDPOLL_EVICTION=tolerate` in the environment.
 //!
-//! The store is asked with INFO at the first use and every [`LOOK_EVERY`] after that, all masters of a Cluster
-//! together. What may be evicted is refused as [`Error::Unavailable`], like any other store that cannot be relied on.
+//! The store is asked with INFO at the first use, and every [`LOOK_EVERY`] after that beside the work, all masters of a Cluster
+//! together. When one does not answer, what is known is relied on for [`TRUSTED`]. What may be evicted is refused as [`Error::Unavailable`], like any other store that cannot be relied on.
 //!
 //! Not here: noticing that something was evicted in between. A policy changed at run time is seen at the next look, and
 //! what went meanwhile is gone.
 
 use std::str::FromStr;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::Services;
@@ -25,8 +25,11 @@ use crate::eviction::{self, MemoryPolicy};
 use crate::keys::Keyring;
 use crate::metrics::Counter;
 
-/// How long an answer of the store about its policy is trusted.
+/// How often the store is asked about its policy.
 pub const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// How long its last answer is relied on while it does not answer: one node of several may be gone for a while.
+pub const TRUSTED: Duration = Duration::from_secs(600);
 
 /// What to do on a store that may evict what must not be evicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,20 +53,57 @@ impl FromStr for OnEviction {
     }
 }
 
-/// When this process last saw that the store does not evict.
+/// What this process knows of whether the store evicts.
 #[derive(Debug, Default)]
 pub(crate) struct Lookout {
-    seen: Mutex<Option<Instant>>,
+    looks: Mutex<Looks>,
+}
+
+#[derive(Debug, Default)]
+struct Looks {
+    /// When it was last seen not to.
+    good: Option<Instant>,
+    /// When it was last asked.
+    asked: Option<Instant>,
+}
+
+/// How far what is known can be relied on.
+#[derive(Debug, PartialEq, Eq)]
+enum Trust {
+    /// Entirely.
+    Sure,
+    /// It is, and is to be asked for again.
+    Renew,
+    /// Not before the store has been asked.
+    Unknown,
+}
+
+impl Looks {
+    fn trust(&mut self, now: Instant) -> Trust {
+        let is_within = |moment: Option<Instant>, limit| moment.is_some_and(|moment| now - moment < limit);
+        if !is_within(self.good, TRUSTED) {
+            return Trust::Unknown;
+        }
+        if is_within(self.asked, LOOK_EVERY) {
+            return Trust::Sure;
+        }
+        self.asked = Some(now);
+        Trust::Renew
+    }
 }
 
 impl Lookout {
-    fn is_fresh(&self) -> bool {
-        let seen = *self.seen.lock().expect("nothing panics while it is held");
-        seen.is_some_and(|seen| seen.elapsed() < LOOK_EVERY)
+    fn trust(&self) -> Trust {
+        self.lock().trust(Instant::now())
     }
 
-    fn saw(&self) {
-        *self.seen.lock().expect("nothing panics while it is held") = Some(Instant::now());
+    fn saw(&self, is_good: bool) {
+        let now = Instant::now();
+        *self.lock() = Looks { good: is_good.then_some(now), asked: Some(now) };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Looks> {
+        self.looks.lock().expect("nothing panics while it is held")
     }
 }
 
@@ -82,19 +122,38 @@ impl Services {
 
     /// Makes sure that the store does not evict what must not be evicted.
     pub(crate) async fn ensure_kept(&self) -> Result<()> {
-        if self.settings().eviction == OnEviction::Tolerate || self.lookout().is_fresh() {
+        if self.settings().eviction == OnEviction::Tolerate {
             return Ok(());
         }
+        match self.lookout().trust() {
+            Trust::Sure => Ok(()),
+            Trust::Renew => {
+                // Nobody waits for that: a node that does not answer would hold up what lies on the others.
+                let services = self.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = services.look().await {
+                        tracing::debug!(%error, "whether the store evicts is not known anew");
+                    }
+                });
+                Ok(())
+            }
+            Trust::Unknown => self.look().await,
+        }
+    }
+
+    /// Asks whether the store may evict what must not be evicted.
+    async fn look(&self) -> Result<()> {
         let nodes = MemoryPolicy::of_nodes(self.backend()).await?;
         if let Some(policy) = evicting_policy(&nodes)?
             && !self.is_protected().await?
         {
+            self.lookout().saw(false);
             let prefix = self.settings().keyring.kept_prefix();
             return Err(Error::Unavailable(format!(
                 "the store may evict what must not be evicted: maxmemory-policy is {policy}; use noeviction, or on Redpoll non-evictable-prefixes {prefix}"
             )));
         }
-        self.lookout().saw();
+        self.lookout().saw(true);
         Ok(())
     }
 
@@ -123,6 +182,24 @@ fn evicting_policy(nodes: &[MemoryPolicy]) -> Result<Option<&str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_seen_is_relied_on_for_a_while() {
+        let (lookout, start) = (Lookout::default(), Instant::now());
+        let trust = |after: Duration| lookout.lock().trust(start + after);
+        assert_eq!(trust(Duration::ZERO), Trust::Unknown);
+        *lookout.lock() = Looks { good: Some(start), asked: Some(start) };
+        assert_eq!(trust(LOOK_EVERY / 2), Trust::Sure);
+        // One asks, and the others go on; so does everybody if there is no answer.
+        assert_eq!(trust(LOOK_EVERY), Trust::Renew);
+        assert_eq!(trust(LOOK_EVERY), Trust::Sure);
+        assert_eq!(trust(LOOK_EVERY * 2), Trust::Renew);
+        assert_eq!(trust(TRUSTED), Trust::Unknown);
+        lookout.saw(true);
+        assert_eq!(lookout.trust(), Trust::Sure);
+        lookout.saw(false);
+        assert_eq!(lookout.trust(), Trust::Unknown);
+    }
 
     #[test]
     fn policies() {
