@@ -91,10 +91,11 @@ impl Hold {
         self.timeout.is_some() && !self.has_begun()
     }
 
-    /// Tells whether at a moment of our own clock the lease of a job that waits here is over: then it may be another's.
+    /// Tells whether at a moment of our own clock the lease of a job that waits here is over, or as good as: then it may be another's. A lease is counted from
+    /// when it was heard of, and began before.
     pub(super) fn is_over(&self, now: Instant) -> bool {
         let renewed = *self.renewed.lock().expect("nothing panics while it is held");
-        now.saturating_duration_since(renewed) >= self.lease
+        now.saturating_duration_since(renewed) >= self.lease - self.lease / 8
     }
 
     /// A commit is under way until this is dropped: that the job is gone does not mean that it is lost.
@@ -235,7 +236,7 @@ mod tests {
         assert_eq!(over(sent + second * 10), (false, true));
         plain.hear(Heartbeat::Lost, sent + second * 10);
         limited.hear(Heartbeat::Extended, heard);
-        assert_eq!(over(sent + second * 9), (false, false));
+        assert_eq!(over(sent + second * 8), (false, false));
         assert_eq!(over(sent + second * 30), (true, true));
     }
 }
