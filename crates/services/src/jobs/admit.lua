@@ -1,3 +1,11 @@
+-- How many jobs have not ended, and the bytes of their records.
+local function held_now()
+  local length = redis.call('ZCARD', WAITING) + redis.call('ZCARD', DELAYED) + redis.call('ZCARD', ACTIVE)
+    + redis.call('ZCARD', BLOCKED)
+  local found = redis.call('HMGET', META, 'bytes', 'grouped')
+  return found[2] and length + redis.call('ZCARD', GROUPED) or length, tonumber(found[1] or 0)
+end
+
 -- Enqueues the jobs of ARGV from a place on, all or none; see enqueue.lua. Returns its answer; changes nothing unless that is ok.
 local function admit(at, length_max, bytes_max, is_flow)
   local ids = {}
@@ -29,16 +37,16 @@ local function admit(at, length_max, bytes_max, is_flow)
     return {'ok', table.concat(replies)}
   end
 
-  local length = redis.call('ZCARD', WAITING) + redis.call('ZCARD', DELAYED) + redis.call('ZCARD', ACTIVE)
-    + redis.call('ZCARD', BLOCKED)
-  local held = tonumber(redis.call('HGET', META, 'bytes') or 0)
+  local length, held = held_now()
   if length + #fresh > tonumber(length_max) or held + bytes > tonumber(bytes_max) then
     return {'full', length, held}
   end
-  save()
+  if #records_gone > 0 then
+    save()
+  end
 
   local last = redis.call('HINCRBY', META, 'seq', #fresh) - #fresh
-  local seen, share, due, expires, timeout, tail, sized, size
+  local seen, share, due, expires, timeout, tail, sized, size, group
   local records, flows, link = {}, {}, nil
   for count, index in ipairs(fresh) do
     local id, record = ids[index], ARGV[at + 3 * index - 1]
@@ -49,7 +57,7 @@ local function admit(at, length_max, bytes_max, is_flow)
       due = math.max(now + tonumber(delay), tonumber(at))
       expires = tonumber(patience) > 0 and now + tonumber(patience) or 0
       timeout = string.format('%013d%010d', expires, limit)
-      tail = NOW .. policy
+      tail, group = NOW .. policy, string.match(policy, ';(.*)$')
     end
     local order = string.format('%016d', share + count)
     if sized ~= #record then
@@ -71,8 +79,14 @@ local function admit(at, length_max, bytes_max, is_flow)
       enter(DELAYED, due, id)
     elseif place == 'p' then
       enter(BLOCKED, NOW, id)
+    elseif group then
+      enter(GROUPED, 0, group .. MARK .. order .. id)
+      groups().touch(group)
     else
       enter(WAITING, order, id)
+    end
+    if group then
+      groups().count(1)
     end
     if expires > 0 then
       enter(EXPIRY, expires, id)

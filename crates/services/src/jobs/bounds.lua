@@ -1,15 +1,27 @@
 -- Sets the bounds of a queue.
 --
--- KEYS[1..15]  see queue.lua
+-- KEYS[1..18]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2]      most active jobs, or '' for no bound
 -- ARGV[3..4]   us between two leases and how many may be leased at once, or '' for no bound
+-- ARGV[5]      most active jobs of each group that has no bound of its own, or '' for no bound
 -- returns      1
-for index, field in ipairs({'active_max', 'interval_us', 'burst'}) do
-  if ARGV[index + 1] == '' then
+local function set(field, value)
+  if value == '' then
     redis.call('HDEL', META, field)
   else
-    redis.call('HSET', META, field, ARGV[index + 1])
+    redis.call('HSET', META, field, value)
+  end
+end
+
+for index, field in ipairs({'active_max', 'interval_us', 'burst'}) do
+  set(field, ARGV[index + 1])
+end
+if ARGV[5] ~= (redis.call('HGET', META, 'group_max') or '') then
+  set('group_max', ARGV[5])
+  if redis.call('HEXISTS', META, 'grouped') == 1 then
+    redis.call('HSET', META, 'walk', '')
+    groups().walk()
   end
 end
 wake(WAKE)

@@ -1,8 +1,8 @@
 -- Completes a job, changes data and enqueues jobs, all or nothing.
 --
--- KEYS[1..15]  see queue.lua
--- KEYS[16]     where the result goes
--- KEYS[17...]  data, one for each effect
+-- KEYS[1..18]  see queue.lua
+-- KEYS[19]     where the result goes
+-- KEYS[20...]  data, one for each effect
 -- ARGV[1]      see moves.lua
 -- ARGV[2..3]   most jobs that are not ended, and most bytes of their records
 -- ARGV[4..5]   id and token of the job that is done
@@ -30,10 +30,10 @@ if reply[1] ~= 'ok' then
 end
 apply_effects(count, 9, KEYS_OF_ALL + 2)
 if ARGV[7] ~= '' then
-  redis.call('SET', KEYS[16], token_of(state) .. NOW .. ARGV[6], 'PX', ARGV[7])
+  redis.call('SET', KEYS[KEYS_OF_ALL + 1], token_of(state) .. NOW .. ARGV[6], 'PX', ARGV[7])
 end
-leave(ACTIVE, id)
+leave_place(id, state)
 finish(id, state, 'c', counts_of(state), token_of(state))
 save()
-wake(math.max(arrived, math.min(1, redis.call('ZCARD', WAITING))))
+wake(math.max(arrived, work_for(1)))
 return reply

@@ -60,6 +60,9 @@ pub(crate) struct JobForm {
     /// Longest pause, in milliseconds; 3,600,000 if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_cap_ms: Option<u64>,
+    /// Whose it is, such as a tenant, 1 to 128 bytes: groups take turns. Those without one are a group together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
 }
 
 /// What became of a leased job.
@@ -174,6 +177,31 @@ inputs! {
         period_ms: Option<u64>,
         /// How many may be leased at once after a rest; 1 if absent.
         burst: Option<u32>,
+        /// Most jobs that are active at once of each group without a bound of its own; no bound if absent.
+        group_active_max: Option<u32>,
+    }
+
+    /// Which groups.
+    GroupsInput {
+        /// Only those behind this name; all if absent.
+        #[serde(default)]
+        after: String,
+        /// How many to list, at most 1,000; 100 if absent.
+        count: Option<usize>,
+    }
+
+    /// Names a group.
+    GroupInput {
+        /// Its name.
+        group: String,
+    }
+
+    /// Bound of a group.
+    LimitGroupInput {
+        /// Its name.
+        group: String,
+        /// Most jobs that are active at once; what holds for the others if absent.
+        active_max: Option<u32>,
     }
 
     /// A wish for jobs.
@@ -291,6 +319,7 @@ impl JobForm {
             lost_max: job.lost_max,
             retry_base_ms: job.retry_base.map(ms),
             retry_cap_ms: job.retry_cap.map(ms),
+            group: job.group.clone(),
         })
     }
 
@@ -311,6 +340,7 @@ impl JobForm {
             lost_max: self.lost_max,
             retry_base: millis(self.retry_base_ms),
             retry_cap: millis(self.retry_cap_ms),
+            group: self.group,
         })
     }
 }

@@ -19,6 +19,9 @@ pub const MAX_JOB_NAME_BYTES: usize = 255;
 /// Longest id, in bytes.
 pub const MAX_ID_BYTES: usize = 255;
 
+/// Longest name of a group, in bytes.
+pub const MAX_GROUP_BYTES: usize = 128;
+
 /// How many numbers each priority has in the order of those that wait.
 const SHARE: u64 = 1 << 44;
 
@@ -103,6 +106,8 @@ pub struct NewJob {
     pub retry_base: Option<Duration>,
     /// Longest pause.
     pub retry_cap: Option<Duration>,
+    /// Whose it is, such as a tenant: groups take turns, however many jobs each has. Those without one are a group together.
+    pub group: Option<String>,
 }
 
 impl NewJob {
@@ -143,7 +148,14 @@ impl NewJob {
         let base = bounded_ms("retry_base_ms", self.retry_base.unwrap_or(settings.retry_base), MAX_DELAY)?;
         let cap = bounded_ms("retry_cap_ms", self.retry_cap.unwrap_or(settings.retry_cap), MAX_DELAY)?;
         let (priority, at) = (self.priority, self.at_ms);
-        Ok(format!("{priority},{delay},{at},{patience},{timeout};{attempts_max},{lost_max},{base},{cap}"))
+        let mut options =
+            format!("{priority},{delay},{at},{patience},{timeout};{attempts_max},{lost_max},{base},{cap}");
+        if let Some(group) = &self.group {
+            check_group(group)?;
+            options.push(';');
+            options.push_str(group);
+        }
+        Ok(options)
     }
 }
 
@@ -152,6 +164,14 @@ pub(super) fn check_id(id: &str) -> Result<()> {
     match id.len() {
         1..=MAX_ID_BYTES => Ok(()),
         _ => Err(Error::invalid("id", format_args!("must have 1 to {MAX_ID_BYTES} bytes"))),
+    }
+}
+
+/// Refuses names of groups that are empty, too long, or have control characters, which the store keeps behind names.
+pub(super) fn check_group(group: &str) -> Result<()> {
+    match group.len() {
+        1..=MAX_GROUP_BYTES if !group.contains(|letter: char| letter.is_ascii_control()) => Ok(()),
+        _ => Err(Error::invalid("group", format_args!("must have 1 to {MAX_GROUP_BYTES} bytes, none of them control"))),
     }
 }
 
@@ -202,6 +222,8 @@ pub struct Job {
     pub attempts_max: u32,
     /// Lost leases after which it is dead.
     pub lost_max: u32,
+    /// Its group, if it has one.
+    pub group: Option<String>,
     pub(super) token: u64,
 }
 
@@ -215,7 +237,9 @@ impl Job {
     pub(super) fn read(id: &Value, state: &Value, record: &Value) -> Option<Self> {
         let form = state.as_str()?;
         let number = |first: usize, last: usize| form.get(first - 1..last)?.parse::<u64>().ok();
-        let mut policy = form.get(99..)?.split(',').map(|part| part.parse().ok());
+        let (policy, group) =
+            form.get(99..)?.split_once(';').map_or((form.get(99..)?, None), |(policy, group)| (policy, Some(group)));
+        let mut policy = policy.split(',').map(|part| part.parse().ok());
         let (name, headers, payload) = match record.as_bytes() {
             Some(record) => {
                 let (name, headers, payload) = Payload::read_record(record)?;
@@ -242,6 +266,7 @@ impl Job {
             created_ms: number(87, 99)?,
             attempts_max: policy.next()??,
             lost_max: policy.next()??,
+            group: group.map(str::to_owned),
         })
     }
 }
@@ -267,6 +292,8 @@ mod tests {
             assert_eq!(Job::read(&bulk("x"), &bulk(&form[..end]), &Value::Nil), None);
         }
         assert_eq!(Job::read(&bulk("x"), &bulk(&form.replace('a', "?")), &Value::Nil), None);
+        let of_group = Job::read(&bulk("x"), &bulk(&format!("{form};a;b,c")), &Value::Nil).unwrap();
+        assert_eq!((job.group, of_group.group.as_deref(), of_group.lost_max), (None, Some("a;b,c"), 3));
     }
 
     #[test]
@@ -277,6 +304,8 @@ mod tests {
         let second = Some(Duration::from_secs(1));
         let other = NewJob { priority: -128, patience: second, timeout: second, attempts_max: Some(1), ..job.clone() };
         assert_eq!(other.options(&settings).unwrap(), "-128,0,0,1000,1000;1,5,1000,3600000");
+        let of_group = NewJob { group: Some("a;b".to_owned()), ..job.clone() };
+        assert_eq!(of_group.options(&settings).unwrap(), "0,0,0,0,0;10,5,1000,3600000;a;b");
         for bad in [
             NewJob { delay: MAX_DELAY * 2, ..job.clone() },
             NewJob { at_ms: u64::MAX, ..job.clone() },
@@ -284,6 +313,9 @@ mod tests {
             NewJob { timeout: Some(MAX_DELAY), ..job.clone() },
             NewJob { attempts_max: Some(0), ..job.clone() },
             NewJob { lost_max: Some(10_000), ..job.clone() },
+            NewJob { group: Some(String::new()), ..job.clone() },
+            NewJob { group: Some("a\u{1}".to_owned()), ..job.clone() },
+            NewJob { group: Some("x".repeat(129)), ..job.clone() },
         ] {
             assert!(matches!(bad.options(&settings), Err(Error::InvalidInput { .. })), "{bad:?}");
         }

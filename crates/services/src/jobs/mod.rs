@@ -41,11 +41,15 @@
 //! * **Flows.** A parent is blocked until all its children have completed; a child that ends in any other way takes it to the dead. Parent and children are
 //!   enqueued in one step, and whatever ends a child tells its parent in the same step.
 //! * **Commits.** [`Queue::commit`] completes a job, changes data beside the queue and enqueues what follows in one step, or does none of it.
+//! * **Groups.** A job may name a group, such as the tenant it is for. Groups with jobs of the same priority take turns, one job a turn, however many jobs each has;
+//!   jobs without a group are one together. Within a group the order is that of a queue. So many of a group may be active, and one that has as many stands
+//!   aside until one of them ends, is lost or handed back; that costs no lease anything, however many groups stand aside. A turn is a turn at whatever
+//!   priority, and a group that comes (again) is last. Counts of groups are exact, and nothing is left of one that has no jobs.
 //! * **Bounds.** A queue can be told how many of its jobs may be active at once, and how fast they are leased, whoever leases them.
 //!
 //! # Keys
 //!
-//! A queue is one group, `rp:kept:{tenant:jobs:<queue>}`, with fifteen keys that `queue.lua` lists, and `:r:<id>` for results, `:u:<name>` for data of commits,
+//! A queue is one group, `rp:kept:{tenant:jobs:<queue>}`, with eighteen keys that `queue.lua` lists, and `:r:<id>` for results, `:u:<name>` for data of commits,
 //! `:i:<id>` for what was enqueued once and `:t:<counter>` for what counts what it enqueues. A job is two fields of hashes
 //! and one member of a sorted set; payloads are written once. It must not be evicted: see [`kept`](crate::kept).
 //!
@@ -65,6 +69,7 @@
 
 mod commit;
 mod forms;
+mod groups;
 mod headers;
 mod job;
 mod leftover;
@@ -82,8 +87,9 @@ mod work;
 pub use crate::effects::{Effect, MAX_EFFECTS, MAX_SUM};
 pub use commit::Commit;
 pub(crate) use forms::JobForm;
+pub use groups::GroupCounts;
 pub use headers::{Headers, MAX_HEADER_NAME_BYTES, MAX_HEADERS, MAX_HEADERS_BYTES};
-pub use job::{Job, MAX_ID_BYTES, MAX_JOB_NAME_BYTES, NewJob, State};
+pub use job::{Job, MAX_GROUP_BYTES, MAX_ID_BYTES, MAX_JOB_NAME_BYTES, NewJob, State};
 pub use leftover::Which;
 pub use look::{Counts, Inspected};
 pub(crate) use once::NUMBER_AGE;

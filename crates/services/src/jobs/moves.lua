@@ -45,6 +45,32 @@ local function set_state(id, state)
   states[#states + 1] = state
 end
 
+-- Has a job be among those that wait, in the order that its state says.
+local function enter_waiting(id, state)
+  local group, order = group_of(state), string.sub(state, 2, 17)
+  if group then
+    enter(GROUPED, 0, group .. MARK .. order .. id)
+    groups().touch(group)
+  else
+    enter(WAITING, order, id)
+  end
+end
+
+-- Takes a job out of the place that its state says.
+local function leave_place(id, state)
+  local place, group = place_of(state), group_of(state)
+  if group and place == 'w' then
+    leave(GROUPED, group .. MARK .. string.sub(state, 2, 17) .. id)
+    groups().touch(group)
+    return
+  end
+  push(removed, PLACES[place], id)
+  if group and PLACES[place] == ACTIVE then
+    leave(HELD, group .. MARK .. id)
+    groups().touch(group)
+  end
+end
+
 local function write_many(command, key, args)
   for first = 1, #args, CHUNK do
     redis.call(command, key, unpack(args, first, math.min(first + CHUNK - 1, #args)))
@@ -52,14 +78,12 @@ local function write_many(command, key, args)
 end
 
 local function drop_notes(ids)
-  if redis.call('EXISTS', NOTES) == 1 then
-    local fields = {}
-    for _, id in ipairs(ids) do
-      fields[#fields + 1] = 'p' .. id
-      fields[#fields + 1] = 'e' .. id
-    end
-    write_many('HDEL', NOTES, fields)
+  local fields = {}
+  for _, id in ipairs(ids) do
+    fields[#fields + 1] = 'p' .. id
+    fields[#fields + 1] = 'e' .. id
   end
+  write_many('HDEL', NOTES, fields)
 end
 
 -- Forgets the oldest of an ended kind, above the number that is kept and past their age.
@@ -82,45 +106,64 @@ end
 
 local follow_children
 
--- Writes what has been collected.
+-- Writes what has been collected. Lists of which nothing was collected stay as they are: making them anew costs as much as a command.
 local function save()
-  for key, ids in pairs(removed) do
-    write_many('ZREM', key, ids)
+  if next(removed) then
+    for key, ids in pairs(removed) do
+      write_many('ZREM', key, ids)
+    end
+    removed = {}
   end
-  for key, pairs_of_key in pairs(added) do
-    write_many('ZADD', key, pairs_of_key)
+  if next(added) then
+    for key, pairs_of_key in pairs(added) do
+      write_many('ZADD', key, pairs_of_key)
+    end
+    added = {}
   end
-  write_many('HSET', STATES, states)
-  write_many('HDEL', STATES, forgotten)
+  if #states > 0 then
+    write_many('HSET', STATES, states)
+    states = {}
+  end
+  -- Most queues have neither notes nor flows.
+  local has_more = #records_gone + #children > 0 and redis.call('EXISTS', NOTES, FLOWS) > 0
   if #records_gone > 0 then
+    write_many('HDEL', STATES, forgotten)
     write_many('HDEL', RECORDS, records_gone)
-    drop_notes(records_gone)
+    if has_more then
+      drop_notes(records_gone)
+    end
+    forgotten, records_gone = {}, {}
   end
-  write_many('HSET', NOTES, notes)
+  if #notes > 0 then
+    write_many('HSET', NOTES, notes)
+    notes = {}
+  end
   if freed ~= 0 then
     redis.call('HINCRBY', META, 'bytes', -freed)
+    freed = 0
   end
-  for place, count in pairs(ended) do
-    redis.call('HINCRBY', META, TOTALS[place], count)
-    trim(place, count + SWEEP)
+  if next(ended) then
+    local counts = ended
+    ended = {}
+    for place, count in pairs(counts) do
+      redis.call('HINCRBY', META, TOTALS[place], count)
+      trim(place, count + SWEEP)
+    end
   end
-  removed, added, states, forgotten, records_gone, notes, ended = {}, {}, {}, {}, {}, {}, {}
-  freed = 0
+  if made then
+    made.save()
+  end
   if #children > 0 then
-    follow_children()
+    if has_more then
+      follow_children()
+    end
+    children = {}
   end
 end
 
 -- The state of a job in another place, with counts and token as texts of their width.
 local function rewritten(place, state, counts, token)
   return place .. string.sub(state, 2, 17) .. counts .. token .. NOW .. string.sub(state, 55)
-end
-
-local function watch_expiry(id, state)
-  local expires = number(state, 55, 67)
-  if expires > 0 then
-    enter(EXPIRY, expires, id)
-  end
 end
 
 -- Has a job wait until it is due; at once if that is now.
@@ -130,9 +173,12 @@ local function wait(id, state, counts, token, due)
     enter(DELAYED, due, id)
   else
     set_state(id, rewritten('w', state, counts, token))
-    enter(WAITING, string.sub(state, 2, 17), id)
+    enter_waiting(id, state)
   end
-  watch_expiry(id, state)
+  local expires = number(state, 55, 67)
+  if expires > 0 then
+    enter(EXPIRY, expires, id)
+  end
   arrived = arrived + 1
 end
 
@@ -145,6 +191,9 @@ end
 -- Ends a job. Only the dead keep their records.
 local function finish(id, state, place, counts, token, cause)
   freed = freed + number(state, 78, 86)
+  if string.find(state, ';', 100, true) then
+    groups().count(-1)
+  end
   ended[place] = (ended[place] or 0) + 1
   tell_parent(id, place)
   if KEEP[place] > 0 then
@@ -163,7 +212,7 @@ end
 
 -- Takes a job that nobody works on out of where it is.
 local function withdraw(id, state)
-  leave(PLACES[place_of(state)], id)
+  leave_place(id, state)
   if number(state, 55, 67) > 0 then
     leave(EXPIRY, id)
   end
@@ -197,25 +246,20 @@ follow_children = function()
   end
 end
 
--- A number from 0 to 1, another each time.
-local function chance()
-  dice = (dice + 618034) % 1000000
-  return dice / 1000000
-end
-
 -- Counts a failure: the job is tried again after a pause, or dead. Returns where it went.
 local function fail(id, state, token, cause, pause, give_up)
   local failures = math.min(number(state, 18, 21) + 1, 9999)
   local counts = string.format('%04d', failures) .. string.sub(state, 22, 25)
-  local failures_max, _, first, longest = string.match(string.sub(state, 100), '^(%d+),(%d+),(%d+),(%d+)$')
+  local failures_max, _, first, longest = string.match(string.sub(state, 100), '^(%d+),(%d+),(%d+),(%d+)')
   if give_up or failures >= tonumber(failures_max) then
     finish(id, state, 'k', counts, token, cause)
     return 'k'
   end
   if not pause then
-    -- Between half and all of the pause, which doubles each time.
+    -- Between half and all of the pause, which doubles each time; the dice show another number below a million each time.
     local whole = math.min(tonumber(longest), tonumber(first) * 2 ^ math.min(failures - 1, 40))
-    pause = math.floor(whole * (1 - chance() / 2))
+    dice = (dice + 618034) % 1000000
+    pause = math.floor(whole * (1 - dice / 2000000))
   end
   notes[#notes + 1] = 'e' .. id
   notes[#notes + 1] = cause
@@ -226,9 +270,12 @@ end
 -- Takes jobs back whose leases have ended without an outcome.
 local function take_back()
   local ids = redis.call('ZRANGEBYSCORE', ACTIVE, '-inf', now, 'LIMIT', 0, SWEEP)
+  if #ids == 0 then
+    return 0
+  end
   for index, state in ipairs(read_many(STATES, ids)) do
     local id, timeout = ids[index], number(state, 68, 77)
-    leave(ACTIVE, id)
+    leave_place(id, state)
     if place_of(state) == 'r' then
       finish(id, state, 'x', counts_of(state), NO_TOKEN)
     elseif timeout > 0 and number(state, 42, 54) + timeout <= now then
@@ -245,40 +292,46 @@ local function take_back()
       end
     end
   end
-  if #ids > 0 then
-    redis.call('HINCRBY', META, 'lost', #ids)
-    save()
-  end
+  redis.call('HINCRBY', META, 'lost', #ids)
+  save()
   return #ids
 end
 
 -- Has delayed jobs wait that are due.
 local function promote()
   local ids = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, SWEEP)
+  if #ids == 0 then
+    return 0
+  end
   for index, state in ipairs(read_many(STATES, ids)) do
     leave(DELAYED, ids[index])
-    enter(WAITING, string.sub(state, 2, 17), ids[index])
+    enter_waiting(ids[index], state)
     set_state(ids[index], 'w' .. string.sub(state, 2))
     arrived = arrived + 1
   end
-  if #ids > 0 then
-    save()
-  end
+  save()
   return #ids
 end
 
 -- Ends jobs that have waited for too long.
 local function expire()
   local ids = redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, SWEEP)
+  if #ids == 0 then
+    return 0
+  end
   for index, state in ipairs(read_many(STATES, ids)) do
     leave(EXPIRY, ids[index])
-    leave(PLACES[place_of(state)], ids[index])
+    leave_place(ids[index], state)
     finish(ids[index], state, 'o', counts_of(state), NO_TOKEN)
   end
-  if #ids > 0 then
-    save()
-  end
+  save()
   return #ids
+end
+
+-- How many of so many places there is work for at least: of a group in the ring only the first job is counted.
+local function work_for(places)
+  local length = redis.call('ZCARD', WAITING)
+  return math.min(places, length < places and length + redis.call('ZCARD', RING) or length)
 end
 
 -- Wakes some of those who wait for work. A hint: if it cannot be sent, they look by themselves a little later.

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use super::forms::{
-    BatchInput, CancelInput, ClearInput, CommitInput, EnqueueInput, ExchangeInput, ExtendInput, FlowInput, JobForm,
-    JobInput, LimitInput, ListInput, OutcomeForm, QueueInput, RequeueInput, SettleInput, bytes_or_json,
+    BatchInput, CancelInput, ClearInput, CommitInput, EnqueueInput, ExchangeInput, ExtendInput, FlowInput, GroupInput,
+    GroupsInput, JobForm, JobInput, LimitGroupInput, LimitInput, ListInput, OutcomeForm, QueueInput, RequeueInput,
+    SettleInput, bytes_or_json,
 };
 use super::views::{
-    BatchDone, CancelDone, EnqueueDone, ExchangeDone, ExtendDone, FlowDone, JobDone, ListDone, Number, SettleDone,
-    Switched,
+    BatchDone, CancelDone, EnqueueDone, ExchangeDone, ExtendDone, FlowDone, GroupsDone, JobDone, ListDone, Number,
+    SettleDone, Switched,
 };
-use super::{Bounds, Commit, Counts, LeaseOptions, Payload, Queue, Rate, Swept, Ticket, Which};
+use super::{Bounds, Commit, Counts, GroupCounts, LeaseOptions, Payload, Queue, Rate, Swept, Ticket, Which};
 use crate::Services;
 use crate::effects::EffectForm;
 use crate::error::{Error, Result};
@@ -63,7 +64,13 @@ pub const SERVICE: Service = Service {
         operation!(NAME, "resume", Post "/jobs/{queue}/resume", resume: QueueInput => Switched, [200, 422, 503, 504],
             "Has jobs leased again.", "Wakes who waits for them."),
         operation!(NAME, "limit", Put "/jobs/{queue}/limit", limit: LimitInput => Switched, [200, 422, 503, 504],
-            "Bounds how many jobs are active at once, and how fast they are leased.", "Holds for all workers. What is absent is not bounded any more."),
+            "Bounds how many jobs are active at once, of all and of each group, and how fast they are leased.", "Holds for all workers. What is absent is not bounded any more."),
+        operation!(NAME, "groups", Get "/jobs/{queue}/groups", groups: GroupsInput => GroupsDone, [200, 422, 503, 504],
+            "Lists groups that have jobs waiting or active.", "In the order of their names; go on behind the last name."),
+        operation!(NAME, "group", Get "/jobs/{queue}/groups/{group}", group: GroupInput => GroupCounts, [200, 422, 503, 504],
+            "Counts the jobs of a group.", "All of one moment. One that has none has zeros."),
+        operation!(NAME, "limit_group", Put "/jobs/{queue}/groups/{group}/limit", limit_group: LimitGroupInput => Switched, [200, 422, 503, 504],
+            "Bounds how many jobs of one group are active at once.", "Whatever holds for the others; if absent, that holds for it too."),
         operation!(NAME, "sweep", Post "/jobs/{queue}/sweep", sweep: QueueInput => Swept, [200, 422, 503, 504],
             "Moves what is due: expired, lost and delayed jobs.", "Leasing does the same, so nobody has to call this. Up to a hundred of each; repeat it until there is nothing."),
     ],
@@ -108,8 +115,22 @@ async fn limit(services: Services, input: LimitInput) -> Result<Switched> {
         period: Duration::from_millis(input.period_ms.unwrap_or(1000)),
         burst: input.burst.unwrap_or(1),
     });
-    let bounds = Bounds { active_max: input.active_max, rate };
+    let bounds = Bounds { active_max: input.active_max, rate, group_active_max: input.group_active_max };
     open(&services, input.tenant, &input.queue)?.limit(&bounds).await.map(|()| Switched { changed: true })
+}
+
+async fn groups(services: Services, input: GroupsInput) -> Result<GroupsDone> {
+    let queue = open(&services, input.tenant, &input.queue)?;
+    Ok(GroupsDone { groups: queue.groups(&input.after, input.count.unwrap_or(100)).await? })
+}
+
+async fn group(services: Services, input: GroupInput) -> Result<GroupCounts> {
+    open(&services, input.tenant, &input.queue)?.group_counts(&input.group).await
+}
+
+async fn limit_group(services: Services, input: LimitGroupInput) -> Result<Switched> {
+    let queue = open(&services, input.tenant, &input.queue)?;
+    queue.limit_group(&input.group, input.active_max).await.map(|()| Switched { changed: true })
 }
 
 async fn exchange(services: Services, input: ExchangeInput) -> Result<ExchangeDone> {

@@ -25,7 +25,8 @@ pub const MAX_BATCH: usize = 1_000;
 pub const MAX_BATCH_BYTES: usize = 64 << 20;
 
 /// Kinds of a queue's keys, in the order in which the steps take them.
-const KINDS: [&str; 15] = ["m", "s", "p", "w", "d", "a", "n", "l", "e", "c", "x", "o", "k", "b", "f"];
+pub(super) const KINDS: [&str; 18] =
+    ["m", "s", "p", "w", "d", "a", "n", "l", "e", "c", "x", "o", "k", "b", "f", "g", "y", "h"];
 
 /// A queue. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -58,6 +59,8 @@ pub struct Bounds {
     pub active_max: Option<u32>,
     /// How fast jobs are leased.
     pub rate: Option<Rate>,
+    /// Most jobs that are active at once of each group without a bound of its own, see [`Queue::limit_group`].
+    pub group_active_max: Option<u32>,
 }
 
 /// So many in a period, evenly spread, with some at once: in no period are more than both together leased.
@@ -72,13 +75,17 @@ pub struct Rate {
 }
 
 impl Bounds {
-    /// Returns the most active jobs, µs between two leases, and how many may be leased at once.
-    fn checked(&self) -> Result<[Option<u64>; 3]> {
+    /// Returns the most active jobs, µs between two leases, how many may be leased at once, and the most active jobs of a group.
+    fn checked(&self) -> Result<[Option<u64>; 4]> {
         let active_max = match self.active_max {
             Some(0) => return Err(Error::invalid("active_max", "must be at least 1; pause the queue instead")),
             active_max => active_max.map(u64::from),
         };
-        let Some(Rate { count, period, burst }) = self.rate else { return Ok([active_max, None, None]) };
+        let of_group = match self.group_active_max {
+            Some(0) => return Err(Error::invalid("group_active_max", "must be at least 1")),
+            of_group => of_group.map(u64::from),
+        };
+        let Some(Rate { count, period, burst }) = self.rate else { return Ok([active_max, None, None, of_group]) };
         let day = Duration::from_secs(86_400);
         if !(1..=1_000_000).contains(&count) || !(Duration::from_millis(1)..=day).contains(&period) {
             return Err(Error::invalid("rate", "must be 1 to 1,000,000 jobs in 1 ms to a day"));
@@ -87,7 +94,7 @@ impl Bounds {
             return Err(Error::invalid("burst", "must be 1 to the jobs of a period"));
         }
         let interval_us = u64::try_from(period.as_micros()).expect("a day has fewer").div_ceil(u64::from(count));
-        Ok([active_max, Some(interval_us), Some(u64::from(burst))])
+        Ok([active_max, Some(interval_us), Some(u64::from(burst)), of_group])
     }
 }
 
@@ -198,8 +205,8 @@ impl Queue {
         self.change(&PAUSE, "resume").await
     }
 
-    /// Bounds how many jobs are active at once and how fast they are leased; what is absent is not bounded. Holds for all
-    /// workers, from the next lease on.
+    /// Bounds how many jobs are active at once, of all and of each group, and how fast they are leased; what is absent is not
+    /// bounded. Holds for all workers, from the next lease on.
     pub async fn limit(&self, bounds: &Bounds) -> Result<()> {
         let numbers = bounds.checked()?.map(|number| number.map(|number| number.to_string()).unwrap_or_default());
         self.run(self.command(&BOUNDS, &[]).args_of(&numbers)).await.map(drop)

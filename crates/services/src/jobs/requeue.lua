@@ -1,6 +1,6 @@
 -- Has dead jobs wait again, as new ones, all or none.
 --
--- KEYS[1..15]  see queue.lua
+-- KEYS[1..18]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2..3]   most jobs that are not ended, and most bytes of their records
 -- ARGV[4...]   for each job: id, another payload behind its mark (j or b) or '' for the one it has
@@ -35,9 +35,7 @@ for index, state in ipairs(read_many(STATES, ids)) do
     replies[index] = place
   end
 end
-local length = redis.call('ZCARD', WAITING) + redis.call('ZCARD', DELAYED) + redis.call('ZCARD', ACTIVE)
-  + redis.call('ZCARD', BLOCKED)
-local held = tonumber(redis.call('HGET', META, 'bytes') or 0)
+local length, held = held_now()
 if #revived > 0 and (length + #revived > tonumber(ARGV[2]) or held + bytes > tonumber(ARGV[3])) then
   return {'full', length, held}
 end
@@ -45,6 +43,9 @@ for _, job in ipairs(revived) do
   local id, state = job[1], job[2]
   local order = math.floor(number(state, 2, 17) / 2 ^ 44) * 2 ^ 44 + redis.call('HINCRBY', META, 'seq', 1)
   leave(PLACES.k, id)
+  if group_of(state) then
+    groups().count(1)
+  end
   -- It may wait as long as it likes: whoever has it tried again has looked at it.
   state = 'w' .. string.format('%016d', order) .. string.sub(state, 18, 54) .. '0000000000000' .. string.sub(state, 68)
   wait(id, state, '00000000', NO_TOKEN, now)

@@ -1,10 +1,10 @@
 -- Ends waiting for work. Who was woken for a job and did not take it passes the hint on.
 --
--- KEYS[1..15]  see queue.lua
+-- KEYS[1..18]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2]      name under which the caller waited
 -- returns      1
 if redis.call('ZREM', WAITERS, ARGV[2]) == 0 then
-  wake(math.min(1, redis.call('ZCARD', WAITING)))
+  wake(work_for(1))
 end
 return 1

@@ -1,13 +1,18 @@
 -- Moves what is due: ends what has waited for too long, takes back ended leases, has delayed jobs wait, forgets old ended jobs.
 --
--- KEYS[1..15]  see queue.lua
+-- KEYS[1..18]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- returns      {expired, taken back, come due}
 local done = {expire(), take_back(), promote()}
 for place in pairs(TOTALS) do
   trim(place, SWEEP)
 end
+local is_grouped = redis.call('HEXISTS', META, 'grouped') == 1
+if is_grouped then
+  groups().walk()
+end
 if redis.call('HEXISTS', META, 'paused') == 0 then
-  wake(arrived)
+  -- Who was taken back and ended made room for others of its group.
+  wake(is_grouped and math.max(arrived, work_for(done[2])) or arrived)
 end
 return done

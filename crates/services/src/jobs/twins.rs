@@ -1,8 +1,9 @@
-//! The twins of enqueuing and of working while nothing is unusual: new ids, nobody who waits, no flows, no bounds, nothing due, and jobs that are completed without
-//! results. All else is left to `enqueue.lua` and `work.lua`; keys and states are those of `queue.lua`.
+//! The twins of enqueuing and of working while nothing is unusual: new ids, nobody who waits, no flows, no groups, no bounds, nothing due, and jobs that are completed
+//! without results. All else is left to `enqueue.lua` and `work.lua`; keys and states are those of `queue.lua`.
 
 use redpoll_store::twin::{Ended, Failed, Step, Twin, int_of};
 
+use super::queue::KINDS;
 use super::steps::{ENQUEUE, WORK};
 use crate::script::Script;
 
@@ -86,13 +87,14 @@ impl<'a> Options<'a> {
     fn read(text: &'a [u8], now: i64) -> Option<Self> {
         let split = text.iter().position(|byte| *byte == b';')?;
         let (numbers, policy) = (&text[..split], std::str::from_utf8(&text[split + 1..]).ok()?);
+        let has_group = policy.contains(';');
         let mut numbers = numbers.split(|byte| *byte == b',').map(int_of);
         let mut next = || numbers.next()?;
         let (priority, delay, at, patience, timeout) = (next()?, next()?, next()?, next()?, next()?);
         let is_usual = (-128..=127).contains(&priority) && [delay, at, patience, timeout].iter().all(|ms| *ms >= 0);
         let expires = if patience > 0 { now + patience } else { 0 };
         let share = (127 - priority) << 44;
-        (is_usual && numbers.next().is_none()).then_some(Self {
+        (is_usual && !has_group && numbers.next().is_none()).then_some(Self {
             text,
             share,
             due: at.max(now + delay),
@@ -106,7 +108,7 @@ impl<'a> Options<'a> {
 /// `enqueue.lua`
 fn enqueue(step: &mut Step<'_>) -> Result<Ended, Failed> {
     let (now, (keys, args)) = (step.now_us() / 1000, step.lens());
-    if keys != FLOWS || args < 7 || args % 3 != 1 || !step.arg(4).is_empty() {
+    if keys != KINDS.len() || args < 7 || args % 3 != 1 || !step.arg(4).is_empty() {
         return Ok(Ended::Declined);
     }
     let jobs: Vec<[&[u8]; 3]> =
@@ -128,7 +130,11 @@ fn enqueue(step: &mut Step<'_>) -> Result<Ended, Failed> {
     }
     let bytes: i64 = jobs.iter().map(|job| job[2].len() as i64).sum();
     let length = card(step, WAITING)? + card(step, DELAYED)? + card(step, ACTIVE)? + card(step, BLOCKED)?;
-    let held = step.call(&[b"HGET", meta, b"bytes"])?.bulk().map_or(Some(0), int_of);
+    let rules = step.ask(&[b"HMGET", meta, b"bytes", b"grouped"])?;
+    let held = match rules.answer().bulks().as_deref() {
+        Some([bytes, None]) => bytes.map_or(Some(0), int_of),
+        _ => None,
+    };
     let (Some(held), Some(length_max), Some(bytes_max)) = (held, step.int(2), step.int(3)) else {
         return Ok(Ended::Declined);
     };
@@ -188,13 +194,14 @@ fn admit(step: &mut Step<'_>, now: i64, last: i64, jobs: &[[&[u8]; 3]], options:
 /// A finished state of a job that was leased as `token`; none if it is something else.
 fn completed(state: &[u8], token: &[u8], now: &str) -> Option<Vec<u8>> {
     let is_held = state.len() > STATE_LEN && state[0] == b'a' && &state[25..41] == token;
-    is_held.then(|| [b"c", &state[1..41], now.as_bytes(), &state[54..]].concat())
+    let has_group = || state[STATE_LEN..].contains(&b';');
+    (is_held && !has_group()).then(|| [b"c", &state[1..41], now.as_bytes(), &state[54..]].concat())
 }
 
 /// `work.lua`
 fn work(step: &mut Step<'_>) -> Result<Ended, Failed> {
     let (keys, args) = step.lens();
-    if keys != FLOWS || args < 5 || args % 5 != 0 || !step.arg(4).is_empty() {
+    if keys != KINDS.len() || args < 5 || args % 5 != 0 || !step.arg(4).is_empty() {
         return Ok(Ended::Declined);
     }
     let plain = |at: usize| step.arg(at + 2) == b"c" && step.arg(at + 4).is_empty();
@@ -303,13 +310,12 @@ impl Taken {
             }
         }
         let [meta, waiting] = [META, WAITING].map(|key| step.key(key));
-        let rules = step.ask(&[b"HMGET", meta, b"paused", b"active_max", b"interval_us", b"fence"])?;
-        let Some([None, None, None, fence]) =
-            rules.answer().bulks().as_deref().map(|rules| [rules[0], rules[1], rules[2], rules[3]])
-        else {
-            return Ok(None);
+        let rules = step.ask(&[b"HMGET", meta, b"paused", b"active_max", b"interval_us", b"grouped", b"fence"])?;
+        let fence = match rules.answer().bulks().as_deref() {
+            Some([None, None, None, None, fence]) => fence.map_or(Some(0), int_of),
+            _ => None,
         };
-        let Some(fence) = fence.map_or(Some(0), int_of) else { return Ok(None) };
+        let Some(fence) = fence else { return Ok(None) };
         let ids = step.ask(&[b"ZRANGE", waiting, b"0", (count - 1).to_string().as_bytes()])?;
         let ids: Vec<&[u8]> = ids.answer().bulks().unwrap_or_default().into_iter().flatten().collect();
         if ids.is_empty() {
@@ -388,8 +394,6 @@ mod tests {
         ended
     }
 
-    const KINDS: [&str; 15] = ["m", "s", "p", "w", "d", "a", "n", "l", "e", "c", "x", "o", "k", "b", "f"];
-
     fn keys(queue: &str) -> Vec<String> {
         KINDS.iter().map(|kind| format!("{{k}}:{queue}:{kind}")).collect()
     }
@@ -419,7 +423,8 @@ mod tests {
             .collect()
     }
 
-    fn enqueue_args(random: &mut Random) -> Vec<String> {
+    /// Jobs, of which one of so many has a group.
+    fn enqueue_args(random: &mut Random, groups: u64) -> Vec<String> {
         let length_max = if random.below(8) == 0 { "6" } else { "1000" };
         let flow = if random.below(40) == 0 { "flow" } else { "" };
         let mut args: Vec<String> = [*random.pick(&KEPT), length_max, "100000", flow].map(str::to_owned).into();
@@ -428,7 +433,8 @@ mod tests {
             let [delay, patience, timeout] =
                 [0; 3].map(|_: i64| if random.below(25) == 0 { random.between(1, 9) } else { 0 });
             args.push(format!("job{}", random.below(200)));
-            args.push(format!("{priority},{delay},0,{patience},{timeout};3,2,1,10"));
+            let group = if random.below(groups) == 0 { *random.pick(&[";a", ";b"]) } else { "" };
+            args.push(format!("{priority},{delay},0,{patience},{timeout};3,2,1,10{group}"));
             args.push("j3:nam".to_owned() + &"x".repeat(random.below(9) as usize));
         }
         args
@@ -474,9 +480,11 @@ mod tests {
         let (mut connection, mut random) = (store.connect(), Random::new(seed));
         for queue in 0..QUEUES {
             let mut leased = Vec::new();
+            let groups = if queue % 3 == 0 { 30 } else { u64::MAX };
             for turn in 0..STEPS {
                 let is_work = random.below(3) > 0;
-                let args = if is_work { work_args(&mut random, &mut leased) } else { enqueue_args(&mut random) };
+                let args =
+                    if is_work { work_args(&mut random, &mut leased) } else { enqueue_args(&mut random, groups) };
                 // One transaction has one time.
                 connection.call(&["MULTI"]);
                 for (side, texts) in texts.iter().enumerate() {

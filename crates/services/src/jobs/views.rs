@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::{Enqueued, Exchanged, Headers, Heartbeat, Inspected, Job, Leased, Payload, Settled, State};
+use super::{Enqueued, Exchanged, GroupCounts, Headers, Heartbeat, Inspected, Job, Leased, Payload, Settled, State};
 
 /// What became of a job that was to be enqueued.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -67,6 +67,9 @@ pub(super) struct JobView {
     /// How long one run may take, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     timeout_ms: Option<u64>,
+    /// Its group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
 }
 
 /// A leased job.
@@ -141,6 +144,13 @@ pub(super) struct ListDone {
     pub(super) jobs: Vec<JobDone>,
 }
 
+/// Groups of a queue.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct GroupsDone {
+    /// The groups.
+    pub(super) groups: Vec<GroupCounts>,
+}
+
 /// How many.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Number {
@@ -190,6 +200,7 @@ impl From<Job> for JobView {
             since_ms: job.since_ms,
             expires_ms: job.expires_ms,
             timeout_ms: job.timeout_ms,
+            group: job.group,
         }
     }
 }

@@ -1,7 +1,7 @@
 -- Says what became of leased jobs, and leases the next ones.
 --
--- KEYS[1..15]  see queue.lua
--- KEYS[16...]  where results go, one for each outcome that has one
+-- KEYS[1..18]  see queue.lua
+-- KEYS[19...]  where results go, one for each outcome that has one
 -- ARGV[1]      see moves.lua
 -- ARGV[2..3]   most jobs to lease, and for how long in ms
 -- ARGV[4..5]   name under which the caller waits if there is nothing, or '', and for how long in ms
@@ -34,7 +34,7 @@ for index, state in ipairs(read_many(STATES, ids)) do
     outcomes[index] = place
   else
     local counts, last = counts_of(state), token_of(state)
-    leave(ACTIVE, id)
+    leave_place(id, state)
     if verb == 'c' then
       if ms ~= '' then
         redis.call('SET', KEYS[results], last .. NOW .. what, 'PX', ms)
@@ -61,7 +61,7 @@ end
 local count = tonumber(ARGV[2])
 if count == 0 then
   -- Who waits while there are jobs waits for a place among the active.
-  wake(math.max(arrived, math.min(#ids, redis.call('ZCARD', WAITING))))
+  wake(math.max(arrived, work_for(#ids)))
   return {table.concat(outcomes), 0, 0, {}}
 end
 expire()
@@ -69,8 +69,8 @@ take_back()
 promote()
 -- The queue's own bounds: how many may be active, and how fast jobs may be leased. The time at which the next could be leased if they came one by
 -- one, tat, may be ahead of now by as many intervals as are allowed at once.
-local rules = redis.call('HMGET', META, 'paused', 'active_max', 'interval_us', 'burst', 'tat_us')
-local leased, paused, rest_ms = {}, rules[1] and 1 or 0, 0
+local rules = redis.call('HMGET', META, 'paused', 'active_max', 'interval_us', 'burst', 'tat_us', 'fence', 'grouped')
+local leased, paused, rest_ms, is_grouped = {}, rules[1] and 1 or 0, 0, rules[7]
 local interval, burst, tat = tonumber(rules[3] or 0), tonumber(rules[4] or 0), tonumber(rules[5] or 0)
 if paused == 1 then
   count = 0
@@ -88,11 +88,22 @@ if interval > 0 then
   end
   count = math.min(count, allowed)
 end
-ids = count > 0 and redis.call('ZRANGE', WAITING, 0, count - 1) or {}
+if is_grouped then
+  local has_more = groups().walk()
+  ids = count > 0 and groups().take(count) or {}
+  if count > 0 and #ids == 0 and (has_more or redis.call('ZCARD', RING) > 0) then
+    -- There are more groups that may have to stand aside than one step looks at.
+    rest_ms = 1
+  end
+else
+  ids = count > 0 and redis.call('ZRANGE', WAITING, 0, count - 1) or {}
+  if #ids > 0 then
+    redis.call('ZREMRANGEBYRANK', WAITING, 0, #ids - 1)
+  end
+end
 if #ids > 0 then
-  local fence = math.max(tonumber(redis.call('HGET', META, 'fence') or 0) + 1, now * 1000)
+  local fence = math.max(tonumber(rules[6] or 0) + 1, now * 1000)
   redis.call('HSET', META, 'fence', fence)
-  redis.call('ZREMRANGEBYRANK', WAITING, 0, #ids - 1)
   local lease, mark = tonumber(ARGV[3]), string.format('%016d', fence) .. NOW
   local lease_ends = text(now + lease)
   local records = read_many(RECORDS, ids)
@@ -106,9 +117,16 @@ if #ids > 0 then
     if expires > 0 then
       leave(EXPIRY, id)
     end
+    local group = is_grouped and group_of(state)
     if expires > 0 and expires <= now then
       finish(id, state, 'o', counts_of(state), NO_TOKEN)
+      if group then
+        groups().touch(group)
+      end
     else
+      if group then
+        enter(HELD, 0, group .. MARK .. id)
+      end
       state = 'a' .. string.sub(state, 2, 25) .. mark .. string.sub(state, 55)
       set_state(id, state)
       enter(ACTIVE, ends, id)
@@ -128,7 +146,7 @@ if #leased > 0 and ARGV[4] ~= '' then
 end
 if paused == 0 and (#leased > 0 or ARGV[4] == '') then
   -- Who finds work and leaves some, or knows of some that will be due, wakes the next.
-  wake(math.min(1, redis.call('ZCARD', WAITING) + arrived))
+  wake(arrived > 0 and 1 or is_grouped and work_for(1) or math.min(1, redis.call('ZCARD', WAITING)))
 end
 if #leased > 0 then
   return {table.concat(outcomes), 0, 0, leased}

@@ -100,7 +100,7 @@ pub(crate) async fn a_flow_is_enqueued_whole_or_not_at_all(place: Place) {
 
 pub(crate) async fn so_many_are_active_and_no_more(place: Place) {
     let queue = queue(&place).await;
-    queue.limit(&Bounds { active_max: Some(3), rate: None }).await.unwrap();
+    queue.limit(&Bounds { active_max: Some(3), ..Bounds::default() }).await.unwrap();
     let jobs: Vec<NewJob> = (0..20).map(|number| named(&number.to_string())).collect();
     queue.enqueue_many(&jobs).await.unwrap();
     let first = queue.lease(&up_to(9)).await.unwrap();
@@ -137,7 +137,7 @@ pub(crate) async fn so_many_are_active_and_no_more(place: Place) {
 pub(crate) async fn who_waits_for_a_place_is_woken(place: Place) {
     let site = site(&place, JobSettings::default()).await;
     let queue = &site.queue;
-    queue.limit(&Bounds { active_max: Some(1), rate: None }).await.unwrap();
+    queue.limit(&Bounds { active_max: Some(1), ..Bounds::default() }).await.unwrap();
     queue.enqueue_many(&[named("a"), named("b")]).await.unwrap();
     let mut fastest = Duration::MAX;
     for _ in 0..5 {
@@ -160,7 +160,7 @@ pub(crate) async fn who_waits_for_a_place_is_woken(place: Place) {
 pub(crate) async fn jobs_are_leased_no_faster_than_allowed(place: Place) {
     let queue = queue(&place).await;
     let rate = Rate { count: 50, period: Duration::from_secs(1), burst: 4 };
-    queue.limit(&Bounds { active_max: None, rate: Some(rate) }).await.unwrap();
+    queue.limit(&Bounds { rate: Some(rate), ..Bounds::default() }).await.unwrap();
     let jobs: Vec<NewJob> = (0..30).map(|number| named(&number.to_string())).collect();
     queue.enqueue_many(&jobs).await.unwrap();
     let mut moments = Vec::new();
@@ -180,10 +180,10 @@ pub(crate) async fn jobs_are_leased_no_faster_than_allowed(place: Place) {
     queue.limit(&Bounds::default()).await.unwrap();
     assert_eq!(queue.lease(&up_to(99)).await.unwrap().len(), 30 - moments.len());
     for bad in [
-        Bounds { active_max: Some(0), rate: None },
-        Bounds { active_max: None, rate: Some(Rate { count: 0, ..rate }) },
-        Bounds { active_max: None, rate: Some(Rate { burst: 51, ..rate }) },
-        Bounds { active_max: None, rate: Some(Rate { period: Duration::ZERO, ..rate }) },
+        Bounds { active_max: Some(0), ..Bounds::default() },
+        Bounds { rate: Some(Rate { count: 0, ..rate }), ..Bounds::default() },
+        Bounds { rate: Some(Rate { burst: 51, ..rate }), ..Bounds::default() },
+        Bounds { rate: Some(Rate { period: Duration::ZERO, ..rate }), ..Bounds::default() },
     ] {
         assert!(matches!(queue.limit(&bad).await, Err(Error::InvalidInput { .. })), "{bad:?}");
     }

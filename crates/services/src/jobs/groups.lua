@@ -1,0 +1,180 @@
+-- Groups: which of them is next, and how many of their jobs are active.
+--
+-- A group is in the ring if one of its jobs waits and fewer are active than may be. Its score there is the share of the priority of its first job, and
+-- behind that the number of its turn: a new one, the last, whenever it comes into the ring and with each lease. So leasing looks at the first of the
+-- ring only, however many groups there are, or stand aside. Jobs without a group wait as ever, and have one turn together: `own_turn`.
+--
+-- What a step does to groups is collected, like all else, and each group that it touched is reviewed once by `save`. While no job that has not ended
+-- has a group, META has no `grouped`, and none of the keys here is touched.
+
+-- Between the name of a group and what follows in a member, and the first byte that is behind it. Neither is in a name.
+local MARK, BEHIND = '\1', '\2'
+
+-- Most groups that one step reviews because bounds have changed, and most that it puts aside beside those it leases from.
+local WALK = 100
+
+-- What can be done with groups. Made when it is needed, since to make it costs more than many a step of a queue without groups.
+local made
+local function groups()
+  if made then
+    return made
+  end
+  local all, share = {}, 2 ^ 44
+  local turns, members, touched, is_touched = nil, 0, {}, {}
+  made = all
+
+  -- The turns as META has them, read once.
+  local function turns_now()
+    if not turns then
+      local found = redis.call('HMGET', META, 'group_max', 'turn', 'own_turn', 'walk')
+      local last = tonumber(found[2] or 0)
+      turns = {max = found[1] and tonumber(found[1]), last = last, own = tonumber(found[3] or 0), walk = found[4], saved = last}
+    end
+    return turns
+  end
+
+  local function next_turn()
+    local now = turns_now()
+    now.last = now.last + 1
+    return now.last
+  end
+
+  local function save_turns()
+    if turns and turns.last ~= turns.saved then
+      redis.call('HSET', META, 'turn', turns.last, 'own_turn', turns.own)
+      turns.saved = turns.last
+    end
+  end
+
+  -- Has `save` review a group.
+  function all.touch(group)
+    if not is_touched[group] then
+      is_touched[group] = true
+      touched[#touched + 1] = group
+    end
+  end
+
+  -- There are so many more jobs of groups that have not ended.
+  function all.count(change)
+    members = members + change
+  end
+
+  -- The first of a group's jobs that wait, as members.
+  function all.first_of(group, count)
+    return redis.call('ZRANGEBYLEX', GROUPED, '[' .. group .. MARK, '(' .. group .. BEHIND, 'LIMIT', 0, count)
+  end
+
+  -- How many of a group are in one of its places.
+  function all.count_of(key, group)
+    return redis.call('ZLEXCOUNT', key, '[' .. group .. MARK, '(' .. group .. BEHIND)
+  end
+
+  -- How many of a group's jobs may be active; nil if that is not bounded.
+  function all.max_of(group)
+    local own = redis.call('HGET', META, 'max:' .. group)
+    return own and tonumber(own) or turns_now().max
+  end
+
+  -- How many more of a group's jobs may be active.
+  local function room_of(group)
+    local max = all.max_of(group)
+    return max and max - all.count_of(HELD, group) or math.huge
+  end
+
+  -- Puts a group in its place in the ring, for the sake of this job.
+  local function stand(group, member, turn)
+    local order = tonumber(string.sub(member, #group + 2, #group + 17))
+    redis.call('ZADD', RING, order - order % share + turn, group)
+  end
+
+  -- Has a group be in the ring if it should be.
+  local function review(group)
+    local first = all.first_of(group, 1)[1]
+    if first and room_of(group) > 0 then
+      local score = redis.call('ZSCORE', RING, group)
+      stand(group, first, score and tonumber(score) % share or next_turn())
+    else
+      redis.call('ZREM', RING, group)
+    end
+  end
+
+  -- Reviews groups after bounds have changed, some at each step, in the order of their names. Tells whether there are more.
+  function all.walk()
+    local at = turns_now().walk
+    if not at then
+      return false
+    end
+    for _ = 1, WALK do
+      local member = redis.call('ZRANGEBYLEX', GROUPED, '(' .. at .. BEHIND, '+', 'LIMIT', 0, 1)[1]
+      if not member then
+        turns.walk = false
+        break
+      end
+      at = string.match(member, '^[^\1]*')
+      review(at)
+    end
+    if turns.walk then
+      redis.call('HSET', META, 'walk', at)
+    else
+      redis.call('HDEL', META, 'walk')
+    end
+    save_turns()
+    return turns.walk and true
+  end
+
+  -- Writes what has been collected; jobs are where they should be by now.
+  function all.save()
+    local some, change = touched, members
+    touched, is_touched, members = {}, {}, 0
+    for _, group in ipairs(some) do
+      review(group)
+    end
+    save_turns()
+    if change ~= 0 and redis.call('HINCRBY', META, 'grouped', change) == 0 then
+      redis.call('HDEL', META, 'grouped', 'turn', 'own_turn', 'walk')
+      turns = nil
+    end
+  end
+
+  -- Takes the next job of the group that is first in the ring, and gives that its next turn. Adds nothing if the group may have no more, because
+  -- bounds were lowered. `rooms` are how many more may be active of the groups that were looked at.
+  local function take_of(group, ids, rooms)
+    local two, room = all.first_of(group, 2), rooms[group] or room_of(group)
+    if two[1] and room > 0 then
+      ids[#ids + 1] = string.sub(two[1], #group + 18)
+      redis.call('ZREM', GROUPED, two[1])
+      room = room - 1
+    end
+    rooms[group] = room
+    if two[2] and room > 0 then
+      stand(group, two[2], next_turn())
+    else
+      redis.call('ZREM', RING, group)
+    end
+  end
+
+  -- Takes so many jobs off those that wait, by turns, and returns their ids in the order in which they are leased.
+  function all.take(count)
+    local own, taken, ids, rooms = redis.call('ZRANGE', WAITING, 0, count - 1, 'WITHSCORES'), 0, {}, {}
+    for _ = 1, count + WALK do
+      local first, order = redis.call('ZRANGE', RING, 0, 0, 'WITHSCORES'), tonumber(own[2 * taken + 2])
+      if #ids == count or not (first[1] or order) then
+        break
+      end
+      if order and not (first[1] and tonumber(first[2]) < order - order % share + turns_now().own) then
+        taken = taken + 1
+        ids[#ids + 1] = own[2 * taken - 1]
+        turns_now().own = next_turn()
+      else
+        take_of(first[1], ids, rooms)
+      end
+    end
+    if taken > 0 then
+      redis.call('ZREMRANGEBYRANK', WAITING, 0, taken - 1)
+    end
+    save_turns()
+    return ids
+  end
+
+  return all
+end

@@ -1,0 +1,70 @@
+//! Groups: how many jobs of each there are, and how many of one may be active.
+
+use redpoll_resp::Value;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::job::check_group;
+use super::queue::{Queue, check_batch};
+use super::steps::{LIMIT_GROUP, LIST_GROUPS};
+use crate::backend::Command;
+use crate::error::{Error, Result};
+use crate::keys::Key;
+
+/// How many jobs of a group there are, all of one moment. Those that are delayed or blocked are not counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct GroupCounts {
+    /// Its name.
+    pub group: String,
+    /// Waiting.
+    pub waiting: u64,
+    /// Leased, those included that are to be cancelled and those whose lease has ended and will be taken back.
+    pub active: u64,
+    /// How many may be active; none if that is not bounded.
+    pub active_max: Option<u64>,
+}
+
+impl Queue {
+    /// Lists groups that have jobs waiting or active, at most [`MAX_BATCH`](super::MAX_BATCH) in the order of their names; those behind the
+    /// name `after`, which is empty for all.
+    pub async fn groups(&self, after: &str, count: usize) -> Result<Vec<GroupCounts>> {
+        check_batch("count", count)?;
+        self.groups_step(after, &count.to_string()).await
+    }
+
+    /// Counts the jobs of one group, of which there need not be any.
+    pub async fn group_counts(&self, group: &str) -> Result<GroupCounts> {
+        check_group(group)?;
+        Ok(self.groups_step(group, "").await?.remove(0))
+    }
+
+    /// Bounds how many jobs of one group are active at once, whatever holds for the others; if absent, what holds for the others
+    /// ([`Bounds::group_active_max`](super::Bounds)) holds for it too. Kept until it is changed, whether the group has jobs or not.
+    pub async fn limit_group(&self, group: &str, active_max: Option<u32>) -> Result<()> {
+        check_group(group)?;
+        if active_max == Some(0) {
+            return Err(Error::invalid("active_max", "must be at least 1"));
+        }
+        let max = active_max.map(|max| max.to_string()).unwrap_or_default();
+        self.run(self.command(&LIMIT_GROUP, &[]).arg(group).arg(max)).await.map(drop)
+    }
+
+    async fn groups_step(&self, name: &str, count: &str) -> Result<Vec<GroupCounts>> {
+        let command = Command::script::<Key, &str>(&LIST_GROUPS, self.keys(), &[]);
+        let reply = self.run(command.arg(name).arg(count)).await?;
+        let groups = reply.as_array().and_then(|parts| parts.chunks(4).map(GroupCounts::read).collect());
+        groups.ok_or_else(|| Error::unexpected(LIST_GROUPS.name(), &reply))
+    }
+}
+
+impl GroupCounts {
+    fn read(parts: &[Value]) -> Option<Self> {
+        let [group, waiting, active, max] = parts else { return None };
+        Some(Self {
+            group: group.as_str()?.to_owned(),
+            waiting: waiting.as_u64()?,
+            active: active.as_u64()?,
+            active_max: max.as_u64(),
+        })
+    }
+}
