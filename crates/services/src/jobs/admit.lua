@@ -2,8 +2,9 @@
 local function held_now()
   local length = redis.call('ZCARD', WAITING) + redis.call('ZCARD', DELAYED) + redis.call('ZCARD', ACTIVE)
     + redis.call('ZCARD', BLOCKED)
-  local found = redis.call('HMGET', META, 'bytes', 'grouped')
-  return found[2] and length + redis.call('ZCARD', GROUPED) or length, tonumber(found[1] or 0)
+  local found = redis.call('HMGET', META, 'bytes', 'grouped', 'events_max')
+  events_max = found[3]
+  return found[2] and length + redis.call('ZCARD', KEYS[16]) or length, tonumber(found[1] or 0)
 end
 
 -- Enqueues the jobs of ARGV from a place on, all or none; see enqueue.lua. Returns its answer; changes nothing unless that is ok.
@@ -80,13 +81,15 @@ local function admit(at, length_max, bytes_max, is_flow)
     elseif place == 'p' then
       enter(BLOCKED, NOW, id)
     elseif group then
-      enter(GROUPED, 0, group .. MARK .. order .. id)
-      groups().touch(group)
+      groups().wait(group, order, id)
     else
       enter(WAITING, order, id)
     end
     if group then
       groups().count(1)
+    end
+    if events_max then
+      tell('added', id, place)
     end
     if expires > 0 then
       enter(EXPIRY, expires, id)

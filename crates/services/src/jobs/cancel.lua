@@ -1,6 +1,6 @@
 -- Cancels jobs: those that wait at once, those that are worked on as soon as their holder gives a sign of life.
 --
--- KEYS[1..18]  see queue.lua
+-- KEYS[1..19]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2...]   ids
 -- returns      for each id the job's place: x cancelled, r its holder is told, c o k it had ended, - there is none
@@ -18,6 +18,7 @@ for index, state in ipairs(read_many(STATES, ids)) do
   elseif place == 'a' then
     place, told = 'r', true
     set_state(id, 'r' .. string.sub(state, 2))
+    tell('cancelling', id, 'r')
   end
   replies[index], seen[id] = place, place
 end

@@ -1,6 +1,6 @@
 -- Removes jobs of one place that nobody works on, without a trace: named ones, or the first ones.
 --
--- KEYS[1..18]  see queue.lua
+-- KEYS[1..19]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2]      place: w d p c x o k
 -- ARGV[3]      most jobs to remove, if none are named
@@ -34,6 +34,7 @@ for index, state in ipairs(read_many(STATES, ids)) do
     else
       leave(key, id)
     end
+    tell('removed', id, place)
     forgotten[#forgotten + 1], records_gone[#records_gone + 1] = id, id
   end
 end

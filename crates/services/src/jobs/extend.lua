@@ -1,6 +1,6 @@
 -- Begins leases anew, from now.
 --
--- KEYS[1..18]  see queue.lua
+-- KEYS[1..19]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2]      length of the lease in ms
 -- ARGV[3...]   for each job: id, token, progress or '', or '!' if its run has not begun: then its timeout begins anew
@@ -25,6 +25,7 @@ for index, state in ipairs(read_many(STATES, ids)) do
     if progress ~= '' and progress ~= '!' then
       notes[#notes + 1] = 'p' .. id
       notes[#notes + 1] = progress
+      tell('progress', id, place, progress)
     end
     replies[index] = place
   else

@@ -196,6 +196,24 @@ inputs! {
         group: String,
     }
 
+    /// How many events are kept.
+    KeepEventsInput {
+        /// About so many, 1 to 100,000; none if absent.
+        max: Option<u32>,
+    }
+
+    /// Which events.
+    EventsInput {
+        /// The last number that is known; all that are kept if 0 or absent.
+        #[serde(default)]
+        after: u64,
+        /// How many, at most 1,000; 100 if absent.
+        count: Option<usize>,
+        /// How long to wait for one if there is none, in milliseconds, at most an hour; 0 if absent.
+        #[serde(default)]
+        wait_ms: u64,
+    }
+
     /// Bound of a group.
     LimitGroupInput {
         /// Its name.

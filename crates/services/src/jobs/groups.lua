@@ -7,18 +7,21 @@
 -- What a step does to groups is collected, like all else, and each group that it touched is reviewed once by `save`. While no job that has not ended
 -- has a group, META has no `grouped`, and none of the keys here is touched.
 
--- Between the name of a group and what follows in a member, and the first byte that is behind it. Neither is in a name.
-local MARK, BEHIND = '\1', '\2'
-
--- Most groups that one step reviews because bounds have changed, and most that it puts aside beside those it leases from.
-local WALK = 100
-
--- What can be done with groups. Made when it is needed, since to make it costs more than many a step of a queue without groups.
+-- What can be done with groups. Made when it is needed, from nothing but KEYS: to make functions, the more the more they share with others, costs a step of
+-- a queue without groups more than commands do.
 local made
 local function groups()
   if made then
     return made
   end
+  local META, WAITING, GROUPED, RING, HELD = KEYS[1], KEYS[4], KEYS[16], KEYS[17], KEYS[18]
+
+  -- Between the name of a group and what follows in a member, and the first byte that is behind it. Neither is in a name.
+  local MARK, BEHIND = '\1', '\2'
+
+  -- Most groups that one step reviews because bounds have changed, and most that it puts aside beside those it leases from.
+  local WALK = 100
+
   local all, share = {}, 2 ^ 44
   local turns, members, touched, is_touched = nil, 0, {}, {}
   made = all
@@ -54,6 +57,33 @@ local function groups()
     end
   end
 
+  -- Has a job wait.
+  function all.wait(group, order, id)
+    redis.call('ZADD', GROUPED, 0, group .. MARK .. order .. id)
+    all.touch(group)
+  end
+
+  -- Has a job be active.
+  function all.hold(group, id)
+    redis.call('ZADD', HELD, 0, group .. MARK .. id)
+  end
+
+  -- Takes a job out of where its state says that it is.
+  function all.leave(group, id, state)
+    local place = string.sub(state, 1, 1)
+    if place == 'w' then
+      redis.call('ZREM', GROUPED, group .. MARK .. string.sub(state, 2, 17) .. id)
+    elseif place == 'a' or place == 'r' then
+      redis.call('ZREM', HELD, group .. MARK .. id)
+    end
+    all.touch(group)
+  end
+
+  -- How many of a group's jobs wait before this one.
+  function all.ahead_of(group, id, state)
+    return redis.call('ZLEXCOUNT', GROUPED, '[' .. group .. MARK, '(' .. group .. MARK .. string.sub(state, 2, 17) .. id)
+  end
+
   -- There are so many more jobs of groups that have not ended.
   function all.count(change)
     members = members + change
@@ -62,6 +92,12 @@ local function groups()
   -- The first of a group's jobs that wait, as members.
   function all.first_of(group, count)
     return redis.call('ZRANGEBYLEX', GROUPED, '[' .. group .. MARK, '(' .. group .. BEHIND, 'LIMIT', 0, count)
+  end
+
+  -- The first group behind a name that has a job in one of the places; nil if there is none.
+  function all.next_after(key, name)
+    local member = redis.call('ZRANGEBYLEX', key, '(' .. name .. BEHIND, '+', 'LIMIT', 0, 1)[1]
+    return member and string.match(member, '^[^\1]*')
   end
 
   -- How many of a group are in one of its places.
@@ -105,13 +141,13 @@ local function groups()
       return false
     end
     for _ = 1, WALK do
-      local member = redis.call('ZRANGEBYLEX', GROUPED, '(' .. at .. BEHIND, '+', 'LIMIT', 0, 1)[1]
-      if not member then
+      local group = all.next_after(GROUPED, at)
+      if not group then
         turns.walk = false
         break
       end
-      at = string.match(member, '^[^\1]*')
-      review(at)
+      review(group)
+      at = group
     end
     if turns.walk then
       redis.call('HSET', META, 'walk', at)
@@ -121,6 +157,9 @@ local function groups()
     save_turns()
     return turns.walk and true
   end
+
+  -- Whether the last job of a group has ended in this step.
+  all.is_over = false
 
   -- Writes what has been collected; jobs are where they should be by now.
   function all.save()
@@ -132,7 +171,7 @@ local function groups()
     save_turns()
     if change ~= 0 and redis.call('HINCRBY', META, 'grouped', change) == 0 then
       redis.call('HDEL', META, 'grouped', 'turn', 'own_turn', 'walk')
-      turns = nil
+      turns, all.is_over = nil, true
     end
   end
 

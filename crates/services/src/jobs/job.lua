@@ -1,7 +1,7 @@
 -- Looks at one job.
 --
--- KEYS[1..18]  see queue.lua
--- KEYS[19]     its result
+-- KEYS[1..19]  see queue.lua
+-- KEYS[20]     its result
 -- ARGV[1]      id
 -- returns      {state, record, progress, what went wrong last, result, how many are ahead (of its group, if it has one), when it is due or its lease ends}, nil for what there
 --              is not
@@ -12,7 +12,7 @@ local place, ahead, moment = state and place_of(state), false, false
 if place == 'w' then
   local group = group_of(state)
   if group then
-    ahead = redis.call('ZLEXCOUNT', GROUPED, '[' .. group .. MARK, '(' .. group .. MARK .. string.sub(state, 2, 17) .. id)
+    ahead = groups().ahead_of(group, id, state)
   else
     ahead = redis.call('ZRANK', WAITING, id)
   end

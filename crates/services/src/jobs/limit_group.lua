@@ -1,6 +1,6 @@
 -- Sets how many jobs of one group may be active, whatever holds for the others.
 --
--- KEYS[1..18]  see queue.lua
+-- KEYS[1..19]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2]      group
 -- ARGV[3]      most active jobs, or '' for what holds for the others
@@ -13,6 +13,6 @@ end
 if redis.call('HEXISTS', META, 'grouped') == 1 then
   groups().touch(ARGV[2])
   save()
-  wake(work_for(WAKE))
+  wake(work_for(WAKE, true))
 end
 return 1

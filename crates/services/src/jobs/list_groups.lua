@@ -1,6 +1,6 @@
 -- Counts the jobs of groups that have any that wait or are active, in the order of their names.
 --
--- KEYS[1..18]  see queue.lua
+-- KEYS[1..19]  see queue.lua
 -- ARGV[1]      a name: groups behind it are listed, all if it is ''
 -- ARGV[2]      how many, or '' for the group of that name only
 -- returns      {group, how many of its jobs wait, how many are active, how many may be or -1, ...}
@@ -11,11 +11,6 @@ local function add(group)
   reply[#reply + 1] = groups().count_of(GROUPED, group)
   reply[#reply + 1] = groups().count_of(HELD, group)
   reply[#reply + 1] = groups().max_of(group) or -1
-end
-
-local function next_after(key, name)
-  local member = redis.call('ZRANGEBYLEX', key, '(' .. name .. BEHIND, '+', 'LIMIT', 0, 1)[1]
-  return member and string.match(member, '^[^\1]*')
 end
 
 -- By bytes, as the store orders them, whatever the locale.
@@ -35,7 +30,7 @@ if ARGV[2] == '' then
 end
 local name = ARGV[1]
 for _ = 1, ARGV[2] do
-  local one, other = next_after(GROUPED, name), next_after(HELD, name)
+  local one, other = groups().next_after(GROUPED, name), groups().next_after(HELD, name)
   if one and other then
     name = is_before(one, other) and one or other
   else

@@ -45,11 +45,13 @@
 //!   jobs without a group are one together. Within a group the order is that of a queue. So many of a group may be active, and one that has as many stands
 //!   aside until one of them ends, is lost or handed back; that costs no lease anything, however many groups stand aside. A turn is a turn at whatever
 //!   priority, and a group that comes (again) is last. Counts of groups are exact, and nothing is left of one that has no jobs.
+//! * **Events.** A queue can be told to keep so many events: what became of its jobs, each written in the step in which it became so, with dense numbers, so that a reader goes
+//!   on behind the last it knows and is told how many it has missed. A queue that keeps none does nothing for it.
 //! * **Bounds.** A queue can be told how many of its jobs may be active at once, and how fast they are leased, whoever leases them.
 //!
 //! # Keys
 //!
-//! A queue is one group, `rp:kept:{tenant:jobs:<queue>}`, with eighteen keys that `queue.lua` lists, and `:r:<id>` for results, `:u:<name>` for data of commits,
+//! A queue is one group, `rp:kept:{tenant:jobs:<queue>}`, with nineteen keys that `queue.lua` lists, and `:r:<id>` for results, `:u:<name>` for data of commits,
 //! `:i:<id>` for what was enqueued once and `:t:<counter>` for what counts what it enqueues. A job is two fields of hashes
 //! and one member of a sorted set; payloads are written once. It must not be evicted: see [`kept`](crate::kept).
 //!
@@ -68,6 +70,7 @@
 //! Not here: running handlers ([`workers`](crate::workers)), and [`schedules`](crate::schedules), which stand upon this.
 
 mod commit;
+mod events;
 mod forms;
 mod groups;
 mod headers;
@@ -86,6 +89,7 @@ mod work;
 
 pub use crate::effects::{Effect, MAX_EFFECTS, MAX_SUM};
 pub use commit::Commit;
+pub use events::{EventKind, EventPage, EventWish, JobEvent, MAX_EVENTS};
 pub(crate) use forms::JobForm;
 pub use groups::GroupCounts;
 pub use headers::{Headers, MAX_HEADER_NAME_BYTES, MAX_HEADERS, MAX_HEADERS_BYTES};

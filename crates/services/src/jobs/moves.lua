@@ -2,10 +2,18 @@
 --
 -- ARGV[1]  a random number below a million, how many completed, cancelled or expired, and dead jobs are kept, how long the
 --          ended and how long the dead, in ms; with commas
-local RANDOM, COMPLETED_MAX, ENDED_MAX, DEAD_MAX, ENDED_AGE, DEAD_AGE =
-  string.match(ARGV[1], '^(%d+),(%d+),(%d+),(%d+),(%d+),(%d+)$')
-local KEEP = {c = tonumber(COMPLETED_MAX), x = tonumber(ENDED_MAX), o = tonumber(ENDED_MAX), k = tonumber(DEAD_MAX)}
-local AGE = {c = tonumber(ENDED_AGE), x = tonumber(ENDED_AGE), o = tonumber(ENDED_AGE), k = tonumber(DEAD_AGE)}
+local keep, age
+
+-- How many of an ended kind are kept. Read when it is asked for, since most steps end nothing.
+local function kept_of(place)
+  if not keep then
+    local completed, ended, dead, ended_age, dead_age = string.match(ARGV[1], '^%d+,(%d+),(%d+),(%d+),(%d+),(%d+)$')
+    keep = {c = tonumber(completed), x = tonumber(ended), o = tonumber(ended), k = tonumber(dead)}
+    age = {c = tonumber(ended_age), x = tonumber(ended_age), o = tonumber(ended_age), k = tonumber(dead_age)}
+  end
+  return keep[place]
+end
+
 local TOTALS = {c = 'completed', x = 'cancelled', o = 'expired', k = 'dead'}
 
 -- Most jobs of each kind that one step moves because their time has come, and most of an ended kind that it forgets beside
@@ -18,7 +26,27 @@ local WAKE = 16
 local now = now_ms()
 -- The same as text, which costs less to pass to a command than a number does.
 local NOW = string.format('%013d', now)
-local dice = tonumber(RANDOM)
+
+-- How many events the queue keeps, as META says; false if it keeps none, nil while that has not been read.
+local events_max
+local is_told = false
+
+-- Adds an event, if the queue keeps any: its kind, the job, the letter of where the job is now, and what there is to say of it. Events have the
+-- numbers 0-1, 0-2 and so on.
+local function tell(kind, id, place, what)
+  if events_max == nil then
+    events_max = redis.call('HGET', KEYS[1], 'events_max')
+  end
+  if events_max then
+    redis.call('XADD', KEYS[19], 'MAXLEN', '~', events_max, '0-*', 'event', kind, 'id', id, 'state', place, 'at', NOW, 'what', what or '')
+    if not is_told then
+      -- A hint, as in `wake`.
+      redis.pcall('PUBLISH', KEYS[19], '')
+      is_told = true
+    end
+  end
+end
+
 local removed, added, states, forgotten, records_gone, notes, ended = {}, {}, {}, {}, {}, {}, {}
 local arrived, freed, children = 0, 0, {}
 
@@ -49,8 +77,7 @@ end
 local function enter_waiting(id, state)
   local group, order = group_of(state), string.sub(state, 2, 17)
   if group then
-    enter(GROUPED, 0, group .. MARK .. order .. id)
-    groups().touch(group)
+    groups().wait(group, order, id)
   else
     enter(WAITING, order, id)
   end
@@ -58,17 +85,12 @@ end
 
 -- Takes a job out of the place that its state says.
 local function leave_place(id, state)
-  local place, group = place_of(state), group_of(state)
-  if group and place == 'w' then
-    leave(GROUPED, group .. MARK .. string.sub(state, 2, 17) .. id)
-    groups().touch(group)
-    return
+  local group = group_of(state)
+  if group then
+    groups().leave(group, id, state)
   end
-  push(removed, PLACES[place], id)
-  if group and PLACES[place] == ACTIVE then
-    leave(HELD, group .. MARK .. id)
-    groups().touch(group)
-  end
+  -- Of a group that waits, it is not there, and that does not matter.
+  leave(PLACES[string.sub(state, 1, 1)], id)
 end
 
 local function write_many(command, key, args)
@@ -89,8 +111,8 @@ end
 -- Forgets the oldest of an ended kind, above the number that is kept and past their age.
 local function trim(place, at_most)
   local key = PLACES[place]
-  local excess = redis.call('ZCARD', key) - KEEP[place]
-  local aged = redis.call('ZCOUNT', key, '-inf', now - AGE[place])
+  local excess = redis.call('ZCARD', key) - kept_of(place)
+  local aged = redis.call('ZCOUNT', key, '-inf', now - age[place])
   local count = math.min(math.max(excess, aged), at_most)
   if count > 0 then
     local ids = redis.call('ZRANGE', key, 0, count - 1)
@@ -190,19 +212,23 @@ end
 
 -- Ends a job. Only the dead keep their records.
 local function finish(id, state, place, counts, token, cause)
+  if events_max ~= false then
+    tell(TOTALS[place], id, place, cause)
+  end
   freed = freed + number(state, 78, 86)
   if string.find(state, ';', 100, true) then
     groups().count(-1)
   end
   ended[place] = (ended[place] or 0) + 1
   tell_parent(id, place)
-  if KEEP[place] > 0 then
+  local is_kept = kept_of(place) > 0
+  if is_kept then
     set_state(id, rewritten(place, state, counts, token))
     enter(PLACES[place], NOW, id)
   else
     forgotten[#forgotten + 1] = id
   end
-  if place == 'k' and KEEP.k > 0 then
+  if place == 'k' and is_kept then
     notes[#notes + 1] = 'e' .. id
     notes[#notes + 1] = cause
   else
@@ -239,6 +265,7 @@ follow_children = function()
       elseif redis.call('HINCRBY', FLOWS, 'n' .. parent, -1) == 0 then
         redis.call('HDEL', FLOWS, 'n' .. parent)
         leave(BLOCKED, parent)
+        tell('unblocked', parent, 'w')
         wait(parent, state, counts_of(state), NO_TOKEN, now)
       end
       save()
@@ -246,92 +273,10 @@ follow_children = function()
   end
 end
 
--- Counts a failure: the job is tried again after a pause, or dead. Returns where it went.
-local function fail(id, state, token, cause, pause, give_up)
-  local failures = math.min(number(state, 18, 21) + 1, 9999)
-  local counts = string.format('%04d', failures) .. string.sub(state, 22, 25)
-  local failures_max, _, first, longest = string.match(string.sub(state, 100), '^(%d+),(%d+),(%d+),(%d+)')
-  if give_up or failures >= tonumber(failures_max) then
-    finish(id, state, 'k', counts, token, cause)
-    return 'k'
-  end
-  if not pause then
-    -- Between half and all of the pause, which doubles each time; the dice show another number below a million each time.
-    local whole = math.min(tonumber(longest), tonumber(first) * 2 ^ math.min(failures - 1, 40))
-    dice = (dice + 618034) % 1000000
-    pause = math.floor(whole * (1 - dice / 2000000))
-  end
-  notes[#notes + 1] = 'e' .. id
-  notes[#notes + 1] = cause
-  wait(id, state, counts, token, now + pause)
-  return pause > 0 and 'd' or 'w'
-end
-
--- Takes jobs back whose leases have ended without an outcome.
-local function take_back()
-  local ids = redis.call('ZRANGEBYSCORE', ACTIVE, '-inf', now, 'LIMIT', 0, SWEEP)
-  if #ids == 0 then
-    return 0
-  end
-  for index, state in ipairs(read_many(STATES, ids)) do
-    local id, timeout = ids[index], number(state, 68, 77)
-    leave_place(id, state)
-    if place_of(state) == 'r' then
-      finish(id, state, 'x', counts_of(state), NO_TOKEN)
-    elseif timeout > 0 and number(state, 42, 54) + timeout <= now then
-      fail(id, state, NO_TOKEN, 'timed out')
-    else
-      local lost = math.min(number(state, 22, 25) + 1, 9999)
-      local counts = string.sub(state, 18, 21) .. string.format('%04d', lost)
-      local _, lost_max = string.match(string.sub(state, 100), '^(%d+),(%d+)')
-      if lost >= tonumber(lost_max) then
-        local cause = 'quarantined: its lease ended ' .. text(lost) .. ' times without an outcome'
-        finish(id, state, 'k', counts, NO_TOKEN, cause)
-      else
-        wait(id, state, counts, NO_TOKEN, now)
-      end
-    end
-  end
-  redis.call('HINCRBY', META, 'lost', #ids)
-  save()
-  return #ids
-end
-
--- Has delayed jobs wait that are due.
-local function promote()
-  local ids = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, SWEEP)
-  if #ids == 0 then
-    return 0
-  end
-  for index, state in ipairs(read_many(STATES, ids)) do
-    leave(DELAYED, ids[index])
-    enter_waiting(ids[index], state)
-    set_state(ids[index], 'w' .. string.sub(state, 2))
-    arrived = arrived + 1
-  end
-  save()
-  return #ids
-end
-
--- Ends jobs that have waited for too long.
-local function expire()
-  local ids = redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, SWEEP)
-  if #ids == 0 then
-    return 0
-  end
-  for index, state in ipairs(read_many(STATES, ids)) do
-    leave(EXPIRY, ids[index])
-    leave_place(ids[index], state)
-    finish(ids[index], state, 'o', counts_of(state), NO_TOKEN)
-  end
-  save()
-  return #ids
-end
-
 -- How many of so many places there is work for at least: of a group in the ring only the first job is counted.
-local function work_for(places)
+local function work_for(places, is_grouped)
   local length = redis.call('ZCARD', WAITING)
-  return math.min(places, length < places and length + redis.call('ZCARD', RING) or length)
+  return math.min(places, is_grouped and length < places and length + redis.call('ZCARD', KEYS[17]) or length)
 end
 
 -- Wakes some of those who wait for work. A hint: if it cannot be sent, they look by themselves a little later.

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::forms::{
-    BatchInput, CancelInput, ClearInput, CommitInput, EnqueueInput, ExchangeInput, ExtendInput, FlowInput, GroupInput,
-    GroupsInput, JobForm, JobInput, LimitGroupInput, LimitInput, ListInput, OutcomeForm, QueueInput, RequeueInput,
-    SettleInput, bytes_or_json,
+    BatchInput, CancelInput, ClearInput, CommitInput, EnqueueInput, EventsInput, ExchangeInput, ExtendInput, FlowInput,
+    GroupInput, GroupsInput, JobForm, JobInput, KeepEventsInput, LimitGroupInput, LimitInput, ListInput, OutcomeForm,
+    QueueInput, RequeueInput, SettleInput, bytes_or_json,
 };
 use super::views::{
-    BatchDone, CancelDone, EnqueueDone, ExchangeDone, ExtendDone, FlowDone, GroupsDone, JobDone, ListDone, Number,
-    SettleDone, Switched,
+    BatchDone, CancelDone, EnqueueDone, EventsDone, ExchangeDone, ExtendDone, FlowDone, GroupsDone, JobDone, ListDone,
+    Number, SettleDone, Switched,
 };
-use super::{Bounds, Commit, Counts, GroupCounts, LeaseOptions, Payload, Queue, Rate, Swept, Ticket, Which};
+use super::{Bounds, Commit, Counts, EventWish, GroupCounts, LeaseOptions, Payload, Queue, Rate, Swept, Ticket, Which};
 use crate::Services;
 use crate::effects::EffectForm;
 use crate::error::{Error, Result};
@@ -59,6 +59,10 @@ pub const SERVICE: Service = Service {
             "Has dead jobs wait again as if they were new.", "All of them, those whose ids are given, or one with another payload."),
         operation!(NAME, "counts", Get "/jobs/{queue}/counts", counts: QueueInput => Counts, [200, 422, 503, 504],
             "Counts the jobs of each state.", "All of one moment."),
+        operation!(NAME, "keep_events", Put "/jobs/{queue}/events", keep_events: KeepEventsInput => Switched, [200, 422, 503, 504],
+            "Has the queue keep events: what becomes of its jobs.", "About as many as `max` says. Without it none, and what was kept is dropped."),
+        operation!(NAME, "events", Get "/jobs/{queue}/events", events: EventsInput => EventsDone, [200, 422, 503, 504],
+            "Reads events behind a number.", "Go on behind `next`. With `wait_ms` the answer comes when there is one, or empty when the time is up. `missed` counts those that are not kept any more."),
         operation!(NAME, "pause", Post "/jobs/{queue}/pause", pause: QueueInput => Switched, [200, 422, 503, 504],
             "Has no more jobs leased.", "Those that are leased go on."),
         operation!(NAME, "resume", Post "/jobs/{queue}/resume", resume: QueueInput => Switched, [200, 422, 503, 504],
@@ -117,6 +121,17 @@ async fn limit(services: Services, input: LimitInput) -> Result<Switched> {
     });
     let bounds = Bounds { active_max: input.active_max, rate, group_active_max: input.group_active_max };
     open(&services, input.tenant, &input.queue)?.limit(&bounds).await.map(|()| Switched { changed: true })
+}
+
+async fn keep_events(services: Services, input: KeepEventsInput) -> Result<Switched> {
+    let queue = open(&services, input.tenant, &input.queue)?;
+    queue.keep_events(input.max).await.map(|()| Switched { changed: true })
+}
+
+async fn events(services: Services, input: EventsInput) -> Result<EventsDone> {
+    let queue = open(&services, input.tenant, &input.queue)?;
+    let wish = EventWish { count: input.count.unwrap_or(100), wait: Duration::from_millis(input.wait_ms) };
+    Ok(queue.events_since(input.after, &wish).await?.into())
 }
 
 async fn groups(services: Services, input: GroupsInput) -> Result<GroupsDone> {

@@ -8,7 +8,7 @@
 -- KEYS[10..13]  completed, cancelled, expired and dead by when         KEYS[14]  blocked by when they were enqueued
 -- KEYS[15]  flows: c<id> of a child, its parent's order 16 and id; n<id> of a parent, how many children it waits for
 -- KEYS[16]  the waiting of groups: group, byte 1, order 16, id          KEYS[17]  groups whose turn will come, by when: see groups.lua
--- KEYS[18]  the active of groups: group, byte 1, id
+-- KEYS[18]  the active of groups: group, byte 1, id                   KEYS[19]  stream of events, see moves.lua; its name is also the channel of its readers
 --
 -- A job is in one of these places, and its state says in which: w d a, r (active, to be cancelled), p (blocked), c x o k.
 --
@@ -18,14 +18,14 @@
 -- Times are ms. The order is the priority's share of 2^44 numbers and the number of the job; the token that of its last lease.
 local META, STATES, RECORDS, WAITING, DELAYED, ACTIVE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local NOTES, WAITERS, EXPIRY, BLOCKED, FLOWS = KEYS[7], KEYS[8], KEYS[9], KEYS[14], KEYS[15]
-local GROUPED, RING, HELD = KEYS[16], KEYS[17], KEYS[18]
+local GROUPED, RING, HELD, EVENTS = KEYS[16], KEYS[17], KEYS[18], KEYS[19]
 local PLACES = {w = WAITING, d = DELAYED, a = ACTIVE, r = ACTIVE, p = BLOCKED,
   c = KEYS[10], x = KEYS[11], o = KEYS[12], k = KEYS[13]}
 local NO_TOKEN = '0000000000000000'
 local LIVE = {w = true, d = true, a = true, r = true, p = true}
 
 -- How many keys every step takes.
-local KEYS_OF_ALL = 18
+local KEYS_OF_ALL = 19
 
 -- Most arguments of one command that are unpacked at once.
 local CHUNK = 2000

@@ -25,8 +25,8 @@ pub const MAX_BATCH: usize = 1_000;
 pub const MAX_BATCH_BYTES: usize = 64 << 20;
 
 /// Kinds of a queue's keys, in the order in which the steps take them.
-pub(super) const KINDS: [&str; 18] =
-    ["m", "s", "p", "w", "d", "a", "n", "l", "e", "c", "x", "o", "k", "b", "f", "g", "y", "h"];
+pub(super) const KINDS: [&str; 19] =
+    ["m", "s", "p", "w", "d", "a", "n", "l", "e", "c", "x", "o", "k", "b", "f", "g", "y", "h", "v"];
 
 /// A queue. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -276,6 +276,11 @@ impl Queue {
     /// Returns the channel of those who wait for work.
     pub(crate) fn channel(&self) -> &Key {
         &self.inner.keys[0]
+    }
+
+    /// Returns the stream of events, which is also the channel of those who wait for some.
+    pub(super) fn events_key(&self) -> &Key {
+        self.inner.keys.last().expect("there are some")
     }
 
     pub(super) fn result_key(&self, id: &str) -> Key {

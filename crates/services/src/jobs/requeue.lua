@@ -1,6 +1,6 @@
 -- Has dead jobs wait again, as new ones, all or none.
 --
--- KEYS[1..18]  see queue.lua
+-- KEYS[1..19]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2..3]   most jobs that are not ended, and most bytes of their records
 -- ARGV[4...]   for each job: id, another payload behind its mark (j or b) or '' for the one it has
@@ -49,6 +49,7 @@ for _, job in ipairs(revived) do
   -- It may wait as long as it likes: whoever has it tried again has looked at it.
   state = 'w' .. string.format('%016d', order) .. string.sub(state, 18, 54) .. '0000000000000' .. string.sub(state, 68)
   wait(id, state, '00000000', NO_TOKEN, now)
+  tell('requeued', id, 'w')
 end
 freed = freed - bytes
 save()

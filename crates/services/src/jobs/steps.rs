@@ -6,6 +6,7 @@ use crate::script::{Flags, INTEGERS, Repeat, Script};
 const QUEUE: &str = include_str!("queue.lua");
 const GROUPS: &str = include_str!("groups.lua");
 const MOVES: &str = include_str!("moves.lua");
+const DUE: &str = include_str!("due.lua");
 const ADMIT: &str = include_str!("admit.lua");
 
 /// A job that was enqueued, done and forgotten meanwhile would be enqueued again.
@@ -34,7 +35,7 @@ pub(super) static WORK: Script = Script::new(
     "jobs.work",
     Flags::AllowOom,
     Repeat::Never,
-    &[INTEGERS, QUEUE, GROUPS, MOVES, include_str!("work.lua")],
+    &[INTEGERS, QUEUE, GROUPS, MOVES, DUE, include_str!("work.lua")],
 );
 pub(super) static EXTEND: Script = Script::new(
     "jobs.extend",
@@ -53,7 +54,7 @@ pub(super) static SWEEP: Script = Script::new(
     "jobs.sweep",
     Flags::AllowOom,
     Repeat::Never,
-    &[INTEGERS, QUEUE, GROUPS, MOVES, include_str!("sweep.lua")],
+    &[INTEGERS, QUEUE, GROUPS, MOVES, DUE, include_str!("sweep.lua")],
 );
 /// A second run would say that there was nothing to change.
 pub(super) static PAUSE: Script = Script::new(
@@ -102,3 +103,7 @@ pub(super) static LIMIT_GROUP: Script = Script::new(
 );
 pub(super) static LIST_GROUPS: Script =
     Script::new("jobs.list_groups", Flags::NoWrites, Repeat::Safe, &[QUEUE, GROUPS, include_str!("list_groups.lua")]);
+pub(super) static KEEP_EVENTS: Script =
+    Script::new("jobs.keep_events", Flags::AllowOom, Repeat::Safe, &[QUEUE, include_str!("keep_events.lua")]);
+pub(super) static EVENTS: Script =
+    Script::new("jobs.events", Flags::NoWrites, Repeat::Safe, &[QUEUE, include_str!("events.lua")]);

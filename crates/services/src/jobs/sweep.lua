@@ -1,9 +1,9 @@
 -- Moves what is due: ends what has waited for too long, takes back ended leases, has delayed jobs wait, forgets old ended jobs.
 --
--- KEYS[1..18]  see queue.lua
+-- KEYS[1..19]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- returns      {expired, taken back, come due}
-local done = {expire(), take_back(), promote()}
+local done = {move_due()}
 for place in pairs(TOTALS) do
   trim(place, SWEEP)
 end
@@ -13,6 +13,6 @@ if is_grouped then
 end
 if redis.call('HEXISTS', META, 'paused') == 0 then
   -- Who was taken back and ended made room for others of its group.
-  wake(is_grouped and math.max(arrived, work_for(done[2])) or arrived)
+  wake(is_grouped and math.max(arrived, work_for(done[2], true)) or arrived)
 end
 return done

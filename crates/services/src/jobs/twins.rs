@@ -1,4 +1,4 @@
-//! The twins of enqueuing and of working while nothing is unusual: new ids, nobody who waits, no flows, no groups, no bounds, nothing due, and jobs that are completed
+//! The twins of enqueuing and of working while nothing is unusual: new ids, nobody who waits, no flows, no groups, no bounds, no events, nothing due, and jobs that are completed
 //! without results. All else is left to `enqueue.lua` and `work.lua`; keys and states are those of `queue.lua`.
 
 use redpoll_store::twin::{Ended, Failed, Step, Twin, int_of};
@@ -130,9 +130,9 @@ fn enqueue(step: &mut Step<'_>) -> Result<Ended, Failed> {
     }
     let bytes: i64 = jobs.iter().map(|job| job[2].len() as i64).sum();
     let length = card(step, WAITING)? + card(step, DELAYED)? + card(step, ACTIVE)? + card(step, BLOCKED)?;
-    let rules = step.ask(&[b"HMGET", meta, b"bytes", b"grouped"])?;
+    let rules = step.ask(&[b"HMGET", meta, b"bytes", b"grouped", b"events_max"])?;
     let held = match rules.answer().bulks().as_deref() {
-        Some([bytes, None]) => bytes.map_or(Some(0), int_of),
+        Some([bytes, None, None]) => bytes.map_or(Some(0), int_of),
         _ => None,
     };
     let (Some(held), Some(length_max), Some(bytes_max)) = (held, step.int(2), step.int(3)) else {
@@ -211,6 +211,10 @@ fn work(step: &mut Step<'_>) -> Result<Ended, Failed> {
     }
     let [flows, notes, waiters] = [FLOWS, NOTES, WAITERS].map(|key| step.key(key));
     if step.call(&[b"EXISTS", flows, notes, waiters])?.int() != Some(0) {
+        return Ok(Ended::Declined);
+    }
+    let meta = step.key(META);
+    if count == 0 && step.call(&[b"HEXISTS", meta, b"events_max"])?.int() != Some(0) {
         return Ok(Ended::Declined);
     }
     let now = step.now_us() / 1000;
@@ -310,9 +314,11 @@ impl Taken {
             }
         }
         let [meta, waiting] = [META, WAITING].map(|key| step.key(key));
-        let rules = step.ask(&[b"HMGET", meta, b"paused", b"active_max", b"interval_us", b"grouped", b"fence"])?;
+        let rules =
+            [b"HMGET".as_slice(), meta, b"paused", b"active_max", b"interval_us", b"grouped", b"events_max", b"fence"];
+        let rules = step.ask(&rules)?;
         let fence = match rules.answer().bulks().as_deref() {
-            Some([None, None, None, None, fence]) => fence.map_or(Some(0), int_of),
+            Some([None, None, None, None, None, fence]) => fence.map_or(Some(0), int_of),
             _ => None,
         };
         let Some(fence) = fence else { return Ok(None) };
@@ -418,6 +424,7 @@ mod tests {
                     Value::Bulk(format!("{pairs:?}").into_bytes())
                 }
                 Some("zset") => read("ZRANGE", key, &["0", "-1", "WITHSCORES"]),
+                Some("stream") => read("XRANGE", key, &["-", "+"]),
                 _ => Value::Nil,
             })
             .collect()
@@ -482,6 +489,11 @@ mod tests {
             let mut leased = Vec::new();
             let groups = if queue % 3 == 0 { 30 } else { u64::MAX };
             for turn in 0..STEPS {
+                if queue % 5 == 0 && random.below(STEPS as u64) == 0 {
+                    for side in ["0", "1"] {
+                        connection.call(&["HSET", &keys(&format!("{queue}:{side}"))[0], "events_max", "50"]);
+                    }
+                }
                 let is_work = random.below(3) > 0;
                 let args =
                     if is_work { work_args(&mut random, &mut leased) } else { enqueue_args(&mut random, groups) };

@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::{Enqueued, Exchanged, GroupCounts, Headers, Heartbeat, Inspected, Job, Leased, Payload, Settled, State};
+use super::{
+    Enqueued, EventKind, EventPage, Exchanged, GroupCounts, Headers, Heartbeat, Inspected, Job, JobEvent, Leased,
+    Payload, Settled, State,
+};
 
 /// What became of a job that was to be enqueued.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -144,6 +147,41 @@ pub(super) struct ListDone {
     pub(super) jobs: Vec<JobDone>,
 }
 
+/// Something that became of a job.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct EventView {
+    /// Its number: the next event has the next.
+    number: u64,
+    /// What became of the job.
+    event: EventKind,
+    /// The job.
+    id: String,
+    /// Where it was then; where it had been, if it was removed.
+    state: State,
+    /// When, milliseconds since 1970.
+    at_ms: u64,
+    /// What went wrong, if it failed or is dead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// How far it is, if its worker said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Json>,
+    /// Number of its run, from 1, if it was leased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+}
+
+/// Some events.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct EventsDone {
+    /// The events.
+    events: Vec<EventView>,
+    /// The last number that is known now: behind it the next request goes on.
+    next: u64,
+    /// How many were between the last that was known and the first of these that are not kept any more.
+    missed: u64,
+}
+
 /// Groups of a queue.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct GroupsDone {
@@ -202,6 +240,21 @@ impl From<Job> for JobView {
             timeout_ms: job.timeout_ms,
             group: job.group,
         }
+    }
+}
+
+impl From<JobEvent> for EventView {
+    fn from(event: JobEvent) -> Self {
+        let (progress, _) = json_or_bytes(event.progress);
+        let JobEvent { number, kind, id, state, at_ms, error, attempt, .. } = event;
+        Self { number, event: kind, id, state, at_ms, error, progress, attempt }
+    }
+}
+
+impl From<EventPage> for EventsDone {
+    fn from(page: EventPage) -> Self {
+        let EventPage { events, next, missed } = page;
+        Self { events: events.into_iter().map(EventView::from).collect(), next, missed }
     }
 }
 

@@ -1,7 +1,7 @@
 -- Says what became of leased jobs, and leases the next ones.
 --
--- KEYS[1..18]  see queue.lua
--- KEYS[19...]  where results go, one for each outcome that has one
+-- KEYS[1..19]  see queue.lua
+-- KEYS[20...]  where results go, one for each outcome that has one
 -- ARGV[1]      see moves.lua
 -- ARGV[2..3]   most jobs to lease, and for how long in ms
 -- ARGV[4..5]   name under which the caller waits if there is nothing, or '', and for how long in ms
@@ -13,6 +13,14 @@
 
 -- What stands in a state where a job neither expires nor has a timeout.
 local UNBOUNDED = string.rep('0', 23)
+
+local count, rules = tonumber(ARGV[2]), nil
+if count > 0 then
+  rules = redis.call('HMGET', META, 'events_max', 'grouped', 'paused', 'active_max', 'interval_us', 'burst', 'tat_us', 'fence')
+else
+  rules = redis.call('HMGET', META, 'events_max', 'grouped')
+end
+events_max = rules[1]
 
 local ids = {}
 for index = 6, #ARGV, 5 do
@@ -48,6 +56,7 @@ for index, state in ipairs(read_many(STATES, ids)) do
       local pause = tonumber(ms)
       wait(id, state, counts, last, now + pause)
       place = pause > 0 and 'd' or 'w'
+      tell('released', id, place)
     else
       place = fail(id, state, last, what, tonumber(ms), verb == 'g')
     end
@@ -58,25 +67,21 @@ if #ids > 0 then
   save()
 end
 
-local count = tonumber(ARGV[2])
 if count == 0 then
   -- Who waits while there are jobs waits for a place among the active.
-  wake(math.max(arrived, work_for(#ids)))
+  wake(math.max(arrived, work_for(#ids, rules[2])))
   return {table.concat(outcomes), 0, 0, {}}
 end
-expire()
-take_back()
-promote()
+move_due()
 -- The queue's own bounds: how many may be active, and how fast jobs may be leased. The time at which the next could be leased if they came one by
 -- one, tat, may be ahead of now by as many intervals as are allowed at once.
-local rules = redis.call('HMGET', META, 'paused', 'active_max', 'interval_us', 'burst', 'tat_us', 'fence', 'grouped')
-local leased, paused, rest_ms, is_grouped = {}, rules[1] and 1 or 0, 0, rules[7]
-local interval, burst, tat = tonumber(rules[3] or 0), tonumber(rules[4] or 0), tonumber(rules[5] or 0)
+local leased, paused, rest_ms, is_grouped = {}, rules[3] and 1 or 0, 0, rules[2] and not (made and made.is_over)
+local interval, burst, tat = tonumber(rules[5] or 0), tonumber(rules[6] or 0), tonumber(rules[7] or 0)
 if paused == 1 then
   count = 0
 end
-if rules[2] then
-  count = math.min(count, rules[2] - redis.call('ZCARD', ACTIVE))
+if rules[4] then
+  count = math.min(count, rules[4] - redis.call('ZCARD', ACTIVE))
 end
 if interval > 0 then
   -- It is never further ahead than that, unless the clock went back.
@@ -102,7 +107,7 @@ else
   end
 end
 if #ids > 0 then
-  local fence = math.max(tonumber(rules[6] or 0) + 1, now * 1000)
+  local fence = math.max(tonumber(rules[8] or 0) + 1, now * 1000)
   redis.call('HSET', META, 'fence', fence)
   local lease, mark = tonumber(ARGV[3]), string.format('%016d', fence) .. NOW
   local lease_ends = text(now + lease)
@@ -125,9 +130,12 @@ if #ids > 0 then
       end
     else
       if group then
-        enter(HELD, 0, group .. MARK .. id)
+        groups().hold(group, id)
       end
       state = 'a' .. string.sub(state, 2, 25) .. mark .. string.sub(state, 55)
+      if events_max then
+        tell('active', id, 'a', text(number(state, 18, 21) + number(state, 22, 25) + 1))
+      end
       set_state(id, state)
       enter(ACTIVE, ends, id)
       leased[#leased + 1] = id
@@ -146,7 +154,7 @@ if #leased > 0 and ARGV[4] ~= '' then
 end
 if paused == 0 and (#leased > 0 or ARGV[4] == '') then
   -- Who finds work and leaves some, or knows of some that will be due, wakes the next.
-  wake(arrived > 0 and 1 or is_grouped and work_for(1) or math.min(1, redis.call('ZCARD', WAITING)))
+  wake(arrived > 0 and 1 or is_grouped and work_for(1, true) or math.min(1, redis.call('ZCARD', WAITING)))
 end
 if #leased > 0 then
   return {table.concat(outcomes), 0, 0, leased}

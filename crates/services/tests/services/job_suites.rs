@@ -9,6 +9,9 @@ on_every_backend! {
         a_paused_queue_leases_nothing what_is_remembered_is_bounded what_is_old_is_forgotten
         the_dead_are_listed_requeued_and_removed requeueing_respects_the_limits_of_the_queue
         clearing_is_exact_and_leaves_who_works;
+    job_events:
+        what_becomes_of_jobs_is_told what_nobody_did_is_told_too events_are_bounded_and_what_was_missed_is_counted
+        who_waits_for_events_is_woken events_of_many_workers_add_up events_round_trip;
     job_flows:
         flows_round_trip a_parent_waits_for_its_children a_child_that_does_not_complete_takes_its_parent_along
         a_flow_is_enqueued_whole_or_not_at_all so_many_are_active_and_no_more who_waits_for_a_place_is_woken

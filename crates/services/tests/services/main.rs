@@ -22,6 +22,7 @@ mod fallback;
 mod idempotency;
 mod inventory;
 mod job_ends;
+mod job_events;
 mod job_flows;
 mod job_group_model;
 mod job_groups;
