@@ -26,7 +26,7 @@ local function admit(at, length_max, bytes_max, is_flow)
       if place then
         -- An ended job makes room for the new one of its name.
         leave(PLACES[place], id)
-        records_gone[#records_gone + 1] = id
+        forgotten[#forgotten + 1], records_gone[#records_gone + 1] = id, id
       end
       replies[index] = 'n'
       fresh[#fresh + 1] = index

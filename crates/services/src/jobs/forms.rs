@@ -196,6 +196,27 @@ inputs! {
         group: String,
     }
 
+    /// Lines for a job's log.
+    LogInput {
+        /// The job.
+        id: String,
+        /// What leasing gave.
+        token: u64,
+        /// The lines, at most 1,000, each of up to 4,096 bytes.
+        lines: Vec<String>,
+    }
+
+    /// Which lines of a job's log.
+    LogsInput {
+        /// The job.
+        id: String,
+        /// Number of the first line; 0 if absent.
+        #[serde(default)]
+        from: u64,
+        /// How many lines, at most 1,000; 100 if absent.
+        count: Option<usize>,
+    }
+
     /// How many events are kept.
     KeepEventsInput {
         /// About so many, 1 to 100,000; none if absent.

@@ -47,6 +47,7 @@
 //!   priority, and a group that comes (again) is last. Counts of groups are exact, and nothing is left of one that has no jobs.
 //! * **Events.** A queue can be told to keep so many events: what became of its jobs, each written in the step in which it became so, with dense numbers, so that a reader goes
 //!   on behind the last it knows and is told how many it has missed. A queue that keeps none does nothing for it.
+//! * **Logs.** Who works on a job can append lines to its log, which is bounded and stays with the job: through its runs, and for as long as it is remembered.
 //! * **Bounds.** A queue can be told how many of its jobs may be active at once, and how fast they are leased, whoever leases them.
 //!
 //! # Keys
@@ -76,6 +77,7 @@ mod groups;
 mod headers;
 mod job;
 mod leftover;
+mod logs;
 mod look;
 mod once;
 mod operations;
@@ -95,6 +97,7 @@ pub use groups::GroupCounts;
 pub use headers::{Headers, MAX_HEADER_NAME_BYTES, MAX_HEADERS, MAX_HEADERS_BYTES};
 pub use job::{Job, MAX_GROUP_BYTES, MAX_ID_BYTES, MAX_JOB_NAME_BYTES, NewJob, State};
 pub use leftover::Which;
+pub use logs::{LogLine, LogPage, MAX_LOG_LINE_BYTES};
 pub use look::{Counts, Inspected};
 pub(crate) use once::NUMBER_AGE;
 pub use operations::SERVICE;

@@ -99,17 +99,19 @@ local function write_many(command, key, args)
   end
 end
 
-local function drop_notes(ids)
+-- Drops notes of these kinds. A log stays with its job for as long as that is remembered, the others for as long as it has a record.
+local function drop_notes(ids, kinds)
   local fields = {}
   for _, id in ipairs(ids) do
-    fields[#fields + 1] = 'p' .. id
-    fields[#fields + 1] = 'e' .. id
+    for _, kind in ipairs(kinds) do
+      fields[#fields + 1] = kind .. id
+    end
   end
   write_many('HDEL', NOTES, fields)
 end
 
 -- Forgets the oldest of an ended kind, above the number that is kept and past their age.
-local function trim(place, at_most)
+local function trim(place, at_most, has_notes)
   local key = PLACES[place]
   local excess = redis.call('ZCARD', key) - kept_of(place)
   local aged = redis.call('ZCOUNT', key, '-inf', now - age[place])
@@ -120,8 +122,11 @@ local function trim(place, at_most)
     write_many('HDEL', STATES, ids)
     if place == 'k' then
       write_many('HDEL', RECORDS, ids)
-      drop_notes(ids)
+      drop_notes(ids, {'p', 'e'})
       redis.call('HINCRBY', META, 'dropped', count)
+    end
+    if has_notes then
+      drop_notes(ids, {'l'})
     end
   end
 end
@@ -152,7 +157,8 @@ local function save()
     write_many('HDEL', STATES, forgotten)
     write_many('HDEL', RECORDS, records_gone)
     if has_more then
-      drop_notes(records_gone)
+      drop_notes(records_gone, {'p', 'e'})
+      drop_notes(forgotten, {'l'})
     end
     forgotten, records_gone = {}, {}
   end
@@ -169,7 +175,7 @@ local function save()
     ended = {}
     for place, count in pairs(counts) do
       redis.call('HINCRBY', META, TOTALS[place], count)
-      trim(place, count + SWEEP)
+      trim(place, count + SWEEP, has_more)
     end
   end
   if made then

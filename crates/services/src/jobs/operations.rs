@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use super::forms::{
     BatchInput, CancelInput, ClearInput, CommitInput, EnqueueInput, EventsInput, ExchangeInput, ExtendInput, FlowInput,
-    GroupInput, GroupsInput, JobForm, JobInput, KeepEventsInput, LimitGroupInput, LimitInput, ListInput, OutcomeForm,
-    QueueInput, RequeueInput, SettleInput, bytes_or_json,
+    GroupInput, GroupsInput, JobForm, JobInput, KeepEventsInput, LimitGroupInput, LimitInput, ListInput, LogInput,
+    LogsInput, OutcomeForm, QueueInput, RequeueInput, SettleInput, bytes_or_json,
 };
 use super::views::{
     BatchDone, CancelDone, EnqueueDone, EventsDone, ExchangeDone, ExtendDone, FlowDone, GroupsDone, JobDone, ListDone,
     Number, SettleDone, Switched,
 };
-use super::{Bounds, Commit, Counts, EventWish, GroupCounts, LeaseOptions, Payload, Queue, Rate, Swept, Ticket, Which};
+use super::{
+    Bounds, Commit, Counts, EventWish, GroupCounts, LeaseOptions, LogPage, Payload, Queue, Rate, Swept, Ticket, Which,
+};
 use crate::Services;
 use crate::effects::EffectForm;
 use crate::error::{Error, Result};
@@ -51,6 +53,10 @@ pub const SERVICE: Service = Service {
             "Cancels jobs.", "A job that waits is cancelled at once. A worker that is at one is told at its next `extend` (`cancelling`), and may be done before. Jobs that are not known are null."),
         operation!(NAME, "job", Get "/jobs/{queue}/jobs/{id}", job: JobInput => JobDone, [200, 404, 422, 503, 504],
             "Tells about one job: state, place in the queue, progress, what went wrong, result.", "Ended jobs are remembered for a while; their results as long as their worker said."),
+        operation!(NAME, "log", Post "/jobs/{queue}/jobs/{id}/log", log: LogInput => Number, [200, 409, 413, 422, 503, 504],
+            "Appends lines to the log of a job that is leased.", "`count` is how many lines there ever were. Only so many are kept; the oldest are dropped. 409 means that the lease was lost."),
+        operation!(NAME, "logs", Get "/jobs/{queue}/jobs/{id}/log", logs: LogsInput => LogPage, [200, 404, 422, 503, 504],
+            "Reads the log of a job.", "Lines are numbered from 0, also those that were dropped; go on at `next`. The log is there for as long as the job is remembered."),
         operation!(NAME, "list", Get "/jobs/{queue}/states/{state}", list: ListInput => ListDone, [200, 422, 503, 504],
             "Lists jobs of one state.", "Of the waiting the next first, of the delayed and active the soonest, of the ended the latest. Nothing is changed: this is also how to peek."),
         operation!(NAME, "clear", Delete "/jobs/{queue}/states/{state}", clear: ClearInput => Number, [200, 422, 503, 504],
@@ -184,6 +190,17 @@ async fn cancel(services: Services, input: CancelInput) -> Result<CancelDone> {
 
 async fn job(services: Services, input: JobInput) -> Result<JobDone> {
     Ok(open(&services, input.tenant, &input.queue)?.job(&input.id).await?.into())
+}
+
+async fn log(services: Services, input: LogInput) -> Result<Number> {
+    let ticket = Ticket { id: input.id, token: input.token };
+    let count = open(&services, input.tenant, &input.queue)?.log(&ticket, &input.lines).await?;
+    Ok(Number { count })
+}
+
+async fn logs(services: Services, input: LogsInput) -> Result<LogPage> {
+    let queue = open(&services, input.tenant, &input.queue)?;
+    queue.logs(&input.id, input.from, input.count.unwrap_or(100)).await
 }
 
 async fn list(services: Services, input: ListInput) -> Result<ListDone> {

@@ -3,7 +3,7 @@
 -- KEYS[1]  meta: hash of seq, fence, bytes, paused and totals; its name is also the channel of those who wait for work
 -- KEYS[2]  states by id        KEYS[3]  records by id: what the producer gave, opaque here
 -- KEYS[4]  waiting by order    KEYS[5]  delayed by when they are due    KEYS[6]  active by the end of their leases
--- KEYS[7]  notes: p<id> progress, e<id> what went wrong last            KEYS[8]  who waits for work, by until when
+-- KEYS[7]  notes: p<id> progress, e<id> what went wrong last, l<id> log  KEYS[8]  who waits for work, by until when
 -- KEYS[9]  those of the waiting and delayed that expire, by when
 -- KEYS[10..13]  completed, cancelled, expired and dead by when         KEYS[14]  blocked by when they were enqueued
 -- KEYS[15]  flows: c<id> of a child, its parent's order 16 and id; n<id> of a parent, how many children it waits for

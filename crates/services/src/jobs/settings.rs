@@ -56,6 +56,10 @@ pub struct JobSettings {
     pub dead_max: u64,
     /// How long dead jobs are kept. Default 30 days.
     pub dead_age: Duration,
+    /// Most lines of a job's log; beyond, the oldest are dropped and counted. Default 1,000.
+    pub log_lines_max: u64,
+    /// Most bytes of them, with 18 for each line. Default 64 KiB.
+    pub log_bytes_max: usize,
 }
 
 impl Default for JobSettings {
@@ -76,6 +80,8 @@ impl Default for JobSettings {
             ended_age: Duration::from_secs(86_400),
             dead_max: 10_000,
             dead_age: Duration::from_secs(30 * 86_400),
+            log_lines_max: 1_000,
+            log_bytes_max: 64 << 10,
         }
     }
 }

@@ -107,3 +107,8 @@ pub(super) static KEEP_EVENTS: Script =
     Script::new("jobs.keep_events", Flags::AllowOom, Repeat::Safe, &[QUEUE, include_str!("keep_events.lua")]);
 pub(super) static EVENTS: Script =
     Script::new("jobs.events", Flags::NoWrites, Repeat::Safe, &[QUEUE, include_str!("events.lua")]);
+/// A second run appends the lines again.
+pub(super) static LOG: Script =
+    Script::new("jobs.log", Flags::None, Repeat::Never, &[INTEGERS, QUEUE, include_str!("log.lua")]);
+pub(super) static LOGS: Script =
+    Script::new("jobs.logs", Flags::NoWrites, Repeat::Safe, &[QUEUE, include_str!("logs.lua")]);

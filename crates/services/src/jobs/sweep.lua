@@ -5,7 +5,7 @@
 -- returns      {expired, taken back, come due}
 local done = {move_due()}
 for place in pairs(TOTALS) do
-  trim(place, SWEEP)
+  trim(place, SWEEP, true)
 end
 local is_grouped = redis.call('HEXISTS', META, 'grouped') == 1
 if is_grouped then

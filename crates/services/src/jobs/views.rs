@@ -192,7 +192,7 @@ pub(super) struct GroupsDone {
 /// How many.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Number {
-    /// How many jobs.
+    /// How many jobs, or lines.
     pub(super) count: u64,
 }
 

@@ -72,6 +72,11 @@ impl Context {
         Ok(self.stop_reason())
     }
 
+    /// Appends a line to the job's log. A conflict if the lease was lost.
+    pub async fn log(&self, line: impl Into<String>) -> Result<()> {
+        self.0.queue.log(self.ticket(), &[line.into()]).await.map(drop)
+    }
+
     /// Returns why the handler is to stop, if it is.
     pub fn stop_reason(&self) -> Option<Stop> {
         self.0.hold.stop_reason()

@@ -26,6 +26,7 @@ mod job_events;
 mod job_flows;
 mod job_group_model;
 mod job_groups;
+mod job_logs;
 mod job_model;
 mod job_pitfalls;
 mod job_races;
