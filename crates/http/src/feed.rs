@@ -7,10 +7,11 @@
 //! ```
 //!
 //! An answer begins when everything is listened to, so whoever has its head misses nothing. A reader that is too slow holds up nobody: the feed drops, and
-//! says so. One that is gone is noticed by what cannot be sent to it, or by pings. There are at most [`FEEDS_MAX`], so that other requests find
-//! connections; all end when the server stops.
+//! says so. One that is gone, or takes nothing, is noticed by what cannot be sent to it, or by pings. There are only so many at a time, so that other requests
+//! find connections; all end when the server stops.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
@@ -23,19 +24,38 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use redpoll_services::operation::{Feed, FeedItem};
 use serde_json::{Map, Value as Json, json};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::MissedTickBehavior;
 
 use crate::answer::Problem;
+use crate::guard;
 use crate::routes::App;
-
-/// Most feeds at a time.
-pub(crate) const FEEDS_MAX: usize = 512;
 
 /// How often something is sent when there is nothing to send.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Longest time for a message to be taken by a WebSocket's other side.
 const SEND_MAX: Duration = Duration::from_secs(30);
+
+/// Places for feeds, and when they end.
+#[derive(Debug, Clone)]
+pub(crate) struct Feeds {
+    max: u32,
+    places: Arc<Semaphore>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Feeds {
+    /// Makes so many places for feeds that end when `stopping` says so.
+    pub(crate) fn new(max: u32, stopping: watch::Receiver<bool>) -> Feeds {
+        Feeds { max, places: Arc::new(Semaphore::new(max as usize)), stopping }
+    }
+
+    /// Waits until all have ended.
+    pub(crate) async fn ended(&self) {
+        self.places.acquire_many(self.max).await.map(drop).expect("the semaphore is never closed");
+    }
+}
 
 /// Largest message that is said to a feed.
 const SAID_MAX: usize = 64 * 1024;
@@ -66,21 +86,30 @@ pub(crate) async fn answer<F>(app: &App, parts: &mut Parts, open: F) -> Result<R
 where
     F: Future<Output = redpoll_services::Result<Box<dyn Feed>>>,
 {
-    let permit = app.feeds.clone().try_acquire_owned().map_err(|_| {
-        let message = format!("there are {FEEDS_MAX} feeds already");
+    // A feed takes a place, so a page of somebody else's must not open one, as it may read what changes nothing.
+    if guard::is_cross_site(&parts.headers) {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "origin_refused", "cross-site requests for feeds are refused"));
+    }
+    let Feeds { max, places, stopping } = &app.feeds;
+    let permit = places.clone().try_acquire_owned().map_err(|_| {
+        let message = format!("there are {max} feeds already");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_feeds", message)
     })?;
-    let upgrade = match parts.headers.contains_key(UPGRADE) {
+    let is_websocket = parts.headers.get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let upgrade = match is_websocket {
         false => None,
         true => {
             let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await;
             Some(upgrade.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "bad_request", error.body_text()))?)
         }
     };
-    let line = Line { feed: open.await?, stopping: app.stopping.clone(), _permit: permit };
+    let line = Line { feed: open.await?, stopping: stopping.clone(), _permit: permit };
     Ok(match upgrade {
         None => events(line),
-        Some(upgrade) => upgrade.max_message_size(SAID_MAX).on_upgrade(|socket| speak(socket, line)),
+        Some(upgrade) => {
+            let upgrade = upgrade.max_frame_size(SAID_MAX).max_message_size(SAID_MAX);
+            upgrade.on_upgrade(|socket| speak(socket, line))
+        }
     })
 }
 
@@ -114,6 +143,7 @@ fn events(line: Line) -> Response {
 /// Speaks over a WebSocket until either side ends it.
 async fn speak(mut socket: WebSocket, mut line: Line) {
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeat.tick().await;
     let mut is_silent = false;
     loop {

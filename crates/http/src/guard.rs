@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, ORIGIN, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
@@ -71,7 +71,7 @@ fn refusal(options: &Options, request: &Request) -> Option<Problem> {
         return Some(Problem::new(StatusCode::FORBIDDEN, "origin_refused", message));
     }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if !reads && text(&SEC_FETCH_SITE).is_some_and(|site| site != "same-origin" && site != "none") {
+    if !reads && is_cross_site(request.headers()) {
         return Some(Problem::new(StatusCode::FORBIDDEN, "origin_refused", "cross-site requests are refused"));
     }
     let token = options.wanted_token()?;
@@ -80,6 +80,11 @@ fn refusal(options: &Options, request: &Request) -> Option<Problem> {
     }
     let message = "send the token: Authorization: Bearer …";
     Some(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", message))
+}
+
+/// Tells whether a browser says that a page from elsewhere asks.
+pub(crate) fn is_cross_site(headers: &HeaderMap) -> bool {
+    headers.get(&SEC_FETCH_SITE).is_some_and(|site| site != "same-origin" && site != "none")
 }
 
 /// Tells whether a name can only mean this server: an address, a local name, or one that was allowed.

@@ -13,6 +13,8 @@ pub struct Options {
     pub body_max_bytes: usize,
     /// Longest time for a request, its body included. Default 30 s.
     pub request_timeout: Duration,
+    /// Most feeds at a time. Default 512.
+    pub feeds_max: u32,
 }
 
 impl Default for Options {
@@ -22,6 +24,7 @@ impl Default for Options {
             allowed_hosts: Vec::new(),
             body_max_bytes: 2 << 20,
             request_timeout: Duration::from_secs(30),
+            feeds_max: 512,
         }
     }
 }
@@ -42,6 +45,7 @@ impl std::fmt::Debug for Options {
             .field("allowed_hosts", &self.allowed_hosts)
             .field("body_max_bytes", &self.body_max_bytes)
             .field("request_timeout", &self.request_timeout)
+            .field("feeds_max", &self.feeds_max)
             .finish()
     }
 }

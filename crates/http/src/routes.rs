@@ -19,11 +19,11 @@ use axum::routing::{MethodFilter, MethodRouter};
 use redpoll_services::operation::{Envelope, Method, Operation, Run, Shape};
 use redpoll_services::{SERVICES, Services};
 use serde_json::Value as Json;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::answer::{Problem, success};
-use crate::feed::{self, FEEDS_MAX};
+use crate::feed::{self, Feeds};
 use crate::input::{add_path, add_query, body_object};
 use crate::options::Options;
 use crate::traffic::Traffic;
@@ -38,10 +38,7 @@ pub(crate) struct App {
     pub(crate) options: Options,
     pub(crate) traffic: Traffic,
     pub(crate) openapi: String,
-    /// Places for feeds.
-    pub(crate) feeds: Arc<Semaphore>,
-    /// Tells feeds when to end.
-    pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) feeds: Feeds,
 }
 
 /// Returns all operations in the order of the tables.
@@ -59,13 +56,18 @@ pub(crate) fn mounted_at(operation: &Operation) -> String {
 
 /// Makes the router over services. Its feeds end when `stopping` says so, or its sender is gone.
 pub fn router(services: Services, options: Options, stopping: watch::Receiver<bool>) -> Router {
+    let feeds = Feeds::new(options.feeds_max, stopping);
+    router_with(services, options, feeds)
+}
+
+/// Makes the router over services and places for feeds.
+pub(crate) fn router_with(services: Services, options: Options, feeds: Feeds) -> Router {
     let app = Arc::new(App {
         services,
         options,
         traffic: Traffic::new(operations().count()),
         openapi: openapi::document().to_string(),
-        feeds: Arc::new(Semaphore::new(FEEDS_MAX)),
-        stopping,
+        feeds,
     });
     let mut paths: BTreeMap<String, MethodRouter<Arc<App>>> = system::routes();
     for (index, operation) in operations().enumerate() {

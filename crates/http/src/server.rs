@@ -14,11 +14,14 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use redpoll_services::Services;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::feed::Feeds;
 use crate::options::Options;
-use crate::routes::router;
+use crate::routes::router_with;
 
 /// Most connections at a time; further ones wait in the listener's backlog.
 const CONNECTIONS_MAX: u32 = 1024;
@@ -31,6 +34,10 @@ const HEADER_BYTES_MAX: usize = 64 * 1024;
 
 /// Most headers of a request.
 const HEADERS_MAX: usize = 64;
+
+/// Longest time that nothing of an answer is taken.
+#[cfg(target_os = "linux")]
+const TAKE_MAX: Duration = Duration::from_secs(60);
 
 /// How long requests may take to finish when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -111,14 +118,15 @@ impl BoundServer {
     /// [`Error::Listen`] if the runtime cannot take a listener.
     pub fn serve(self, services: Services) -> Result<HttpServer, Error> {
         let (stop, stopped) = watch::channel(false);
-        let router = router(services, self.options, stopped.clone());
+        let feeds = Feeds::new(self.options.feeds_max, stopped.clone());
+        let router = router_with(services, self.options, feeds.clone());
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
         for (listener, address) in self.listeners.into_iter().zip(&self.addresses) {
             let refuse = |source| Error::Listen { host: address.ip().to_string(), port: address.port(), source };
             let listener = TcpListener::from_std(listener).map_err(refuse)?;
             tokio::spawn(accept(listener, router.clone(), Arc::clone(&connections), stopped.clone()));
         }
-        Ok(HttpServer { addresses: self.addresses, stop, connections })
+        Ok(HttpServer { addresses: self.addresses, stop, connections, feeds })
     }
 }
 
@@ -129,6 +137,8 @@ pub struct HttpServer {
     stop: watch::Sender<bool>,
     /// All permits back means that all connections have ended.
     connections: Arc<Semaphore>,
+    /// A WebSocket is no connection of these any more.
+    feeds: Feeds,
 }
 
 impl HttpServer {
@@ -148,7 +158,7 @@ impl HttpServer {
     /// Stops accepting, lets requests finish that have begun, and waits for them.
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        let all_ended = self.connections.acquire_many(CONNECTIONS_MAX);
+        let all_ended = async { tokio::join!(self.connections.acquire_many(CONNECTIONS_MAX), self.feeds.ended()) };
         if tokio::time::timeout(DRAIN_MAX, all_ended).await.is_err() {
             tracing::warn!("requests were cut off: they took longer than {} s to finish", DRAIN_MAX.as_secs());
         }
@@ -198,6 +208,9 @@ async fn serve_connection(
     permit: OwnedSemaphorePermit,
 ) {
     stream.set_nodelay(true).ok();
+    // Whoever takes nothing of an answer for so long is gone.
+    #[cfg(target_os = "linux")]
+    SockRef::from(&stream).set_tcp_user_timeout(Some(TAKE_MAX)).ok();
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)

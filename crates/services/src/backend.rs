@@ -24,7 +24,7 @@
 //! in parallel.
 //!
 //! Not here: blocking commands, which would hold up a shared connection, and transactions, which are scripts in this
-//! crate. For listening a [hub](crate::hub) has a connection of its own.
+//! crate. For listening a hub has a connection of its own.
 
 mod circuit;
 mod cluster;

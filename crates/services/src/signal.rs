@@ -21,14 +21,14 @@
 //!   one only, give each a topic of its own.
 //! * A message with an empty topic is for all topics of its channel; who waits for the empty topic hears all messages of the channel.
 //!
-//! A channel is subscribed to while somebody waits for it, by the [hub](crate::hub) of signals, up to [`MAX_CHANNELS`] at once: who comes then is not
+//! A channel is subscribed to while somebody waits for it, by the hub of signals, up to [`MAX_CHANNELS`] at once: who comes then is not
 //! refused, but has only the interval.
 //!
 //! Steps publish within their script, so that a change and its hint are one, by `redis.pcall`: a user who may not publish loses time and nothing
 //! else. A channel's name is a [`Key`], so it belongs to one tenant; channels
 //! know no databases, and a stranger's hint does no harm.
 //!
-//! Not here: payloads, queues, and delivery. What must arrive is kept in the store; messages are the business of [`crate::pubsub`].
+//! Not here: payloads, queues, and delivery. What must arrive is kept in the store; messages are the business of [`pubsub`](crate::pubsub).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +69,7 @@ impl Signals {
     /// Must be called within a tokio runtime; elsewhere there is only the interval.
     pub fn listen(&self, channel: &Key, topic: &str) -> Waiter {
         let bell = Arc::new(Bell { topic: topic.as_bytes().to_vec(), news: Notify::new() });
-        let seat = self.hub.join(Name::Channel(channel.as_str().to_owned()), bell.clone());
+        let seat = self.hub.join(Name::Channel(channel.as_str().into()), bell.clone());
         Waiter { seat, bell }
     }
 
@@ -92,6 +92,9 @@ impl Hears for Bell {
             self.news.notify_one();
         }
     }
+
+    /// Nothing can have been missed.
+    fn stood(&self, _: &Name) {}
 
     fn stands(&self, _: &Name) {
         self.news.notify_one();

@@ -153,7 +153,8 @@ async fn a_browser_that_comes_back_goes_on_where_it_was() {
     for number in 0..3 {
         site.publish_to_topic(number).await;
     }
-    let mut position = None;
+    let (kind, mut position, _) = events.next().await;
+    assert_eq!(kind, "ready");
     for number in 0..2 {
         let (_, id, data) = events.next().await;
         assert_eq!(data["event"]["data"], json!(number));
@@ -163,6 +164,7 @@ async fn a_browser_that_comes_back_goes_on_where_it_was() {
     site.publish_to_topic(3).await;
     let header = format!("Last-Event-ID: {}\r\n", position.unwrap());
     let mut events = site.events("topics=orders", &header).await;
+    assert_eq!(events.next().await.0, "ready");
     for number in 2..4 {
         assert_eq!(events.next().await.2["event"]["data"], json!(number));
     }
@@ -202,11 +204,13 @@ async fn over_a_websocket_it_is_a_conversation() {
     let say =
         json!({"id": 7, "subscribe": {"channels": ["b"], "topics": ["orders"]}, "unsubscribe": {"channels": ["a"]}});
     assert_eq!(socket.say(say).await, json!({"kind": "reply", "id": 7, "body": {"done": true}}));
+    assert_eq!(socket.next().await["kind"], json!("ready"));
     assert_eq!(site.publish("a", 2).await, 0);
     site.publish("b", 3).await;
     assert_eq!(socket.next().await["body"]["channel"], json!("b"));
     site.publish_to_topic(4).await;
     let told = socket.next().await;
+    assert_eq!(told["body"]["event"]["data"], json!(4));
     assert!(told["position"].as_str().unwrap().contains("orders"), "{told}");
     for odd in ["", "[]", "{\"subscribe\": 5}", "{\"id\": 1, \"x\": 2}", "\u{1F600}"] {
         let told = socket.say(odd).await;
@@ -216,6 +220,14 @@ async fn over_a_websocket_it_is_a_conversation() {
     assert_eq!(socket.message().await, Message::Pong(vec![1].into()));
     socket.0.close(None).await.unwrap();
     eventually("it is unsubscribed", async || site.publish("b", 0).await == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_upgrade_is_passed_over() {
+    let site = site().await;
+    let mut events = site.events("channels=a", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n").await;
+    site.publish("a", 1).await;
+    assert_eq!(events.next().await.2["event"]["data"], json!(1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -250,7 +262,7 @@ async fn feeds_end_when_the_server_stops() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn feeds_are_guarded_and_counted() {
-    let site = site_with(Options { token: Some("secret".to_owned()), ..Options::default() }).await;
+    let site = site_with(Options { token: Some("secret".to_owned()), feeds_max: 4, ..Options::default() }).await;
     let url = format!("ws://{}/v1/pubsub/listen?channels=a", site.host());
     let status = async |headers: &[(&'static str, &str)]| {
         let mut request = url.as_str().into_client_request().unwrap();
@@ -266,13 +278,14 @@ async fn feeds_are_guarded_and_counted() {
     assert_eq!(status(&[]).await.0, 401);
     let token = ("authorization", "Bearer secret");
     assert_eq!(status(&[token, ("origin", "http://evil.example")]).await.0, 403);
+    assert_eq!(status(&[token, ("sec-fetch-site", "cross-site")]).await.0, 403);
     let mut open = Vec::new();
-    for _ in 0..512 {
+    for _ in 0..4 {
         let (code, socket) = status(&[token]).await;
         assert_eq!(code, 101);
         open.push(socket);
     }
     assert_eq!(status(&[token]).await.0, 503);
-    open.truncate(511);
+    open.truncate(3);
     eventually("the place of one that is gone is free", async || status(&[token]).await.0 == 101).await;
 }

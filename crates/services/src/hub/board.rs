@@ -55,8 +55,8 @@ pub(super) struct Shift {
 }
 
 impl Board {
-    /// Adds somebody who listens, and tells their place and whether the subscription stands already; nothing if there are too many names.
-    pub(super) fn join(&self, name: &Name, ear: Arc<dyn Hears>) -> Option<(u64, bool)> {
+    /// Adds somebody who listens, and tells their place; nothing if there are too many names.
+    pub(super) fn join(&self, name: &Name, ear: Arc<dyn Hears>) -> Option<u64> {
         let mut state = self.lock();
         if !state.names.contains_key(name) {
             if state.names.len() >= MAX_NAMES {
@@ -66,10 +66,14 @@ impl Board {
             state.changed.insert(name.clone());
             self.work.notify_one();
         }
+        // Told before anything else can be, such as that it is lost.
+        if state.standing.contains(name) {
+            ear.stood(name);
+        }
         let place = state.next;
         state.next += 1;
         state.names.get_mut(name).expect("it was there or has been put there").insert(place, ear);
-        Some((place, state.standing.contains(name)))
+        Some(place)
     }
 
     /// Removes somebody who listened.
@@ -93,10 +97,7 @@ impl Board {
 
     /// Tells everyone that nothing is heard for now.
     pub(super) fn lost(&self) {
-        let mut state = self.lock();
-        state.connection += 1;
-        state.standing.clear();
-        state.names.values().flat_map(HashMap::values).for_each(|ear| ear.lost());
+        self.lock().lose();
     }
 
     /// Returns how many names are listened to.
@@ -154,11 +155,20 @@ impl Board {
     }
 }
 
+impl State {
+    fn lose(&mut self) {
+        self.connection += 1;
+        self.standing.clear();
+        self.names.values().flat_map(HashMap::values).for_each(|ear| ear.lost());
+    }
+}
+
 impl Line {
     /// Hands a message to those who listen to its name.
     pub(super) fn message(&self, name: &Name, message: &Arc<Message>) {
         let state = self.board.lock();
-        if let Some(ears) = state.names.get(name).filter(|_| state.connection == self.connection) {
+        // The name of those who listen, so that they can share it.
+        if let Some((name, ears)) = state.names.get_key_value(name).filter(|_| state.connection == self.connection) {
             ears.values().for_each(|ear| ear.message(name, message));
         }
     }
@@ -178,8 +188,9 @@ impl Line {
 
 impl Drop for Shift {
     fn drop(&mut self) {
-        self.board.lock().is_employed = false;
-        self.board.lost();
+        let mut state = self.board.lock();
+        state.is_employed = false;
+        state.lose();
     }
 }
 
@@ -206,8 +217,12 @@ mod tests {
             self.add(String::from_utf8_lossy(&message.payload));
         }
 
-        fn stands(&self, name: &Name) {
-            self.add(format!("{name:?}"));
+        fn stood(&self, _: &Name) {
+            self.add("stood");
+        }
+
+        fn stands(&self, _: &Name) {
+            self.add("stands");
         }
 
         fn lost(&self) {
@@ -220,7 +235,7 @@ mod tests {
     }
 
     fn channel(name: &str) -> Name {
-        Name::Channel(name.to_owned())
+        Name::Channel(name.into())
     }
 
     fn names(names: &[&str]) -> HashSet<Name> {
@@ -236,11 +251,11 @@ mod tests {
         let board = Arc::new(Board::default());
         let line = board.begin_anew();
         let (a, b, pattern) = (Arc::new(Notes::default()), Arc::new(Notes::default()), Arc::new(Notes::default()));
-        let (place, _) = board.join(&channel("c"), a.clone()).unwrap();
+        let place = board.join(&channel("c"), a.clone()).unwrap();
         board.join(&channel("c"), b.clone()).unwrap();
-        board.join(&Name::Pattern("c".to_owned()), pattern.clone()).unwrap();
+        board.join(&Name::Pattern("c".into()), pattern.clone()).unwrap();
         line.message(&channel("c"), &message("one"));
-        line.message(&Name::Pattern("c".to_owned()), &message("two"));
+        line.message(&Name::Pattern("c".into()), &message("two"));
         line.message(&channel("nowhere"), &message("three"));
         board.leave(&channel("c"), place);
         line.message(&channel("c"), &message("four"));
@@ -258,7 +273,7 @@ mod tests {
             subscribe: names.iter().map(|name| channel(name)).collect(),
             ..Changes::default()
         };
-        let join = |name: &str| board.join(&channel(name), Arc::<Notes>::default()).unwrap().0;
+        let join = |name: &str| board.join(&channel(name), Arc::<Notes>::default()).unwrap();
         let (a, b) = (join("c"), join("c"));
         assert_eq!(board.changes(&names(&[])), subscribe(&["c"]));
         assert_eq!(board.changes(&names(&["c"])), Changes::default());
@@ -283,39 +298,40 @@ mod tests {
         let board = Arc::new(Board::default());
         let (line, notes) = (board.begin_anew(), Arc::new(Notes::default()));
         let join = || board.join(&channel("c"), notes.clone()).unwrap();
-        let (first, stands) = join();
-        assert!(!stands);
+        let first = join();
+        assert!(notes.take().is_empty());
         line.stands(channel("c"));
-        assert_eq!(notes.take(), ["Channel(\"c\")"]);
-        let (second, stands) = join();
-        assert!(stands);
-        let line = {
-            board.lost();
-            line.stands(channel("c"));
-            board.begin_anew()
-        };
-        let (third, stands) = join();
-        assert!(!stands, "what an earlier connection says counts for nothing");
+        let second = join();
+        assert_eq!(notes.take(), ["stands", "stood"]);
+        board.lost();
+        assert_eq!(notes.take(), ["lost", "lost"]);
         line.stands(channel("c"));
+        assert!(notes.take().is_empty(), "what an earlier connection says counts for nothing");
+        let line = board.begin_anew();
+        let third = join();
+        assert!(notes.take().is_empty());
+        line.stands(channel("c"));
+        assert_eq!(notes.take(), ["stands"; 3]);
         [first, second, third].iter().for_each(|place| board.leave(&channel("c"), *place));
         // The listener has not ended it yet, so it stands for whoever comes back.
-        let (again, stands) = join();
-        assert!(stands);
+        let again = join();
+        assert_eq!(notes.take(), ["stood"]);
         board.leave(&channel("c"), again);
         board.changes(&names(&["c"]));
-        assert!(!join().1);
+        join();
+        assert!(notes.take().is_empty());
     }
 
     #[test]
     fn names_are_bounded() {
         let board = Board::default();
         let join = |name: &str| board.join(&channel(name), Arc::<Notes>::default());
-        let (first, _) = join("0").unwrap();
+        let first = join("0").unwrap();
         for name in 1..MAX_NAMES {
             join(&name.to_string()).unwrap();
         }
         assert!(join("one more").is_none());
-        let (second, _) = join("0").unwrap();
+        let second = join("0").unwrap();
         board.leave(&channel("0"), first);
         assert!(join("one more").is_none());
         board.leave(&channel("0"), second);

@@ -273,7 +273,7 @@ fn is_refusal(error: &RedisError) -> bool {
 
 /// Returns the name by which a message came.
 fn name(pattern: Option<&[u8]>, channel: &[u8]) -> Name {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    let text = |bytes| String::from_utf8_lossy(bytes).as_ref().into();
     match pattern {
         Some(pattern) => Name::Pattern(text(pattern)),
         None => Name::Channel(text(channel)),
@@ -285,8 +285,8 @@ fn by_kind(names: &[Name]) -> (Vec<&str>, Vec<&str>) {
     let (mut channels, mut patterns) = (Vec::new(), Vec::new());
     for name in names {
         match name {
-            Name::Channel(channel) => channels.push(channel.as_str()),
-            Name::Pattern(pattern) => patterns.push(pattern.as_str()),
+            Name::Channel(channel) => channels.push(channel.as_ref()),
+            Name::Pattern(pattern) => patterns.push(pattern.as_ref()),
         }
     }
     (channels, patterns)

@@ -24,15 +24,15 @@ use board::Board;
 pub(crate) use listener::{Losses, Servers, Source};
 
 /// Most names that are subscribed to at once.
-pub(crate) const MAX_NAMES: usize = 16_384;
+pub(crate) const MAX_NAMES: usize = 65_536;
 
 /// What is subscribed to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Name {
     /// One channel.
-    Channel(String),
+    Channel(Arc<str>),
     /// All channels that match.
-    Pattern(String),
+    Pattern(Arc<str>),
 }
 
 /// What was published.
@@ -47,6 +47,9 @@ pub(crate) struct Message {
 pub(crate) trait Hears: Debug + Send + Sync {
     /// Takes a message that came for a name.
     fn message(&self, name: &Name, message: &Arc<Message>);
+
+    /// Hears, as it joins, that the subscription stands already.
+    fn stood(&self, name: &Name);
 
     /// Hears that a subscription stands, for the first time or again.
     fn stands(&self, name: &Name);
@@ -74,11 +77,16 @@ impl Hub {
     ///
     /// Must be called within a tokio runtime; elsewhere nothing is heard.
     pub(crate) fn join(&self, name: Name, ear: Arc<dyn Hears>) -> Option<Seat> {
-        let (place, stands) = self.board.join(&name, ear)?;
+        let place = self.board.join(&name, ear)?;
+        self.attend();
+        Some(Seat { board: Arc::clone(&self.board), name, place })
+    }
+
+    /// Makes sure that somebody brings messages, as the runtime may be gone of whoever did.
+    pub(crate) fn attend(&self) {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             self.board.employ(|shift| self.source.start(shift, &runtime));
         }
-        Some(Seat { board: Arc::clone(&self.board), name, place, stands })
     }
 
     /// Returns how many names are listened to.
@@ -99,14 +107,6 @@ pub(crate) struct Seat {
     board: Arc<Board>,
     name: Name,
     place: u64,
-    stands: bool,
-}
-
-impl Seat {
-    /// Tells whether the subscription stood already when it was taken; otherwise that is told later.
-    pub(crate) fn stood(&self) -> bool {
-        self.stands
-    }
 }
 
 impl Drop for Seat {

@@ -131,17 +131,23 @@ impl Buffer {
         let Item { before, what } = self.items.remove(index).expect("the caller has seen it");
         self.load_of(&what).remove(what.size());
         let missed = self.items.get_mut(index).map_or(&mut self.missed, |item| &mut item.before);
-        missed.dropped += before.dropped;
-        missed.is_interrupted |= before.is_interrupted;
+        missed.add(before);
         missed
     }
 
     pub(super) fn forget(&mut self, is_it: impl Fn(&What) -> bool) {
-        for index in (0..self.items.len()).rev() {
-            if is_it(&self.items[index].what) {
-                self.remove(index);
+        let mut missed = Missed::default();
+        for mut item in std::mem::take(&mut self.items) {
+            missed.add(item.before);
+            match is_it(&item.what) {
+                true => self.load_of(&item.what).remove(item.what.size()),
+                false => {
+                    item.before = std::mem::take(&mut missed);
+                    self.items.push_back(item);
+                }
             }
         }
+        self.missed.add(missed);
     }
 
     fn load_of(&mut self, what: &What) -> &mut Load {
@@ -149,6 +155,13 @@ impl Buffer {
             What::Message(..) => &mut self.messages,
             What::Entry(..) | What::Trimmed(..) => &mut self.entries,
         }
+    }
+}
+
+impl Missed {
+    fn add(&mut self, other: Self) {
+        self.dropped += other.dropped;
+        self.is_interrupted |= other.is_interrupted;
     }
 }
 

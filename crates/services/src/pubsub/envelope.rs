@@ -6,7 +6,6 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value as Json};
 
 use crate::error::Result;
@@ -22,7 +21,7 @@ pub(super) fn write(event: &Event, id: &str, message_max: usize) -> Result<Vec<u
         let (name, value) = (&pair[0], &pair[1]);
         message.push(if message.is_empty() { b'{' } else { b',' });
         let is_data = name == b"data";
-        let is_json = is_data && event.is_json() && serde_json::from_slice::<IgnoredAny>(value).is_ok();
+        let is_json = is_data && event.is_json() && is_readable(value);
         match (is_data, is_json) {
             (true, true) => {
                 message.extend_from_slice(b"\"data\":");
@@ -42,6 +41,12 @@ pub(super) fn write(event: &Event, id: &str, message_max: usize) -> Result<Vec<u
     }
     message.push(b'}');
     Ok(message)
+}
+
+/// Tells whether data is JSON that can be read where it will stand, which is a level deeper.
+fn is_readable(data: &[u8]) -> bool {
+    serde_json::from_slice::<Json>(&[b"[", data, b"]"].concat())
+        .is_ok_and(|list| list.as_array().is_some_and(|list| list.len() == 1))
 }
 
 /// Writes a checked name or attribute, which is UTF-8.
@@ -114,6 +119,12 @@ mod tests {
             with(Some("text/plain"), Some(b"{\"a\":1}")),
             with(Some("application/json"), Some(b"not json")),
             with(Some("application/json"), Some(b"null")),
+            with(Some("application/json"), Some(b"1,2")),
+            with(Some("application/json"), Some(b"\"\xff\"")),
+            with(Some("application/json"), Some(b"\"\\ud800\"")),
+            with(Some("application/json"), Some("[".repeat(127).as_bytes())),
+            with(Some("application/json"), Some(("[".repeat(127) + &"]".repeat(127)).as_bytes())),
+            with(Some("application/json"), Some(("[".repeat(126) + &"]".repeat(126)).as_bytes())),
             with(Some("application/json"), Some(wide)),
         ] {
             assert_eq!(there_and_back(&event), event);

@@ -92,6 +92,8 @@ pub(super) struct Follower {
     place: Place,
     /// What was read last.
     at: Token,
+    /// What is before this was not asked for.
+    first: EntryId,
     /// Something behind that is gone, nobody knows how much.
     is_torn: bool,
 }
@@ -100,24 +102,34 @@ impl Follower {
     /// Finds where to begin, so that what is published from now on is not missed.
     pub(super) async fn begin(stream: Stream, inbox: Arc<Inbox>, place: Place, since: Since) -> Result<Self> {
         let from = |entry| Token { entry, sequence: None };
-        let info = stream.info().await?;
-        let now = Token { entry: info.last.unwrap_or(EntryId::ZERO), sequence: Some(info.published_total) };
-        let mut is_torn = false;
+        let there = stream.behind(EntryId::MAX.before(), 1).await?;
+        let now = Token { entry: there.last, sequence: Some(there.sequence) };
+        let (mut first, mut is_torn) = (EntryId::ZERO, false);
         let at = match since {
             Since::Now | Since::Latest(0) => now,
             Since::Beginning => from(EntryId::ZERO),
-            Since::Time(ms) => from(EntryId::first_of(ms).before()),
+            Since::Time(ms) => {
+                first = EntryId::first_of(ms);
+                // What is published before that time is read, and left out.
+                if first > now.entry { now } else { from(first.before()) }
+            }
             Since::Latest(count) => stream.nth_latest(count).await?.map_or(now, |entry| from(entry.before())),
             Since::After(token @ Token { sequence: Some(_), .. }) => token,
             Since::After(Token { entry, sequence: None }) => {
                 let range = Range { from: Some(entry), to: Some(entry), ..Range::default() };
                 let found = stream.read(&range, 1).await?.entries.pop();
+                let info = stream.info().await?;
                 let is_past = info.first.is_none_or(|first| first > entry);
                 is_torn = found.is_none() && is_past && entry > EntryId::ZERO && info.trimmed_total > 0;
                 Token { entry, sequence: found.and_then(|found| found.sequence) }
             }
         };
-        Ok(Self { stream, inbox, place, at, is_torn })
+        Ok(Self { stream, inbox, place, at, first, is_torn })
+    }
+
+    /// Returns where it begins.
+    pub(super) fn start(&self) -> Token {
+        self.at
     }
 
     /// Reads on for as long as somebody listens.
@@ -126,12 +138,14 @@ impl Follower {
         let mut waiter = services.signals().listen(self.stream.channel(), FOLLOWERS);
         let mut failures = 0;
         loop {
-            match self.stream.behind(self.at.entry, PAGE).await {
+            let page = self.stream.behind(self.at.entry, PAGE).await;
+            self.inbox.topic_fails(self.place, page.is_err());
+            match page {
                 Ok(page) => {
                     failures = 0;
-                    let is_all = page.entries.len() < PAGE;
+                    let is_more = page.is_more;
                     self.hand_on(page).await;
-                    if is_all {
+                    if !is_more {
                         waiter.wait(RECHECK_MAX).await;
                     }
                 }
@@ -152,19 +166,28 @@ impl Follower {
             self.at = Token { entry: page.last, sequence: None };
         }
         if std::mem::take(&mut self.is_torn) {
-            self.inbox.put_trimmed(self.place, self.stream.name(), None).await;
+            self.trimmed(None).await;
+        }
+        if page.entries.is_empty() && page.last > self.at.entry {
+            // All that was published since is gone already.
+            if let Some(before) = self.at.sequence {
+                self.trimmed(page.sequence.checked_sub(before)).await;
+            }
+            self.at = Token { entry: page.last, sequence: Some(page.sequence) };
         }
         for FollowedEntry { entry, fields, size } in page.entries {
-            if let (Some(sequence), Some(before)) = (entry.sequence, self.at.sequence)
-                && sequence != before + 1
+            // Strangers may write any number.
+            let sequence = entry.sequence.filter(|sequence| *sequence <= page.sequence);
+            let expected = self.at.sequence.map(|before| before.saturating_add(1));
+            if let (Some(sequence), Some(expected)) = (sequence, expected)
+                && sequence != expected
             {
                 // A smaller number is that of a stream that was made anew.
-                let count = sequence.checked_sub(before + 1);
-                self.inbox.put_trimmed(self.place, self.stream.name(), count).await;
+                self.trimmed(sequence.checked_sub(expected)).await;
             }
-            self.at = Token { entry: entry.id, sequence: entry.sequence.or(self.at.sequence) };
+            self.at = Token { entry: entry.id, sequence: sequence.or(self.at.sequence) };
             // A dead letter that was redriven is meant for its group.
-            if entry.redriven_to.is_some() {
+            if entry.redriven_to.is_some() || entry.id < self.first {
                 continue;
             }
             let message = Message {
@@ -175,6 +198,10 @@ impl Follower {
             };
             self.inbox.put(self.place, message, size).await;
         }
+    }
+
+    async fn trimmed(&self, count: Option<u64>) {
+        self.inbox.put_trimmed(self.place, self.stream.name(), count).await;
     }
 }
 

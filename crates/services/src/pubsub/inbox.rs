@@ -30,7 +30,7 @@ struct Standing {
 struct State {
     buffer: Buffer,
     standing: HashMap<Name, Standing>,
-    topics: HashMap<String, Place>,
+    topics: HashMap<String, Topic>,
     next_place: u64,
     is_closed: bool,
 }
@@ -42,6 +42,12 @@ impl State {
             false => Ok(()),
         }
     }
+}
+
+#[derive(Debug)]
+struct Topic {
+    place: Place,
+    is_failing: bool,
 }
 
 /// Who follows a topic; whoever followed it before has another.
@@ -113,22 +119,27 @@ impl Inbox {
         }
         state.next_place += 1;
         let place = Place(state.next_place);
-        state.topics.insert(topic.to_owned(), place);
+        state.topics.insert(topic.to_owned(), Topic { place, is_failing: false });
         Ok(place)
     }
 
     /// Takes no more messages of a name, and forgets those that wait.
     pub(super) fn remove(&self, name: &Name) {
         let mut state = self.lock();
-        state.standing.remove(name);
+        if state.standing.remove(name).is_none() {
+            return;
+        }
         state.buffer.forget(|what| matches!(what, What::Message(of, _) if of == name));
         drop(state);
         self.changes.send_replace(());
     }
 
-    /// Takes no more entries of a topic, and forgets those that wait.
-    pub(super) fn remove_topic(&self, topic: &str) {
+    /// Takes no more entries of a topic from who has this place, and forgets those that wait.
+    pub(super) fn remove_topic(&self, topic: &str, place: Place) {
         let mut state = self.lock();
+        if state.topics.get(topic).is_none_or(|one| one.place != place) {
+            return;
+        }
         state.topics.remove(topic);
         state.buffer.forget(|what| match what {
             What::Entry(message, _) => message.channel == topic,
@@ -139,12 +150,11 @@ impl Inbox {
         self.room.notify_waiters();
     }
 
-    /// Takes note that a name's subscription stood when it was joined.
-    pub(super) fn confirm(&self, name: &Name) {
-        if let Some(standing) = self.lock().standing.get_mut(name) {
-            standing.is_confirmed = true;
+    /// Takes note whether a topic can be read.
+    pub(super) fn topic_fails(&self, place: Place, is_failing: bool) {
+        if let Some(topic) = self.lock().topics.values_mut().find(|topic| topic.place == place) {
+            topic.is_failing = is_failing;
         }
-        self.changes.send_replace(());
     }
 
     pub(super) fn asked(&self, name: &Name) -> Asked {
@@ -161,15 +171,17 @@ impl Inbox {
         self.changes.subscribe()
     }
 
-    /// Tells whether everything that is subscribed to stands.
+    /// Tells whether everything that is subscribed to stands, and what is followed can be read.
     pub(super) fn is_live(&self) -> bool {
-        self.lock().standing.values().all(|standing| standing.is_confirmed && !standing.is_interrupted)
+        let state = self.lock();
+        state.standing.values().all(|standing| standing.is_confirmed && !standing.is_interrupted)
+            && state.topics.values().all(|topic| !topic.is_failing)
     }
 
     // ---- Messages ----
 
-    /// Waits for what is next; nothing if the subscription has ended.
-    pub(super) async fn next(&self) -> Option<Heard> {
+    /// Waits for what is next; nothing if the subscription has ended. Calls `on_wait` before it waits.
+    pub(super) async fn next(&self, on_wait: impl Fn()) -> Option<Heard> {
         loop {
             {
                 let mut state = self.lock();
@@ -189,6 +201,7 @@ impl Inbox {
                     None => {}
                 }
             }
+            on_wait();
             self.arrivals.notified().await;
         }
     }
@@ -212,7 +225,7 @@ impl Inbox {
             room.as_mut().enable();
             {
                 let mut state = self.lock();
-                if state.is_closed || !state.topics.values().any(|one| *one == place) {
+                if state.is_closed || !state.topics.values().any(|topic| topic.place == place) {
                     return;
                 }
                 if what.as_ref().is_some_and(|what| state.buffer.has_room_for(what, &self.options)) {
@@ -278,6 +291,10 @@ impl Hears for Inbox {
         }
     }
 
+    fn stood(&self, name: &Name) {
+        self.stands(name);
+    }
+
     fn stands(&self, name: &Name) {
         let mut state = self.lock();
         let Some(standing) = state.standing.get_mut(name) else { return };
@@ -295,12 +312,20 @@ impl Hears for Inbox {
             standing.is_interrupted |= standing.is_confirmed;
         }
         self.changes.send_replace(());
+        // Who waits sees to it that somebody listens.
+        self.arrivals.notify_one();
     }
 
     fn refused(&self, name: &Name, reason: &str) {
-        if let Some(standing) = self.lock().standing.get_mut(name) {
-            standing.refusal = Some(reason.to_owned());
+        let mut state = self.lock();
+        let Some(standing) = state.standing.get_mut(name) else { return };
+        standing.refusal = Some(reason.to_owned());
+        if standing.is_interrupted {
+            // It was heard once, and will not be again.
+            state.buffer.interrupted();
+            self.arrivals.notify_one();
         }
+        drop(state);
         self.changes.send_replace(());
     }
 }
@@ -314,7 +339,7 @@ mod tests {
     }
 
     fn channel() -> Name {
-        Name::Channel("c".to_owned())
+        Name::Channel("c".into())
     }
 
     fn inbox(overflow: Overflow) -> Inbox {
@@ -340,7 +365,7 @@ mod tests {
     fn told(inbox: &Inbox) -> Vec<String> {
         let mut told = Vec::new();
         while !inbox.lock().buffer.is_empty() {
-            let heard = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(inbox.next());
+            let heard = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(inbox.next(|| ()));
             told.push(match heard.unwrap() {
                 Heard::Message(Message { body: Body::Raw(raw), .. }) => String::from_utf8(raw).unwrap(),
                 Heard::Message(message) => format!("{message:?}"),
@@ -385,8 +410,8 @@ mod tests {
         hear(&inbox, 1..=5);
         assert_eq!(told(&inbox), ["1", "2", "3", "-1"]);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        assert_eq!(runtime.block_on(inbox.next()), None);
-        assert_eq!(runtime.block_on(inbox.next()), None);
+        assert_eq!(runtime.block_on(inbox.next(|| ())), None);
+        assert_eq!(runtime.block_on(inbox.next(|| ())), None);
     }
 
     #[test]
@@ -419,7 +444,7 @@ mod tests {
     #[test]
     fn what_is_not_listened_to_any_more_is_forgotten() {
         let inbox = inbox(Overflow::DropOldest);
-        let other = Name::Pattern("*".to_owned());
+        let other = Name::Pattern("*".into());
         inbox.add(&other).unwrap();
         hear(&inbox, 1..=2);
         let message = hub::Message { channel: b"d".to_vec(), payload: b"other".to_vec() };

@@ -9,28 +9,35 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::operations::{ListenInput, Told};
-use super::{Body, Gap, Heard, MAX_TOPICS, Message, Since, Subscription, SubscriptionOptions, Token};
+use super::{Body, Gap, Heard, Message, Since, Subscription, SubscriptionOptions, Token};
 use crate::Services;
 use crate::error::{Error, Result};
 use crate::keys::Tenant;
 use crate::operation::{BoxFuture, Feed, FeedItem};
 
-/// Most channels and patterns of one feed.
-const MAX_NAMES: usize = 1_000;
+/// Most channels, patterns and topics of one feed, and most that one message to it names.
+const MAX_NAMES: usize = 100;
+
+/// Most bytes of a feed's topics together: their names stand in its position, which browsers send in a header.
+const MAX_TOPIC_BYTES: usize = 8 * 1024;
 
 /// Largest buffer that may be asked for, in messages.
-const MAX_BUFFER: usize = 100_000;
+const MAX_BUFFER: usize = 10_000;
 
 /// A subscription, and how far its topics are.
 pub(super) struct Listening {
     subscription: Subscription,
     state: Mutex<State>,
+    /// Where topics are read on that were followed by an earlier feed, and where others begin.
+    resume: BTreeMap<String, Token>,
     since: Since,
 }
 
 #[derive(Default)]
 struct State {
     positions: BTreeMap<String, Token>,
+    /// Topics have been added, whose positions are to be told.
+    has_new_topics: bool,
     names: HashSet<(Kind, String)>,
 }
 
@@ -66,7 +73,7 @@ pub(super) async fn listen(services: Services, input: ListenInput) -> Result<Lis
         (None, None, true) => Since::Beginning,
         _ => return Err(Error::invalid("beginning", "give one of latest, from_ms and beginning")),
     };
-    let positions = match &input.resume {
+    let resume = match &input.resume {
         None => BTreeMap::new(),
         Some(text) => read_position(text)?,
     };
@@ -82,14 +89,17 @@ pub(super) async fn listen(services: Services, input: ListenInput) -> Result<Lis
         overflow: input.overflow.unwrap_or(settings.overflow),
     };
     let subscription = pubsub.subscription_with(&options);
-    let state = Mutex::new(State { positions, ..State::default() });
-    let listening = Listening { subscription, state, since };
+    let listening = Listening { subscription, state: Mutex::default(), resume, since };
     let names = Names { channels: input.channels, patterns: input.patterns, topics: input.topics };
     listening.subscribe(names.each()).await?;
     Ok(listening)
 }
 
 impl Names {
+    fn count(&self) -> usize {
+        self.channels.len() + self.patterns.len() + self.topics.len()
+    }
+
     fn each(self) -> impl Iterator<Item = (Kind, String)> {
         let named = |kind| move |name| (kind, name);
         let channels = self.channels.into_iter().map(named(Kind::Channel));
@@ -104,32 +114,31 @@ impl Listening {
         let new: HashSet<(Kind, String)> = {
             let known = &self.state().names;
             let new: HashSet<_> = names.filter(|name| !known.contains(name)).collect();
-            if known.len() + new.len() > MAX_NAMES {
-                let reason = format_args!("more than {MAX_NAMES} together with patterns and topics");
-                return Err(Error::invalid("channels", reason));
-            }
+            check_names(known.iter().chain(&new))?;
             new
         };
-        for name in &new {
-            if let Err(error) = self.join(name).await {
-                // One that has no name could not be joined either.
-                new.iter().for_each(|name| _ = self.leave(name));
-                return Err(error);
-            }
+        let joined = self.join(&new).await;
+        match joined.is_ok() {
+            true => self.state().names.extend(new),
+            // One that has no name could not be joined either.
+            false => new.iter().for_each(|name| _ = self.leave(name)),
         }
-        self.state().names.extend(new);
-        Ok(())
+        joined
     }
 
-    async fn join(&self, (kind, name): &(Kind, String)) -> Result<()> {
-        match kind {
-            Kind::Channel => self.subscription.subscribe(name).await,
-            Kind::Pattern => self.subscription.subscribe_pattern(name).await,
-            Kind::Topic => {
-                let since = self.state().positions.get(name).copied().map_or(self.since, Since::After);
-                self.subscription.follow(name, since).await
-            }
+    async fn join(&self, names: &HashSet<(Kind, String)>) -> Result<()> {
+        let of = |wanted| names.iter().filter(move |(kind, _)| *kind == wanted).map(|(_, name)| name.as_str());
+        let (channels, patterns): (Vec<_>, Vec<_>) = (of(Kind::Channel).collect(), of(Kind::Pattern).collect());
+        self.subscription.subscribe_all(&channels, &patterns).await?;
+        for topic in of(Kind::Topic) {
+            let since = self.resume.get(topic).copied().map_or(self.since, Since::After);
+            let start = self.subscription.follow(topic, since).await?;
+            let mut state = self.state();
+            // Its first message may have been given by now.
+            state.positions.entry(topic.to_owned()).or_insert(start);
+            state.has_new_topics = true;
         }
+        Ok(())
     }
 
     fn leave(&self, name: &(Kind, String)) -> Result<()> {
@@ -139,9 +148,20 @@ impl Listening {
             (Kind::Pattern, name) => self.subscription.unsubscribe_pattern(name).map(drop),
             (Kind::Topic, name) => {
                 self.subscription.unfollow(name);
+                self.state().positions.remove(name);
                 Ok(())
             }
         }
+    }
+
+    /// Tells the position of all topics, if some are new: whoever comes back before there is a message goes on there.
+    fn new_positions(&self) -> Option<FeedItem> {
+        let mut state = self.state();
+        std::mem::take(&mut state.has_new_topics).then(|| {
+            let told = Told::Ready { positions: state.positions.clone() };
+            let body = serde_json::to_value(told).expect("texts and tokens have a JSON form");
+            FeedItem { kind: "ready", position: Some(written(&state.positions)), body }
+        })
     }
 
     fn item(&self, heard: Heard) -> FeedItem {
@@ -160,7 +180,7 @@ impl Listening {
     fn moved(&self, topic: &str, token: Token) -> String {
         let positions = &mut self.state().positions;
         positions.insert(topic.to_owned(), token);
-        serde_json::to_string(positions).expect("texts and tokens have a JSON form")
+        written(positions)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -170,28 +190,59 @@ impl Listening {
 
 impl Feed for Listening {
     fn next(&self) -> BoxFuture<'_, Option<FeedItem>> {
-        Box::pin(async { self.subscription.next().await.map(|heard| self.item(heard)) })
+        Box::pin(async {
+            match self.new_positions() {
+                Some(item) => Some(item),
+                None => self.subscription.next().await.map(|heard| self.item(heard)),
+            }
+        })
     }
 
     fn tell(&self, input: Json) -> BoxFuture<'_, Result<Json>> {
         Box::pin(async move {
             let saying: Saying = serde_json::from_value(input).map_err(|error| Error::invalid("input", error))?;
-            for name in saying.unsubscribe.each() {
+            let (begin, end) = (saying.subscribe, saying.unsubscribe);
+            if begin.count().max(end.count()) > MAX_NAMES {
+                return Err(Error::invalid("input", format_args!("names more than {MAX_NAMES} at once")));
+            }
+            for name in end.each() {
                 self.leave(&name)?;
             }
-            self.subscribe(saying.subscribe.each()).await?;
+            self.subscribe(begin.each()).await?;
             Ok(json!({"done": true}))
         })
     }
+}
+
+/// Refuses too many names.
+fn check_names<'a>(names: impl Iterator<Item = &'a (Kind, String)>) -> Result<()> {
+    let (mut count, mut topic_bytes) = (0, 0);
+    for (kind, name) in names {
+        count += 1;
+        topic_bytes += if *kind == Kind::Topic { name.len() } else { 0 };
+    }
+    if count > MAX_NAMES {
+        let reason = format_args!("more than {MAX_NAMES} together with patterns and topics");
+        return Err(Error::invalid("channels", reason));
+    }
+    if topic_bytes > MAX_TOPIC_BYTES {
+        return Err(Error::invalid("topics", format_args!("their names have more than {MAX_TOPIC_BYTES} bytes")));
+    }
+    Ok(())
+}
+
+/// Writes a position.
+fn written(positions: &BTreeMap<String, Token>) -> String {
+    serde_json::to_string(positions).expect("texts and tokens have a JSON form")
 }
 
 /// Reads a position: an object of topics and tokens.
 fn read_position(text: &str) -> Result<BTreeMap<String, Token>> {
     let positions: BTreeMap<String, Token> =
         serde_json::from_str(text).map_err(|error| Error::invalid("resume", error))?;
-    match positions.len() <= MAX_TOPICS {
+    match positions.len() <= MAX_NAMES {
         true => Ok(positions),
-        false => Err(Error::invalid("resume", format_args!("more than {MAX_TOPICS} topics"))),
+        false => Err(Error::invalid("resume", format_args!("more than {MAX_NAMES} topics"))),
     }
 }
 

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! One [`Subscription`] listens to any number of channels, patterns and topics, which come and go while it is read, and gives what it hears in one
-//! order. What is published is an [`Event`](crate::streams::Event) in either case, so who listens need not know which it was.
+//! order. What is published is an [`Event`] in either case, so who listens need not know which it was.
 //!
 //! # Guarantees of channels and patterns
 //!
@@ -197,7 +197,7 @@ impl PubSub {
     }
 
     fn channel_name(&self, channel: &str) -> Result<Name> {
-        Ok(Name::Channel(self.channel_key(channel)?.as_str().to_owned()))
+        Ok(Name::Channel(self.channel_key(channel)?.as_str().into()))
     }
 
     /// Returns the pattern that matches what a pattern means among the tenant's channels.
@@ -216,7 +216,7 @@ impl PubSub {
             glob.push(char);
         }
         glob.push_str(pattern);
-        Name::Pattern(glob)
+        Name::Pattern(glob.into())
     }
 }
 
@@ -231,7 +231,7 @@ mod tests {
         let services = Services::new(Backend::connect("embedded:").await.unwrap(), Settings::default());
         let pubsub = services.pubsub(&Tenant::new("a*[b]?\\").unwrap());
         let Name::Pattern(glob) = pubsub.pattern_name("orders.*").unwrap() else { panic!("a pattern") };
-        assert_eq!(glob, r"rp:{a\*\[b\]\?\\:pubsub}:c:orders.*");
+        assert_eq!(&*glob, r"rp:{a\*\[b\]\?\\:pubsub}:c:orders.*");
         assert_eq!(pubsub.channel_key("a:{b}*").unwrap().as_str(), r"rp:{a*[b]?\:pubsub}:c:a:{b}*");
     }
 }

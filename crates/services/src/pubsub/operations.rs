@@ -1,5 +1,7 @@
 //! The rows of pub/sub, and their inputs and outputs.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -33,7 +35,7 @@ pub const SERVICE: Service = Service {
             "Counts the connections to the store that listen to a channel.", "Each is a process, or another client of the store. Those that listen by a pattern are not among them."),
         feed!(NAME, "listen", "/pubsub/listen", listen: ListenInput => Told, [200, 409, 422, 503, 504],
             "Listens to channels, patterns and topics.",
-            "Gives a `message` for each that is published from then on, and a `gap` where some are missed: `dropped` because the reader was too slow, `interrupted` because the connection to the store was lost, `trimmed` because a topic no longer had them. Topics are read from `resume`, or as `latest`, `from_ms` and `beginning` say, else with what is published from now on. The position of an item is the `resume` to go on behind it. What is said to it meanwhile is `{\"subscribe\": {\"channels\", \"patterns\", \"topics\"}, \"unsubscribe\": …}`."),
+            "Gives a `message` for each that is published from then on, `ready` with the positions of topics before the first, and a `gap` where some are missed: `dropped` because the reader was too slow, `interrupted` because the connection to the store was lost, `trimmed` because a topic no longer had them. Topics are read from `resume`, or as `latest`, `from_ms` and `beginning` say, else with what is published from now on. The position of an item is the `resume` to go on behind it. What is said to it meanwhile is `{\"subscribe\": {\"channels\", \"patterns\", \"topics\"}, \"unsubscribe\": …}`."),
     ],
 };
 
@@ -95,7 +97,7 @@ inputs! {
         /// Of topics without a position: begin with the oldest that is kept.
         #[serde(default)]
         beginning: bool,
-        /// Most messages of channels and patterns that wait to be read, at most 100,000; 1,024 if absent.
+        /// Most messages of channels and patterns that wait to be read, at most 10,000; 1,024 if absent.
         buffer: Option<usize>,
         /// What happens above that; `drop_oldest` if absent.
         overflow: Option<Overflow>,
@@ -124,7 +126,7 @@ struct Number {
     count: u64,
 }
 
-/// A message, or word of some that were missed.
+/// A message, word of some that were missed, or where reading topics begins.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum Told {
@@ -147,6 +149,11 @@ pub(super) enum Told {
         /// The same, if it is bytes.
         #[serde(skip_serializing_if = "Option::is_none")]
         base64: Option<String>,
+    },
+    /// Where topics are read from, before the first of their messages.
+    Ready {
+        /// By topic.
+        positions: BTreeMap<String, Token>,
     },
     /// Messages that did not come.
     Gap {

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use tokio::task::AbortHandle;
 
-use super::follow::{Follower, Since};
+use super::follow::{Follower, Since, Token};
 use super::heard::{Heard, Overflow};
-use super::inbox::{Asked, Inbox};
+use super::inbox::{Asked, Inbox, Place};
 use super::{PubSub, PubSubSettings};
 use crate::error::{Error, Result};
 use crate::hub::{Name, Seat};
@@ -42,7 +42,7 @@ pub struct Subscription {
     pubsub: PubSub,
     inbox: Arc<Inbox>,
     seats: Mutex<HashMap<Name, Seat>>,
-    topics: Mutex<HashMap<String, AbortHandle>>,
+    topics: Mutex<HashMap<String, (Place, AbortHandle)>>,
 }
 
 impl Subscription {
@@ -57,12 +57,19 @@ impl Subscription {
     ///
     /// An error means that the channel is not listened to: the store did not confirm it in time, or refuses it, or there are too many.
     pub async fn subscribe(&self, channel: &str) -> Result<()> {
-        self.join(self.pubsub.channel_name(channel)?).await
+        self.join(&[self.pubsub.channel_name(channel)?]).await
     }
 
     /// Listens to all channels that match a pattern too, also to such as come later.
     pub async fn subscribe_pattern(&self, pattern: &str) -> Result<()> {
-        self.join(self.pubsub.pattern_name(pattern)?).await
+        self.join(&[self.pubsub.pattern_name(pattern)?]).await
+    }
+
+    /// Listens to several channels and patterns too, in the time that one takes. An error means that one of them is not listened to, and then none of them is.
+    pub async fn subscribe_all<N: AsRef<str>>(&self, channels: &[N], patterns: &[N]) -> Result<()> {
+        let channels = channels.iter().map(|channel| self.pubsub.channel_name(channel.as_ref()));
+        let patterns = patterns.iter().map(|pattern| self.pubsub.pattern_name(pattern.as_ref()));
+        self.join(&channels.chain(patterns).collect::<Result<Vec<_>>>()?).await
     }
 
     /// Stops listening to a channel; nothing of it comes any more, nor what waits. Tells whether it was listened to.
@@ -75,31 +82,39 @@ impl Subscription {
         Ok(self.leave(&self.pubsub.pattern_name(pattern)?))
     }
 
-    /// Reads a topic from a place on, besides what is listened to. A conflict if it is followed already.
-    pub async fn follow(&self, topic: &str, since: Since) -> Result<()> {
+    /// Reads a topic from a place on, besides what is listened to, and returns that place: whoever is interrupted before the first message comes goes on there.
+    /// A conflict if it is followed already.
+    pub async fn follow(&self, topic: &str, since: Since) -> Result<Token> {
         let stream = self.pubsub.services.streams(&self.pubsub.tenant).stream(topic)?;
         let place = self.inbox.add_topic(topic, MAX_TOPICS)?;
-        let begun = Follower::begin(stream, Arc::clone(&self.inbox), place, since).await;
-        let follower = begun.inspect_err(|_| self.inbox.remove_topic(topic))?;
+        let mut opening = Opening { inbox: &self.inbox, topic, place, is_done: false };
+        let follower = Follower::begin(stream, Arc::clone(&self.inbox), place, since).await?;
+        opening.is_done = true;
+        let start = follower.start();
         let task = tokio::spawn(follower.follow()).abort_handle();
-        self.topics.lock().expect("nothing panics while holding the lock").insert(topic.to_owned(), task);
-        Ok(())
+        self.topics.lock().expect("nothing panics while holding the lock").insert(topic.to_owned(), (place, task));
+        Ok(start)
     }
 
     /// Stops following a topic; nothing of it comes any more, nor what waits. Tells whether it was followed.
     pub fn unfollow(&self, topic: &str) -> bool {
-        let task = self.topics.lock().expect("nothing panics while holding the lock").remove(topic);
-        if let Some(task) = &task {
+        let followed = self.topics.lock().expect("nothing panics while holding the lock").remove(topic);
+        if let Some((place, task)) = &followed {
             task.abort();
-            self.inbox.remove_topic(topic);
+            self.inbox.remove_topic(topic, *place);
         }
-        task.is_some()
+        followed.is_some()
     }
 
     /// Waits for the next message, or word of one that was missed. Nothing more comes after none: the buffer was full and [`Overflow::Close`] chosen,
     /// or [`Subscription::close`] was called.
     pub async fn next(&self) -> Option<Heard> {
-        self.inbox.next().await
+        let listen = || {
+            if !self.seats.lock().expect("nothing panics while holding the lock").is_empty() {
+                self.pubsub.services.backend().messages().attend();
+            }
+        };
+        self.inbox.next(listen).await
     }
 
     /// Returns how many messages found the buffer full so far.
@@ -107,7 +122,7 @@ impl Subscription {
         self.inbox.dropped()
     }
 
-    /// Tells whether everything that is subscribed to is heard at present: the connection to the store stands.
+    /// Tells whether everything that is subscribed to is heard at present, and what is followed can be read: the connection to the store stands.
     pub fn is_live(&self) -> bool {
         self.inbox.is_live()
     }
@@ -117,35 +132,54 @@ impl Subscription {
         self.inbox.close();
     }
 
-    async fn join(&self, name: Name) -> Result<()> {
+    /// Joins names, and waits until all of them stand; after an error none of those that are new is left.
+    async fn join(&self, names: &[Name]) -> Result<()> {
         let mut changes = self.inbox.changes();
-        if self.inbox.add(&name)? {
-            let Some(seat) = self.pubsub.services.backend().messages().join(name.clone(), self.inbox.clone()) else {
-                self.inbox.remove(&name);
-                return Err(Error::Conflict("this process listens to too many names".to_owned()));
-            };
-            if seat.stood() {
-                self.inbox.confirm(&name);
-            }
-            self.seats.lock().expect("nothing panics while holding the lock").insert(name.clone(), seat);
-        }
-        let asked = async {
-            loop {
-                match self.inbox.asked(&name) {
-                    Asked::Pending => changes.changed().await.expect("the sender is in the inbox"),
-                    told => return told,
+        let mut new = Vec::new();
+        let joined = async {
+            for name in names {
+                if self.take_seat(name)? {
+                    new.push(name);
                 }
             }
+            for name in names {
+                let told = loop {
+                    match self.inbox.asked(name) {
+                        Asked::Pending => changes.changed().await.expect("the sender is in the inbox"),
+                        told => break told,
+                    }
+                };
+                match told {
+                    Asked::Refused(reason) => {
+                        return Err(Error::Backend(format!("the subscription was refused: {reason}")));
+                    }
+                    Asked::Gone => return Err(Error::Conflict("the subscription was ended meanwhile".to_owned())),
+                    _ => {}
+                }
+            }
+            Ok(())
         };
         let limit = self.pubsub.services.backend().command_timeout();
-        let error = match tokio::time::timeout(limit, asked).await {
-            Ok(Asked::Confirmed) => return Ok(()),
-            Ok(Asked::Refused(reason)) => Error::Backend(format!("the subscription was refused: {reason}")),
-            Ok(_) => Error::Conflict("the subscription was ended meanwhile".to_owned()),
-            Err(_) => Error::Unavailable("the subscription was not confirmed in time".to_owned()),
-        };
-        self.leave(&name);
-        Err(error)
+        let joined = tokio::time::timeout(limit, joined)
+            .await
+            .unwrap_or_else(|_| Err(Error::Unavailable("the subscription was not confirmed in time".to_owned())));
+        if joined.is_err() {
+            new.into_iter().for_each(|name| _ = self.leave(name));
+        }
+        joined
+    }
+
+    /// Has a name listened to, unless it is; tells whether that is new.
+    fn take_seat(&self, name: &Name) -> Result<bool> {
+        let is_new = self.inbox.add(name)?;
+        if is_new {
+            let Some(seat) = self.pubsub.services.backend().messages().join(name.clone(), self.inbox.clone()) else {
+                self.inbox.remove(name);
+                return Err(Error::Conflict("this process listens to too many names".to_owned()));
+            };
+            self.seats.lock().expect("nothing panics while holding the lock").insert(name.clone(), seat);
+        }
+        Ok(is_new)
     }
 
     fn leave(&self, name: &Name) -> bool {
@@ -158,9 +192,25 @@ impl Subscription {
     }
 }
 
+/// A topic whose beginning is looked for; given up, it is not followed.
+struct Opening<'a> {
+    inbox: &'a Inbox,
+    topic: &'a str,
+    place: Place,
+    is_done: bool,
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.inbox.remove_topic(self.topic, self.place);
+        }
+    }
+}
+
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.inbox.close();
-        self.topics.lock().expect("nothing panics while holding the lock").values().for_each(AbortHandle::abort);
+        self.topics.lock().expect("nothing panics while holding the lock").values().for_each(|(_, task)| task.abort());
     }
 }

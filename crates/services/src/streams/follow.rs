@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json};
 
 use super::event::Entry;
 use super::id::EntryId;
-use super::steps::BEHIND;
+use super::steps::{BEHIND, LATEST};
 use super::stream::{Stream, check_batch, read_entry};
 use crate::backend::Command;
 use crate::error::{Error, Result};
@@ -20,6 +20,10 @@ pub(crate) struct Followed {
     pub(crate) entries: Vec<FollowedEntry>,
     /// The last of the stream, or that it ever had.
     pub(crate) last: EntryId,
+    /// The last number.
+    pub(crate) sequence: u64,
+    /// Whether there may be more than was asked for, or than is given at once.
+    pub(crate) is_more: bool,
 }
 
 /// An entry as it is followed.
@@ -37,10 +41,10 @@ impl Stream {
         let args = [entry.to_string(), count.to_string(), ms(REGISTERED).to_string()];
         let reply = self.run(Command::script(&BEHIND, self.keys(), &args)).await?;
         let read = || {
-            let [entries, last] = reply.as_array()? else { return None };
+            let [entries, last, sequence, is_more] = reply.as_array()? else { return None };
             let last = last.as_str()?.parse().ok()?;
             let entries = entries.as_array()?.iter().map(FollowedEntry::read).collect::<Option<_>>()?;
-            Some(Followed { entries, last })
+            Some(Followed { entries, last, sequence: sequence.as_u64()?, is_more: is_more.as_u64()? == 1 })
         };
         read().ok_or_else(|| Error::unexpected(BEHIND.name(), &reply))
     }
@@ -48,11 +52,12 @@ impl Stream {
     /// Returns the first of the latest so many entries; none if there are none.
     pub(crate) async fn nth_latest(&self, count: u32) -> Result<Option<EntryId>> {
         check_batch("latest", count as usize)?;
-        let command = Command::new("XREVRANGE").key(self.key()).arg("+").arg("-").arg("COUNT").arg(u64::from(count));
-        let reply = self.run(command.repeatable()).await?;
-        let entries = reply.as_array().ok_or_else(|| Error::unexpected("XREVRANGE", &reply))?;
-        let id = |entry: &Value| entry.as_array()?.first()?.as_str()?.parse().ok();
-        entries.last().map(|entry| id(entry).ok_or_else(|| Error::unexpected("XREVRANGE", &reply))).transpose()
+        let reply = self.run(Command::script(&LATEST, self.keys(), &[count.to_string()])).await?;
+        match reply.as_str() {
+            Some("") => Ok(None),
+            Some(id) => id.parse().map(Some),
+            None => Err(Error::unexpected(LATEST.name(), &reply)),
+        }
     }
 }
 

@@ -53,6 +53,8 @@ pub(super) static RENEW: Script =
     Script::new("streams.renew", Flags::AllowOom, Repeat::Safe, &[INTEGERS, STREAM, GROUP, include_str!("renew.lua")]);
 pub(super) static BEHIND: Script =
     Script::new("streams.behind", Flags::AllowOom, Repeat::Safe, &[INTEGERS, STREAM, include_str!("behind.lua")]);
+pub(super) static LATEST: Script =
+    Script::new("streams.latest", Flags::NoWrites, Repeat::Safe, &[INTEGERS, STREAM, include_str!("latest.lua")]);
 pub(super) static LEAVE: Script =
     Script::new("streams.leave", Flags::AllowOom, Repeat::Safe, &[INTEGERS, STREAM, include_str!("leave.lua")]);
 /// A second run publishes others.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use redpoll_services::pubsub::{Body, Gap, Heard, Message, Overflow, PubSub, Subscription, SubscriptionOptions};
 use redpoll_services::streams::Event;
 use redpoll_services::{Backend, Command, Error, Services, Settings, Tenant};
+use redpoll_store::{Config, Store};
 use redpoll_testkit::{Program, RedisServer};
 use serde_json::json;
 
@@ -350,6 +351,56 @@ async fn a_refused_channel_is_an_error_and_disturbs_no_other() {
         assert!(subscription.subscribe_pattern("*").await.is_err());
         hears_next(&subscription, &pubsub, "allowed").await;
     }
+}
+
+#[test]
+fn listening_goes_on_when_the_runtime_of_who_joined_first_is_gone() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let services = Services::new(Backend::embedded(Store::open(Config::in_memory()).unwrap()), Settings::default());
+    let pubsub = services.pubsub(&tenant());
+    let early = first.block_on(async {
+        let early = pubsub.subscription();
+        early.subscribe("c").await.unwrap();
+        early
+    });
+    let late = second.block_on(async {
+        let late = pubsub.subscription();
+        late.subscribe("c").await.unwrap();
+        late
+    });
+    let waiting = second.spawn(async move {
+        assert_eq!(next(&late).await, Heard::Gap(Gap::Interrupted));
+        said(&message(&late).await)
+    });
+    first.shutdown_background();
+    drop(early);
+    second.block_on(async {
+        eventually("it is heard again", || async {
+            publish(&pubsub, "c", "again").await;
+            waiting.is_finished()
+        })
+        .await;
+        assert_eq!(waiting.await.unwrap(), "again");
+    });
+}
+
+#[tokio::test]
+async fn what_is_refused_after_an_interruption_is_told() {
+    let server = RedisServer::start().unwrap();
+    let admin = Place::at(server.url()).services().await;
+    let rights = async |channels: &str| {
+        let user = Command::new("ACL").arg("SETUSER").arg("u").arg("on").arg(">p").arg("~*").arg("+@all");
+        admin.backend().call(user.arg("resetchannels").arg(channels)).await.unwrap();
+    };
+    rights("&*").await;
+    let place = Place::at(server.url().replace("redis://", "redis://u:p@"));
+    let subscription = place.services().await.pubsub(&tenant()).subscription();
+    subscription.subscribe("c").await.unwrap();
+    // That also ends the connections of a user who may no longer listen to what it does.
+    rights("&other").await;
+    assert_eq!(next(&subscription).await, Heard::Gap(Gap::Interrupted));
+    assert!(!subscription.is_live());
 }
 
 #[tokio::test]

@@ -18,6 +18,11 @@ on_every_backend! {
         a_message_comes_at_once
         a_slow_reader_of_a_topic_loses_nothing
         what_was_trimmed_is_told
+        following_begins_where_it_was_told
+        numbers_of_others_are_not_believed
+        large_messages_come_a_few_at_a_time
+        what_is_all_gone_is_told_at_once
+        following_that_is_given_up_can_begin_again
         a_store_older_than_a_token_is_told
         topics_and_channels_in_one_subscription
         entries_of_others_and_for_others
