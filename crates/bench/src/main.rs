@@ -17,6 +17,7 @@ mod process;
 mod served;
 mod services;
 mod services_tcp;
+mod streams;
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
@@ -55,6 +56,8 @@ enum Part {
     ServicesTcp,
     /// Job queues, beside BullMQ and on the embedded store; `cargo xtask bench` installs it.
     Jobs,
+    /// Streams, beside plain streams of the same store.
+    Streams,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -72,6 +75,7 @@ fn main() -> anyhow::Result<()> {
             Part::Services => services::run(cli.repeat, &cli.only)?,
             Part::ServicesTcp => services_tcp::run(cli.repeat, &cli.only)?,
             Part::Jobs => jobs::run(cli.repeat, &cli.only)?,
+            Part::Streams => streams::run(cli.repeat, &cli.only)?,
         }
     }
     Ok(())
