@@ -16,11 +16,11 @@ const JSON: &str = "application/json";
 /// Writes an event under this id, checked.
 pub(super) fn write(event: &Event, id: &str, message_max: usize) -> Result<Vec<u8>> {
     let fields = event.fields(id, message_max)?;
-    let mut message = Vec::with_capacity(64 + fields.iter().map(|field| field.len() + 4).sum::<usize>());
-    for pair in fields.chunks_exact(2) {
-        let (name, value) = (&pair[0], &pair[1]);
+    let mut message =
+        Vec::with_capacity(64 + fields.iter().map(|(name, value)| name.len() + value.len() + 8).sum::<usize>());
+    for (name, value) in fields {
         message.push(if message.is_empty() { b'{' } else { b',' });
-        let is_data = name == b"data";
+        let is_data = name == "data";
         let is_json = is_data && event.is_json() && is_readable(value);
         match (is_data, is_json) {
             (true, true) => {
@@ -33,7 +33,7 @@ pub(super) fn write(event: &Event, id: &str, message_max: usize) -> Result<Vec<u
                 message.push(b'"');
             }
             (false, _) => {
-                push_text(&mut message, name);
+                push_text(&mut message, name.as_bytes());
                 message.push(b':');
                 push_text(&mut message, value);
             }

@@ -21,36 +21,42 @@ end
 local OWN = {dlorigin = true, dlreason = true, dlcause = true, dlattempts = true, dllost = true, sequence = true, redriveto = true}
 local events, bytes = {}, 0
 for _, letter in ipairs(letters) do
-  local fields, has_data = {}, false
+  local command, size, has_data = {'XADD', STREAM, '*'}, 3, false
+  local function put(name, value)
+    command[size + 1], command[size + 2] = name, value
+    size, bytes = size + 2, bytes + #name + #value
+  end
   for index = 1, #letter[2] - 1, 2 do
     local name, value = letter[2][index], letter[2][index + 1]
     if name == 'data' and is_edited then
       value, has_data = data, true
     end
     if not OWN[name] then
-      fields[#fields + 1] = name
-      fields[#fields + 1] = value
+      put(name, value)
     end
   end
   -- Of an entry that was gone there is nothing to publish.
-  if #fields > 0 then
+  if size > 3 then
     if is_edited and not has_data then
-      fields[#fields + 1] = 'data'
-      fields[#fields + 1] = data
+      put('data', data)
     end
-    fields[#fields + 1] = 'redriveto'
-    fields[#fields + 1] = GROUP
-    events[#events + 1] = {letter[1], fields}
-    bytes = bytes + size_of(fields)
+    put('redriveto', GROUP)
+    command[size + 1] = 'sequence'
+    events[#events + 1] = {letter[1], command, size + 2}
   end
 end
-local full = #events > 0 and admit(ARGV[3], #events, bytes)
+if #events == 0 then
+  return {'ok', 0}
+end
+local full = admit(ARGV[3], #events, bytes)
 if full then
   return full
 end
+begin_adding(#events)
 for _, event in ipairs(events) do
-  add(event[2])
+  add(event[2], event[3])
   redis.call('XDEL', DEAD, event[1])
 end
+end_adding(bytes)
 wake(GROUP, #events)
 return {'ok', #events}

@@ -132,20 +132,30 @@ local function admit(told, adding, adding_bytes)
   end
 end
 
--- Adds an entry and returns its id. Ids grow whatever the clock does, also over the loss of the stream.
-local function add(fields)
-  local wish, last = '*', redis.call('HGET', META, 'last')
+-- Of the entries that a step adds: the number of the last one and its id, the id that the next is to have, and the bytes of their numbers.
+local sequence, last_id, wish, number_bytes = 0, nil, '*', 0
+
+-- Begins to add so many entries, whose numbers follow one another. Ids grow whatever the clock does, also over the loss of the stream.
+local function begin_adding(count)
+  local last = redis.call('HGET', META, 'last')
   if last and is_before(text(now) .. '-0', last) and redis.call('EXISTS', STREAM) == 0 then
     wish = text(tonumber(string.match(last, '^%d+')) + 1) .. '-*'
   end
-  local all = {}
-  for index, value in ipairs(fields) do
-    all[index] = value
-  end
-  all[#all + 1] = 'sequence'
-  all[#all + 1] = text(redis.call('HINCRBY', META, 'sequence', 1))
-  local id = redis.call('XADD', STREAM, wish, unpack(all))
-  redis.call('HSET', META, 'last', id)
-  redis.call('HINCRBY', META, 'bytes', size_of(all))
-  return id
+  sequence = redis.call('HINCRBY', META, 'sequence', text(count)) - count
+end
+
+-- Adds an entry and returns its id. `command` is XADD with so many arguments: the third is for the id, the last for the number.
+local function add(command, size)
+  sequence = sequence + 1
+  local mark = text(sequence)
+  command[3], command[size] = wish, mark
+  last_id = redis.call(unpack(command, 1, size))
+  wish, number_bytes = '*', number_bytes + #'sequence' + #mark
+  return last_id
+end
+
+-- Ends it; the entries have so many bytes without their numbers.
+local function end_adding(bytes)
+  redis.call('HSET', META, 'last', last_id)
+  redis.call('HINCRBY', META, 'bytes', text(bytes + number_bytes))
 end

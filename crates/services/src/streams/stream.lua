@@ -11,7 +11,35 @@ local WAKE_LOOK = 256
 -- Most values of an entry that are copied; events of this service have fewer, and an entry of a stranger may have any number.
 local VALUES_MAX = 1000
 
+-- Most arguments of one command that are unpacked at once; even, so that pairs stay together.
+local CHUNK = 2000
+
 local now = now_ms()
+
+-- Calls a command that changes a key, with any number of further arguments.
+local function call_many(command, key, args)
+  for first = 1, #args, CHUNK do
+    redis.call(command, key, unpack(args, first, math.min(first + CHUNK - 1, #args)))
+  end
+end
+
+-- Calls a command that reads something of a key for each of any number of names, and returns the answers in their order.
+local function ask_many(command, key, names)
+  if #names == 0 then
+    return {}
+  end
+  if #names <= CHUNK then
+    return redis.call(command, key, unpack(names))
+  end
+  local answers = {}
+  for first = 1, #names, CHUNK do
+    local some = redis.call(command, key, unpack(names, first, math.min(first + CHUNK - 1, #names)))
+    for index = 1, #some do
+      answers[#answers + 1] = some[index]
+    end
+  end
+  return answers
+end
 
 -- Writes an id so that ids compare as texts do; they have up to twenty digits, more than a number of Lua holds.
 local function padded(id)

@@ -1,6 +1,7 @@
 //! A stream: publishing, what it keeps, and reading along.
 
 use std::collections::HashSet;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::event::{Entry, Event};
+use super::event::{Entry, Event, size_of};
 use super::group::Group;
 use super::id::EntryId;
 use super::settings::{Full, StreamSettings};
@@ -166,14 +167,21 @@ impl Stream {
             command = command.args_of(&effect.spelled()?);
         }
         let (mut ids, mut seen) = (Vec::with_capacity(events.len()), HashSet::new());
+        let (mut names, mut head) = (String::new(), String::new());
         for event in events {
             let id = event.id.clone().unwrap_or_else(|| Uuid::new_v4().simple().to_string());
             let fields = event.fields(&id, settings.event_max)?;
-            let identity = event.id.as_ref().map(|id| format!("{}:{}{id}", event.source.len(), event.source));
             if !changes.is_empty() && !seen.insert((event.source.as_str(), id.clone())) {
                 return Err(Error::invalid("events", format_args!("{id:?} is there twice")));
             }
-            command = command.arg(identity.unwrap_or_default()).arg(fields.len()).args_of(&fields);
+            let is_alike = names.split(',').eq(fields.iter().map(|(name, _)| *name));
+            write_head(&mut head, event, &fields, is_alike);
+            command = command.arg(head.as_str());
+            if !is_alike {
+                names = fields.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(",");
+                command = command.arg(names.as_str());
+            }
+            command = fields.iter().fold(command, |command, (_, value)| command.arg(*value));
             ids.push(id);
         }
         if events.iter().all(|event| event.id.is_some()) {
@@ -186,14 +194,12 @@ impl Stream {
     fn published(&self, reply: &Value, ids: Vec<String>, changes: &[(String, Effect)]) -> Result<Vec<Published>> {
         let parts = reply.as_array().unwrap_or_default();
         match (parts.first().and_then(Value::as_str), parts) {
-            (Some("ok"), [_, letters, entries]) => {
+            (Some("ok"), [_, entries]) => {
                 let broken = || Error::unexpected(PUBLISH.name(), reply);
-                let letters = letters.as_bytes().ok_or_else(broken)?;
-                let entries = entries.as_array().ok_or_else(broken)?;
                 let mut published = Vec::with_capacity(ids.len());
-                for ((id, letter), entry) in ids.into_iter().zip(letters).zip(entries) {
-                    let entry = entry.as_str().ok_or_else(broken)?.parse()?;
-                    published.push(Published { entry, id, duplicate: *letter == b'd' });
+                for (id, entry) in ids.into_iter().zip(entries.as_str().ok_or_else(broken)?.split(',')) {
+                    let (entry, duplicate) = entry.strip_prefix('=').map_or((entry, false), |entry| (entry, true));
+                    published.push(Published { entry: entry.parse()?, id, duplicate });
                 }
                 let duplicates = published.iter().filter(|one| one.duplicate).count();
                 self.count(Counter::StreamsDuplicate, duplicates);
@@ -346,6 +352,16 @@ impl Range {
         let key = event.key.as_deref().unwrap_or_default();
         (self.types.is_empty() || self.types.contains(&event.kind))
             && (self.keys.is_empty() || self.keys.iter().any(|one| one == key))
+    }
+}
+
+/// Writes what stands before the values of an event that is to be published; see `publish.lua`.
+fn write_head(head: &mut String, event: &Event, fields: &[(&str, &[u8])], is_alike: bool) {
+    head.clear();
+    head.push(if is_alike { 's' } else { 'n' });
+    write!(head, "{:010}", size_of(fields)).expect("a text takes all");
+    if let Some(id) = &event.id {
+        write!(head, "{}:{}{id}", event.source.len(), event.source).expect("a text takes all");
     }
 }
 
