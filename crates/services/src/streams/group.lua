@@ -20,8 +20,22 @@ local NEVER = 9e15
 
 local arrived = 0
 
+-- What a step has to write about entries until `save` does: fields and values of records, times and ids, and places with their scores, of those that the
+-- group keeps; ids, fields of records and places of those that leave it, the heads of these places, and ids to acknowledge.
+local new_records, new_times, new_places = {}, {}, {}
+local left, left_records, left_places, left_heads, acknowledged = {}, {}, {}, {}, {}
+
+local function append(list, first, second)
+  local size = #list
+  list[size + 1], list[size + 2] = first, second
+end
+
 local function number(record, first, last)
   return tonumber(string.sub(record, first, last))
+end
+
+local function place_in(record)
+  return string.sub(record, 43 + number(record, 39, 42))
 end
 
 local function read(record)
@@ -32,11 +46,21 @@ local function read(record)
   }
 end
 
-local function write(id, entry, at)
+-- Returns the record of an entry without its place.
+local function record_of(entry)
   local head = string.format('%s%016d%04d%04d%013d%04d', entry.state, entry.token, math.min(entry.failures, 9999),
     math.min(entry.lost, 9999), entry.since, #entry.consumer)
-  redis.call('HSET', RECORDS, id, head .. entry.consumer .. entry.place)
-  redis.call('ZADD', TIMES, at, id)
+  return head .. entry.consumer
+end
+
+-- Keeps an entry with this record, to be taken at that time, a text.
+local function keep(id, record, at)
+  append(new_records, id, record)
+  append(new_times, at, id)
+end
+
+local function write(id, entry, at)
+  keep(id, record_of(entry) .. entry.place, text(at))
 end
 
 -- The place of an entry among those of its key begins with the key; a colon is greater than any digit.
@@ -53,29 +77,59 @@ local function first_of(head)
   return redis.call('ZRANGEBYLEX', PLACES, '[' .. head, '(' .. head .. ':', 'LIMIT', 0, 1)[1]
 end
 
--- Takes an entry out of what the group knows, and frees the next of its key.
-local function forget(id, entry)
-  redis.call('HDEL', RECORDS, id, '!' .. id)
-  redis.call('ZREM', TIMES, id)
-  if entry.place == '' then
-    return
+-- Takes an entry out of what the group knows. It may have a note of what went wrong if it has failed.
+local function forget(id, place, has_note)
+  left[#left + 1] = id
+  left_records[#left_records + 1] = id
+  if has_note then
+    left_records[#left_records + 1] = '!' .. id
   end
-  redis.call('ZREM', PLACES, entry.place)
-  local head = string.sub(entry.place, 1, -(#id + 41))
-  local next_place = first_of(head)
-  local next_id = next_place and string.sub(next_place, #head + 41)
-  local record = next_id and redis.call('HGET', RECORDS, next_id)
-  if record and string.sub(record, 1, 1) == 'p' then
-    redis.call('HSET', RECORDS, next_id, 'q' .. string.sub(record, 2))
-    redis.call('ZADD', TIMES, now, next_id)
-    arrived = arrived + 1
+  if place ~= '' then
+    left_places[#left_places + 1] = place
+    left_heads[string.sub(place, 1, -(#id + 41))] = true
   end
 end
 
 -- Acknowledges an entry.
-local function finish(id, entry)
-  redis.call('XACK', STREAM, GROUP, id)
-  forget(id, entry)
+local function finish(id, place, has_note)
+  acknowledged[#acknowledged + 1] = id
+  forget(id, place, has_note)
+end
+
+-- Frees the next of each of these keys.
+local function free_next(heads)
+  local ids = {}
+  for head in pairs(heads) do
+    local place = first_of(head)
+    if place then
+      ids[#ids + 1] = string.sub(place, #head + 41)
+    end
+  end
+  for index, record in ipairs(ask_many('HMGET', RECORDS, ids)) do
+    if record and string.sub(record, 1, 1) == 'p' then
+      keep(ids[index], 'q' .. string.sub(record, 2), text(now))
+      arrived = arrived + 1
+    end
+  end
+end
+
+local function save_kept()
+  call_many('HSET', RECORDS, new_records)
+  call_many('ZADD', TIMES, new_times)
+  call_many('ZADD', PLACES, new_places)
+  new_records, new_times, new_places = {}, {}, {}
+end
+
+-- Writes what a step has to write so far. Where an entry has left, the next of its key is free.
+local function save()
+  save_kept()
+  call_many('XACK', STREAM, acknowledged, GROUP)
+  call_many('HDEL', RECORDS, left_records)
+  call_many('ZREM', TIMES, left)
+  call_many('ZREM', PLACES, left_places)
+  free_next(left_heads)
+  save_kept()
+  left, left_records, left_places, left_heads, acknowledged = {}, {}, {}, {}, {}
 end
 
 -- Moves an entry to the dead letters with what it was and why it is there; `fields` are false if it is no longer in the stream.
@@ -95,7 +149,7 @@ local function bury(id, entry, fields, reason, cause)
     redis.call('XTRIM', DEAD, 'MAXLEN', DEAD_MAX)
     redis.call('HINCRBY', HASH, 'dropped', excess)
   end
-  finish(id, entry)
+  finish(id, entry.place, true)
 end
 
 -- Tells whether a group that ends has nothing left to read: nothing is there, and nothing can come any more.

@@ -5,19 +5,26 @@
 -- ARGV[3]     how long they last from now, in ms
 -- ARGV[4...]  for each entry: id, token
 -- returns     for each entry a, or - if the lease was lost
-local letters = {}
+local letters, ids, consumers, ends = {}, {}, {}, text(now + tonumber(ARGV[3]))
 for at = 4, #ARGV, 2 do
-  local id = ARGV[at]
-  local record = redis.call('HGET', RECORDS, id)
+  ids[#ids + 1] = ARGV[at]
+end
+for index, record in ipairs(ask_many('HMGET', RECORDS, ids)) do
   local entry = record and read(record)
-  if entry and entry.state == 'a' and entry.token == tonumber(ARGV[at + 1]) then
-    redis.call('ZADD', TIMES, now + tonumber(ARGV[3]), id)
-    -- Whoever looks at the native list sees that it is alive too; a group that was destroyed is restored by who takes next.
-    redis.pcall('XCLAIM', STREAM, GROUP, entry.consumer, 0, id, 'JUSTID')
-    letters[#letters + 1] = 'a'
+  if entry and entry.state == 'a' and entry.token == tonumber(ARGV[3 + 2 * index]) then
+    append(new_times, ends, ids[index])
+    consumers[entry.consumer] = consumers[entry.consumer] or {}
+    table.insert(consumers[entry.consumer], ids[index])
+    letters[index] = 'a'
   else
-    letters[#letters + 1] = '-'
+    letters[index] = '-'
   end
+end
+save()
+-- Whoever looks at the native list sees that they are alive too; a group that was destroyed is restored by who takes next.
+for consumer, alive in pairs(consumers) do
+  alive[#alive + 1] = 'JUSTID'
+  redis.pcall('XCLAIM', STREAM, GROUP, consumer, 0, unpack(alive))
 end
 if #letters > 0 and redis.call('HEXISTS', HASH, 'options') == 1 then
   for _, mark in ipairs({'o', 'd'}) do

@@ -2,12 +2,12 @@
 --
 -- KEYS[1..9]  see stream.lua and group.lua
 -- ARGV[1..2]  see group.lua
--- ARGV[3...]  for each entry: id, token, then
---             'd' done, '', ''                 | 'f' failed, cause, ms until it may be taken or '' | 'g' given up, cause, ''
+-- ARGV[3...]  for each entry: verb │ token 16 │ id; then, unless the verb is d, two more
+--             'd' done    | 'f' failed, cause, ms until it may be taken or ''     | 'g' given up, cause, ''
 --             'x' cannot be understood, cause, '' | 'r' released, '', ms until it may be taken
 -- returns     for each entry d done, r to be taken again, k dead, - refused: the lease was lost
 local known = options()
-local letters = {}
+local letters, done, failed = {}, 0, 0
 
 -- Returns how long to leave an entry alone after so many failures: doubled with each, and between none and a half of it left out.
 local function pause_after(failures)
@@ -15,12 +15,13 @@ local function pause_after(failures)
   return math.floor(pause * (1 - tonumber(DICE) / 2000000))
 end
 
-local function settle(id, entry, verb, cause, ms)
+local function settle(id, record, verb, cause, ms)
   if verb == 'd' then
-    finish(id, entry)
-    redis.call('HINCRBY', HASH, 'acknowledged', 1)
+    finish(id, place_in(record), string.sub(record, 18, 21) ~= '0000')
+    done = done + 1
     return 'd'
   end
+  local entry = read(record)
   if verb == 'r' then
     entry.state = 'q'
     write(id, entry, now + tonumber(ms))
@@ -28,11 +29,11 @@ local function settle(id, entry, verb, cause, ms)
     return 'r'
   end
   entry.failures = entry.failures + 1
-  redis.call('HINCRBY', HASH, 'failed', 1)
+  failed = failed + 1
   if verb == 'f' and entry.failures < known.attempts_max then
     entry.state = 'r'
     write(id, entry, now + (tonumber(ms) or pause_after(entry.failures)))
-    redis.call('HSET', RECORDS, '!' .. id, cause)
+    append(new_records, '!' .. id, cause)
     arrived = arrived + 1
     return 'r'
   end
@@ -41,15 +42,31 @@ local function settle(id, entry, verb, cause, ms)
   return 'k'
 end
 
-for at = 3, #ARGV, 5 do
-  local id = ARGV[at]
-  local record = known and redis.call('HGET', RECORDS, id)
-  local entry = record and read(record)
-  if entry and entry.state == 'a' and entry.token == tonumber(ARGV[at + 1]) then
-    letters[#letters + 1] = settle(id, entry, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
+-- Where the arguments about an entry begin, and its id.
+local starts, ids = {}, {}
+local at, last = 3, #ARGV
+while at <= last do
+  local head = ARGV[at]
+  starts[#starts + 1], ids[#ids + 1] = at, string.sub(head, 18)
+  at = string.sub(head, 1, 1) == 'd' and at + 1 or at + 3
+end
+local records, said = known and ask_many('HMGET', RECORDS, ids) or {}, {}
+for index, id in ipairs(ids) do
+  local record, head = records[index], ARGV[starts[index]]
+  if record and not said[id] and string.sub(record, 1, 1) == 'a' and string.sub(record, 2, 17) == string.sub(head, 2, 17) then
+    -- The lease has ended with that.
+    said[id] = true
+    letters[index] = settle(id, record, string.sub(head, 1, 1), ARGV[starts[index] + 1], ARGV[starts[index] + 2])
   else
-    letters[#letters + 1] = '-'
+    letters[index] = '-'
   end
+end
+save()
+if done > 0 then
+  redis.call('HINCRBY', HASH, 'acknowledged', text(done))
+end
+if failed > 0 then
+  redis.call('HINCRBY', HASH, 'failed', text(failed))
 end
 wake(GROUP, arrived)
 return table.concat(letters)

@@ -68,7 +68,10 @@ impl Group {
         let mut command = self.command(&SETTLE);
         for (ticket, outcome) in outcomes {
             let (verb, cause, ms) = outcome.spelled()?;
-            command = command.arg(ticket.entry.to_string()).arg(ticket.token).arg(verb).arg(cause).arg(ms);
+            command = command.arg(format!("{verb}{:016}{}", ticket.token, ticket.entry));
+            if *outcome != Outcome::Done {
+                command = command.arg(cause).arg(ms);
+            }
         }
         let reply = self.stream().run(command).await?;
         let letters = reply.as_bytes().unwrap_or_default();

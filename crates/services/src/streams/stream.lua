@@ -16,10 +16,15 @@ local CHUNK = 2000
 
 local now = now_ms()
 
--- Calls a command that changes a key, with any number of further arguments.
-local function call_many(command, key, args)
+-- Calls a command that changes a key, or a group of a stream, with any number of further arguments.
+local function call_many(command, key, args, group)
   for first = 1, #args, CHUNK do
-    redis.call(command, key, unpack(args, first, math.min(first + CHUNK - 1, #args)))
+    local last = math.min(first + CHUNK - 1, #args)
+    if group then
+      redis.call(command, key, group, unpack(args, first, last))
+    else
+      redis.call(command, key, unpack(args, first, last))
+    end
   end
 end
 
@@ -60,12 +65,21 @@ local function field(list, name)
   end
 end
 
--- Returns the number of an entry; nil if a stranger wrote none or one that cannot be.
-local function sequence_in(fields)
-  local told = string.match(field(fields, 'sequence') or '', '^%d+$')
-  if told and #told <= 15 and tonumber(told) <= tonumber(redis.call('HGET', META, 'sequence') or 0) then
-    return tonumber(told)
+-- The number of the entry published last, once it was asked for.
+local published
+
+-- Returns the number of an entry, of which this is told; nil if a stranger wrote none or one that cannot be.
+local function number_in(told)
+  local number = told and #told <= 15 and tonumber(told)
+  published = published or tonumber(redis.call('HGET', META, 'sequence') or 0)
+  -- What is written as we do has digits only.
+  if number and number >= 0 and number <= published and (text(number) == told or string.match(told, '^%d+$')) then
+    return number
   end
+end
+
+local function sequence_in(fields)
+  return number_in(field(fields, 'sequence'))
 end
 
 local function size_of(fields)

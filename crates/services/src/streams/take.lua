@@ -50,14 +50,14 @@ local state = redis.call('HMGET', HASH, 'fence', 'cursor', 'adopted', 'until', '
 -- In µs, so that it grows also over the loss of what it was.
 local time = redis.call('TIME')
 local fence = math.max(tonumber(state[1] or 0) + 1, tonumber(time[1]) * 1000000 + tonumber(time[2]))
-local leased, more, missed, died = {}, 0, 0, 0
+local leased, more, missed, died, lost, skipped = {}, 0, 0, 0, 0, 0
+local lease_ends = text(now + LEASE)
 
-local function deliver(id, entry, fields)
-  entry.state, entry.token, entry.since, entry.consumer = 'a', fence, now, CONSUMER
-  write(id, entry, now + LEASE)
-  for _, part in ipairs({id, fence, entry.failures, entry.lost, fields}) do
-    leased[#leased + 1] = part
-  end
+-- Gives the consumer an entry that has this record now.
+local function give(id, record, failures, lost_leases, fields)
+  keep(id, record, lease_ends)
+  local size = #leased
+  leased[size + 1], leased[size + 2], leased[size + 3], leased[size + 4], leased[size + 5] = id, fence, failures, lost_leases, fields
 end
 
 -- Notices entries that consumers of their own kind have read, with XREADGROUP: they are taken back too when nobody acknowledges them.
@@ -71,7 +71,7 @@ local function adopt()
       local key = known.is_ordered and fields and field(fields, 'partitionkey')
       local place = key and place_of(key, id) or ''
       if key then
-        redis.call('ZADD', PLACES, 0, place)
+        append(new_places, '0', place)
       end
       local entry = {state = 'a', token = 0, failures = 0, lost = 0, since = now, consumer = pending[2], place = place}
       write(id, entry, now + math.max(0, LEASE - idle))
@@ -89,31 +89,52 @@ local function adopt()
   end
 end
 
+-- What becomes of an entry whose time has come and that nobody is to have.
+local function leave_out(id, entry)
+  local fields = entry and fields_of(id)
+  if not entry or #redis.call('XPENDING', STREAM, GROUP, id, id, 1) == 0 and fields then
+    -- Acknowledged behind our back.
+    forget(id, entry and entry.place or '', true)
+    return
+  end
+  died = died + 1
+  if not fields then
+    bury(id, entry, false, 'gone', 'the entry is no longer in the stream')
+    return
+  end
+  if entry.state == 'a' then
+    entry.lost, lost = entry.lost + 1, lost + 1
+  end
+  bury(id, entry, fields, 'lost', redis.call('HGET', RECORDS, '!' .. id) or 'its consumers gave no sign of life')
+end
+
 -- Takes again what was lost, has paused for long enough, or was parked.
 local function retake()
   local due = redis.call('ZRANGEBYSCORE', TIMES, '-inf', now, 'LIMIT', 0, COUNT)
-  for _, id in ipairs(due) do
-    local record = redis.call('HGET', RECORDS, id)
-    local entry = record and read(record) or {place = ''}
-    local fields = record and fields_of(id)
-    if not record or #redis.call('XPENDING', STREAM, GROUP, id, id, 1) == 0 and fields then
-      -- Acknowledged behind our back.
-      forget(id, entry)
-    elseif not fields then
-      bury(id, entry, false, 'gone', 'the entry is no longer in the stream')
-      died = died + 1
-    else
+  local entries, again, fields_by_id = {}, {}, {}
+  for index, record in ipairs(ask_many('HMGET', RECORDS, due)) do
+    local entry = record and read(record)
+    entries[index] = entry
+    if entry and entry.lost + (entry.state == 'a' and 1 or 0) < known.lost_max then
+      again[#again + 1] = due[index]
+    end
+  end
+  -- Those of them that are still pending, and in the stream.
+  if #again > 0 then
+    for _, claimed in ipairs(redis.call('XCLAIM', STREAM, GROUP, CONSUMER, 0, unpack(again))) do
+      fields_by_id[claimed[1]] = claimed[2]
+    end
+  end
+  for index, id in ipairs(due) do
+    local entry, fields = entries[index], fields_by_id[id]
+    if fields then
       if entry.state == 'a' then
-        entry.lost = entry.lost + 1
-        redis.call('HINCRBY', HASH, 'lost', 1)
+        entry.lost, lost = entry.lost + 1, lost + 1
       end
-      if entry.lost >= known.lost_max then
-        bury(id, entry, fields, 'lost', redis.call('HGET', RECORDS, '!' .. id) or 'its consumers gave no sign of life')
-        died = died + 1
-      else
-        redis.call('XCLAIM', STREAM, GROUP, CONSUMER, 0, id)
-        deliver(id, entry, fields)
-      end
+      entry.state, entry.token, entry.since, entry.consumer = 'a', fence, now, CONSUMER
+      give(id, record_of(entry) .. entry.place, entry.failures, entry.lost, fields)
+    else
+      leave_out(id, entry)
     end
   end
   if #due == COUNT then
@@ -129,6 +150,24 @@ local function set_of(names)
   return set
 end
 
+-- Returns key, group that it is meant for, type and number of an entry.
+local function attributes(fields)
+  local key, to, kind, told
+  for index = 1, #fields - 1, 2 do
+    local name = fields[index]
+    if name == 'type' then
+      kind = kind or fields[index + 1]
+    elseif name == 'partitionkey' then
+      key = key or fields[index + 1]
+    elseif name == 'sequence' then
+      told = told or fields[index + 1]
+    elseif name == 'redriveto' then
+      to = to or fields[index + 1]
+    end
+  end
+  return key, to, kind, number_in(told)
+end
+
 -- Reads new entries, up to where the group ends.
 local function read_new(room)
   if state[4] then
@@ -138,29 +177,33 @@ local function read_new(room)
   local found = room > 0 and redis.call('XREADGROUP', 'GROUP', GROUP, CONSUMER, 'COUNT', room, 'STREAMS', STREAM, '>')
   local entries = found and found[1][2] or {}
   local types, keys, sequence = set_of(state[5]), set_of(state[6]), tonumber(state[7])
+  -- All that are new have the same records but for their places, and all but the first of a key are parked.
+  local entry = {state = 'a', token = fence, failures = 0, lost = 0, since = now, consumer = CONSUMER}
+  local given, met, never = record_of(entry), {}, text(NEVER)
+  entry.state, entry.token = 'p', 0
+  local parked = record_of(entry)
   for _, found_entry in ipairs(entries) do
     local id, fields = found_entry[1], found_entry[2]
-    local key, to, own = field(fields, 'partitionkey'), field(fields, 'redriveto'), sequence_in(fields)
+    local key, to, kind, own = attributes(fields)
     if own and sequence and own > sequence + 1 then
       missed = missed + own - sequence - 1
     end
     sequence = own or sequence
-    if (to and to ~= GROUP) or (types and not types[field(fields, 'type') or '']) or (keys and not keys[key or '']) then
-      redis.call('XACK', STREAM, GROUP, id)
-      redis.call('HINCRBY', HASH, 'skipped', 1)
-    else
-      local entry = {state = 'p', token = 0, failures = 0, lost = 0, since = now, consumer = CONSUMER, place = ''}
-      local is_parked = false
-      if known.is_ordered and key then
-        entry.place = place_of(key, id)
-        is_parked = first_of(head_of(key)) ~= nil
-        redis.call('ZADD', PLACES, 0, entry.place)
-      end
-      if is_parked then
-        write(id, entry, NEVER)
+    if (to and to ~= GROUP) or (types and not types[kind or '']) or (keys and not keys[key or '']) then
+      acknowledged[#acknowledged + 1] = id
+      skipped = skipped + 1
+    elseif known.is_ordered and key then
+      local head = head_of(key)
+      local place = head .. padded(id) .. id
+      append(new_places, '0', place)
+      if met[head] or first_of(head) then
+        keep(id, parked .. place, never)
       else
-        deliver(id, entry, fields)
+        give(id, given .. place, 0, 0, fields)
       end
+      met[head] = true
+    else
+      give(id, given, 0, 0, fields)
     end
   end
   if #entries > 0 then
@@ -172,20 +215,26 @@ end
 local adopted = tonumber(state[3] or 0)
 if now >= adopted + ADOPT_EVERY or now < adopted then
   adopt()
+  save()
 end
 retake()
+save()
 local room = math.min(COUNT - #leased / 5, known.pending_max - redis.call('ZCARD', TIMES))
 if room > 0 and read_new(room) then
   more = 1
 end
+save()
 local mark = state[4] and is_read(state[4]) and 'd' or 'o'
 redis.call('ZADD', GROUPS, now, mark .. GROUP)
 if mark == 'd' then
   redis.call('ZREM', GROUPS, 'o' .. GROUP)
 end
 redis.call('HSET', HASH, 'fence', text(fence))
-redis.call('HINCRBY', HASH, 'missed', missed)
-redis.call('HINCRBY', HASH, 'delivered', #leased / 5)
+for name, by in pairs({missed = missed, delivered = #leased / 5, lost = lost, skipped = skipped}) do
+  if by > 0 then
+    redis.call('HINCRBY', HASH, name, text(by))
+  end
+end
 
 local first = redis.call('ZRANGE', TIMES, 0, 0, 'WITHSCORES')[2]
 local after = first and tonumber(first) < NEVER and math.max(1, tonumber(first) - now) or 0
