@@ -31,18 +31,18 @@ local function append(list, first, second)
 end
 
 local function number(record, first, last)
-  return tonumber(string.sub(record, first, last))
+  return tonumber(sub(record, first, last))
 end
 
 local function place_in(record)
-  return string.sub(record, 43 + number(record, 39, 42))
+  return sub(record, 43 + number(record, 39, 42))
 end
 
 local function read(record)
   local length = number(record, 39, 42)
   return {
-    state = string.sub(record, 1, 1), token = number(record, 2, 17), failures = number(record, 18, 21), lost = number(record, 22, 25),
-    since = number(record, 26, 38), consumer = string.sub(record, 43, 42 + length), place = string.sub(record, 43 + length),
+    state = sub(record, 1, 1), token = number(record, 2, 17), failures = number(record, 18, 21), lost = number(record, 22, 25),
+    since = number(record, 26, 38), consumer = sub(record, 43, 42 + length), place = sub(record, 43 + length),
   }
 end
 
@@ -74,7 +74,7 @@ end
 
 -- Returns the first place of a key, if there is one.
 local function first_of(head)
-  return redis.call('ZRANGEBYLEX', PLACES, '[' .. head, '(' .. head .. ':', 'LIMIT', 0, 1)[1]
+  return call('ZRANGEBYLEX', PLACES, '[' .. head, '(' .. head .. ':', 'LIMIT', 0, 1)[1]
 end
 
 -- Takes an entry out of what the group knows. It may have a note of what went wrong if it has failed.
@@ -86,7 +86,7 @@ local function forget(id, place, has_note)
   end
   if place ~= '' then
     left_places[#left_places + 1] = place
-    left_heads[string.sub(place, 1, -(#id + 41))] = true
+    left_heads[sub(place, 1, -(#id + 41))] = true
   end
 end
 
@@ -96,18 +96,21 @@ local function finish(id, place, has_note)
   forget(id, place, has_note)
 end
 
--- Frees the next of each of these keys.
+-- Frees the next of each of these keys, if any entry is parked at all.
 local function free_next(heads)
+  if not next(heads) or redis.call('ZCOUNT', TIMES, NEVER, '+inf') == 0 then
+    return
+  end
   local ids = {}
   for head in pairs(heads) do
     local place = first_of(head)
     if place then
-      ids[#ids + 1] = string.sub(place, #head + 41)
+      ids[#ids + 1] = sub(place, #head + 41)
     end
   end
   for index, record in ipairs(ask_many('HMGET', RECORDS, ids)) do
-    if record and string.sub(record, 1, 1) == 'p' then
-      keep(ids[index], 'q' .. string.sub(record, 2), text(now))
+    if record and sub(record, 1, 1) == 'p' then
+      keep(ids[index], 'q' .. sub(record, 2), text(now))
       arrived = arrived + 1
     end
   end

@@ -52,15 +52,15 @@ local shapes, starts, sizes, identities, own = {}, {}, {}, {}, {}
 local by_names, shape, count, at, last_at = {}, nil, 0, 5 + 3 * effects, #ARGV
 while at <= last_at do
   local head = ARGV[at]
-  if string.sub(head, 1, 1) == 'n' then
+  if sub(head, 1, 1) == 'n' then
     at = at + 1
     local names = ARGV[at]
     shape = by_names[names] or shape_of(names)
     by_names[names] = shape
   end
-  local identity = string.sub(head, 12)
+  local identity = sub(head, 12)
   count = count + 1
-  shapes[count], starts[count], sizes[count], identities[count] = shape, at + 1, tonumber(string.sub(head, 2, 11)), identity
+  shapes[count], starts[count], sizes[count], identities[count] = shape, at + 1, tonumber(sub(head, 2, 11)), identity
   if identity ~= '' then
     own[#own + 1] = identity
   end

@@ -134,6 +134,7 @@ end
 
 -- Of the entries that a step adds: the number of the last one and its id, the id that the next is to have, and the bytes of their numbers.
 local sequence, last_id, wish, number_bytes = 0, nil, '*', 0
+local format = string.format
 
 -- Begins to add so many entries, whose numbers follow one another. Ids grow whatever the clock does, also over the loss of the stream.
 local function begin_adding(count)
@@ -147,9 +148,9 @@ end
 -- Adds an entry and returns its id. `command` is XADD with so many arguments: the third is for the id, the last for the number.
 local function add(command, size)
   sequence = sequence + 1
-  local mark = text(sequence)
+  local mark = format('%d', sequence)
   command[3], command[size] = wish, mark
-  last_id = redis.call(unpack(command, 1, size))
+  last_id = call(unpack(command, 1, size))
   wish, number_bytes = '*', number_bytes + #'sequence' + #mark
   return last_id
 end

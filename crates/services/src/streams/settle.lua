@@ -17,7 +17,7 @@ end
 
 local function settle(id, record, verb, cause, ms)
   if verb == 'd' then
-    finish(id, place_in(record), string.sub(record, 18, 21) ~= '0000')
+    finish(id, place_in(record), sub(record, 18, 21) ~= '0000')
     done = done + 1
     return 'd'
   end
@@ -47,16 +47,16 @@ local starts, ids = {}, {}
 local at, last = 3, #ARGV
 while at <= last do
   local head = ARGV[at]
-  starts[#starts + 1], ids[#ids + 1] = at, string.sub(head, 18)
-  at = string.sub(head, 1, 1) == 'd' and at + 1 or at + 3
+  starts[#starts + 1], ids[#ids + 1] = at, sub(head, 18)
+  at = sub(head, 1, 1) == 'd' and at + 1 or at + 3
 end
 local records, said = known and ask_many('HMGET', RECORDS, ids) or {}, {}
 for index, id in ipairs(ids) do
   local record, head = records[index], ARGV[starts[index]]
-  if record and not said[id] and string.sub(record, 1, 1) == 'a' and string.sub(record, 2, 17) == string.sub(head, 2, 17) then
+  if record and not said[id] and sub(record, 1, 1) == 'a' and sub(record, 2, 17) == sub(head, 2, 17) then
     -- The lease has ended with that.
     said[id] = true
-    letters[index] = settle(id, record, string.sub(head, 1, 1), ARGV[starts[index] + 1], ARGV[starts[index] + 2])
+    letters[index] = settle(id, record, sub(head, 1, 1), ARGV[starts[index] + 1], ARGV[starts[index] + 2])
   else
     letters[index] = '-'
   end

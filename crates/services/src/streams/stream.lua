@@ -5,6 +5,9 @@
 -- KEYS[3]  groups by when they were last seen, ms, see retain.lua    KEYS[4]  who waits for entries, by until when
 local STREAM, META, GROUPS, WAITERS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
+-- A global name is looked up each time; these are called often.
+local call, sub = redis.call, string.sub
+
 -- Most of those who wait that one step looks through to wake some.
 local WAKE_LOOK = 256
 
@@ -21,9 +24,9 @@ local function call_many(command, key, args, group)
   for first = 1, #args, CHUNK do
     local last = math.min(first + CHUNK - 1, #args)
     if group then
-      redis.call(command, key, group, unpack(args, first, last))
+      call(command, key, group, unpack(args, first, last))
     else
-      redis.call(command, key, unpack(args, first, last))
+      call(command, key, unpack(args, first, last))
     end
   end
 end
@@ -34,11 +37,11 @@ local function ask_many(command, key, names)
     return {}
   end
   if #names <= CHUNK then
-    return redis.call(command, key, unpack(names))
+    return call(command, key, unpack(names))
   end
   local answers = {}
   for first = 1, #names, CHUNK do
-    local some = redis.call(command, key, unpack(names, first, math.min(first + CHUNK - 1, #names)))
+    local some = call(command, key, unpack(names, first, math.min(first + CHUNK - 1, #names)))
     for index = 1, #some do
       answers[#answers + 1] = some[index]
     end
@@ -46,10 +49,13 @@ local function ask_many(command, key, names)
   return answers
 end
 
+local ZEROS = '00000000000000000000'
+
 -- Writes an id so that ids compare as texts do; they have up to twenty digits, more than a number of Lua holds.
 local function padded(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return string.rep('0', 20 - #ms) .. ms .. string.rep('0', 20 - #seq) .. seq
+  -- Times have thirteen digits for long.
+  local dash = sub(id, 14, 14) == '-' and 14 or string.find(id, '-', 1, true)
+  return sub(ZEROS, dash) .. sub(id, 1, dash - 1) .. sub(ZEROS, #id - dash + 1) .. sub(id, dash + 1)
 end
 
 local function is_before(left, right)
@@ -113,11 +119,11 @@ local function wake(group, count)
   local woken = {}
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', WAITERS, now, '+inf', 'LIMIT', 0, WAKE_LOOK)) do
     -- A name of 32 characters, then the group.
-    local of = string.sub(member, 33)
+    local of = sub(member, 33)
     if of ~= '' and (not group or of == group) and (woken[of] or 0) < count then
       woken[of] = (woken[of] or 0) + 1
       redis.call('ZREM', WAITERS, member)
-      redis.pcall('PUBLISH', META, string.sub(member, 1, 32))
+      redis.pcall('PUBLISH', META, sub(member, 1, 32))
     end
   end
 end

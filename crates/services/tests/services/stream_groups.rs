@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use redpoll_services::Error;
 use redpoll_services::streams::{
     Delivery, EntryId, Event, Group, GroupOptions, Letters, Order, Outcome, Reason, Settled, StreamSettings,
-    TakeOptions,
+    TakeOptions, Ticket,
 };
 
 use crate::streams::{
@@ -71,6 +71,24 @@ pub(crate) async fn only_the_present_owner_acknowledges(place: Place) {
     let late = group.take(&briefly(1)).await.unwrap().deliveries.remove(0);
     eventually("the lease ends", || async { group.status().await.unwrap().overdue == 1 }).await;
     group.ack(&late.ticket).await.unwrap();
+    // Said twice in one call it holds once, whatever it was; a refused one before it does no harm.
+    publish(&site.stream, &["3", "4", "5"]).await;
+    let [done, paused, dead] = &take(&group, 3).await[..] else { panic!("there are three") };
+    let stale = Ticket { token: done.ticket.token - 1, ..done.ticket };
+    let outcomes = [
+        (stale, Outcome::Done),
+        (done.ticket, Outcome::Done),
+        (done.ticket, failed("no", 0)),
+        (paused.ticket, failed("no", 3_600_000)),
+        (paused.ticket, Outcome::Done),
+        (dead.ticket, Outcome::GivenUp { cause: "no".to_owned() }),
+        (dead.ticket, Outcome::Done),
+    ];
+    let said =
+        [Settled::Lost, Settled::Done, Settled::Lost, Settled::Again, Settled::Lost, Settled::Dead, Settled::Lost];
+    assert_eq!(group.settle(&outcomes).await.unwrap(), said);
+    let status = group.status().await.unwrap();
+    assert_eq!((status.pending, status.acknowledged_total, status.failed_total, status.dead), (1, 3, 2, 1));
 }
 
 pub(crate) async fn a_failure_pauses_and_is_tried_again(place: Place) {
@@ -178,7 +196,19 @@ pub(crate) async fn entries_of_a_key_wait_for_each_other(place: Place) {
     let second = take(&group, 10).await;
     assert_eq!((names(&second), second[0].failures, second[0].lost), (vec!["a2".to_owned()], 0, 0));
     group.ack(&second[0].ticket).await.unwrap();
-    assert_eq!(names(&take(&group, 10).await), ["a3"]);
+    let third = take(&group, 10).await;
+    assert_eq!(names(&third), ["a3"]);
+    // What ends in one call, in whichever way, frees what comes behind it at once.
+    let more = [keyed("a", "a4"), keyed("d", "d1"), keyed("d", "d2"), keyed("b", "b2"), keyed("d", "d3")];
+    stream.publish_many(&more).await.unwrap();
+    let fourth = take(&group, 10).await;
+    assert_eq!(names(&fourth), ["d1", "b2"]);
+    let poison = Outcome::Poison { cause: "no".to_owned() };
+    let outcomes = [(fourth[0].ticket, poison), (fourth[1].ticket, Outcome::Done), (third[0].ticket, Outcome::Done)];
+    group.settle(&outcomes).await.unwrap();
+    let mut freed = names(&take(&group, 10).await);
+    freed.sort();
+    assert_eq!((freed, group.status().await.unwrap().parked), (vec!["a4".to_owned(), "d2".to_owned()], 1));
 }
 
 pub(crate) async fn order_can_be_given_up(place: Place) {
