@@ -23,7 +23,7 @@ local arrived = 0
 -- What a step has to write about entries until `save` does: fields and values of records, times and ids, and places with their scores, of those that the
 -- group keeps; ids, fields of records and places of those that leave it, the heads of these places, and ids to acknowledge.
 local new_records, new_times, new_places = {}, {}, {}
-local left, left_records, left_places, left_heads, acknowledged = {}, {}, {}, {}, {}
+local left, left_records, left_places, left_heads, heads_count, acknowledged = {}, {}, {}, {}, 0, {}
 
 local function append(list, first, second)
   local size = #list
@@ -72,9 +72,27 @@ local function place_of(key, id)
   return head_of(key) .. padded(id) .. id
 end
 
--- Returns the first place of a key, if there is one.
-local function first_of(head)
-  return call('ZRANGEBYLEX', PLACES, '[' .. head, '(' .. head .. ':', 'LIMIT', 0, 1)[1]
+-- Returns the first places of so many keys, by their heads.
+local function first_places(heads, count)
+  local first = {}
+  if count == 0 then
+    return first
+  end
+  -- Reading what is hardly more than is asked for takes less than asking for each.
+  if call('ZCARD', PLACES) > 2 * count then
+    for head in pairs(heads) do
+      first[head] = call('ZRANGEBYLEX', PLACES, '[' .. head, '(' .. head .. ':', 'LIMIT', 0, 1)[1]
+    end
+    return first
+  end
+  for _, place in ipairs(call('ZRANGE', PLACES, 0, -1)) do
+    local length = string.match(place, '^%d+')
+    local head = sub(place, 1, #length + 2 + tonumber(length))
+    if heads[head] and not first[head] then
+      first[head] = place
+    end
+  end
+  return first
 end
 
 -- Takes an entry out of what the group knows. It may have a note of what went wrong if it has failed.
@@ -86,7 +104,9 @@ local function forget(id, place, has_note)
   end
   if place ~= '' then
     left_places[#left_places + 1] = place
-    left_heads[sub(place, 1, -(#id + 41))] = true
+    local head = sub(place, 1, -(#id + 41))
+    heads_count = left_heads[head] and heads_count or heads_count + 1
+    left_heads[head] = true
   end
 end
 
@@ -96,17 +116,14 @@ local function finish(id, place, has_note)
   forget(id, place, has_note)
 end
 
--- Frees the next of each of these keys, if any entry is parked at all.
-local function free_next(heads)
-  if not next(heads) or redis.call('ZCOUNT', TIMES, NEVER, '+inf') == 0 then
+-- Frees the next of each key of which an entry has left, if any is parked at all.
+local function free_next()
+  if heads_count == 0 or call('ZCOUNT', TIMES, NEVER, '+inf') == 0 then
     return
   end
   local ids = {}
-  for head in pairs(heads) do
-    local place = first_of(head)
-    if place then
-      ids[#ids + 1] = sub(place, #head + 41)
-    end
+  for head, place in pairs(first_places(left_heads, heads_count)) do
+    ids[#ids + 1] = sub(place, #head + 41)
   end
   for index, record in ipairs(ask_many('HMGET', RECORDS, ids)) do
     if record and sub(record, 1, 1) == 'p' then
@@ -130,9 +147,9 @@ local function save()
   call_many('HDEL', RECORDS, left_records)
   call_many('ZREM', TIMES, left)
   call_many('ZREM', PLACES, left_places)
-  free_next(left_heads)
+  free_next()
   save_kept()
-  left, left_records, left_places, left_heads, acknowledged = {}, {}, {}, {}, {}
+  left, left_records, left_places, left_heads, heads_count, acknowledged = {}, {}, {}, {}, 0, {}
 end
 
 -- Moves an entry to the dead letters with what it was and why it is there; `fields` are false if it is no longer in the stream.

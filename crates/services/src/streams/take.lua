@@ -179,31 +179,42 @@ local function read_new(room)
   local types, keys, sequence = set_of(state[5]), set_of(state[6]), tonumber(state[7])
   -- All that are new have the same records but for their places, and all but the first of a key are parked.
   local entry = {state = 'a', token = fence, failures = 0, lost = 0, since = now, consumer = CONSUMER}
-  local given, met, never = record_of(entry), {}, text(NEVER)
+  local given = record_of(entry)
   entry.state, entry.token = 'p', 0
-  local parked = record_of(entry)
-  for _, found_entry in ipairs(entries) do
-    local id, fields = found_entry[1], found_entry[2]
-    local key, to, kind, own = attributes(fields)
+  local parked, never = record_of(entry), text(NEVER)
+  -- What is passed over, and the heads of the others' places.
+  local heads, of_entry, count = {}, {}, 0
+  for index, found_entry in ipairs(entries) do
+    local key, to, kind, own = attributes(found_entry[2])
     if own and sequence and own > sequence + 1 then
       missed = missed + own - sequence - 1
     end
     sequence = own or sequence
     if (to and to ~= GROUP) or (types and not types[kind or '']) or (keys and not keys[key or '']) then
-      acknowledged[#acknowledged + 1] = id
+      of_entry[index] = false
+      acknowledged[#acknowledged + 1] = found_entry[1]
       skipped = skipped + 1
     elseif known.is_ordered and key then
       local head = head_of(key)
+      of_entry[index] = head
+      count = heads[head] and count or count + 1
+      heads[head] = true
+    end
+  end
+  local held = first_places(heads, count)
+  for index, found_entry in ipairs(entries) do
+    local id, head = found_entry[1], of_entry[index]
+    if head then
       local place = head .. padded(id) .. id
       append(new_places, '0', place)
-      if met[head] or first_of(head) then
+      if held[head] then
         keep(id, parked .. place, never)
       else
-        give(id, given .. place, 0, 0, fields)
+        give(id, given .. place, 0, 0, found_entry[2])
       end
-      met[head] = true
-    else
-      give(id, given, 0, 0, fields)
+      held[head] = true
+    elseif head == nil then
+      give(id, given, 0, 0, found_entry[2])
     end
   end
   if #entries > 0 then
