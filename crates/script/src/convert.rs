@@ -377,15 +377,23 @@ impl ReplyWriter<'_> {
         self.array(table, depth, end, reply)
     }
 
-    /// The elements up to the first nil, which need not be where Lua's length operator sees the end.
+    /// The elements up to the first nil, which need not be where Lua's length operator sees the end: then the header is written again.
     fn array(&self, table: &Table, depth: usize, end: usize, reply: &mut Vec<u8>) -> mlua::Result<()> {
-        let mut count = 0;
-        while !table.raw_get::<Value>(count + 1)?.is_nil() {
+        let (start, seen) = (reply.len(), table.raw_len() as i64);
+        header(b'*', seen, reply);
+        let (begun, mut count) = (reply.len(), 0);
+        loop {
+            let element: Value = table.raw_get(count + 1)?;
+            if element.is_nil() {
+                break;
+            }
+            self.value(&element, depth + 1, end, reply)?;
             count += 1;
         }
-        header(b'*', count, reply);
-        for index in 1..=count {
-            self.value(&table.raw_get(index)?, depth + 1, end, reply)?;
+        if count != seen {
+            let mut right = Vec::new();
+            header(b'*', count, &mut right);
+            reply.splice(start..begun, right);
         }
         Ok(())
     }
