@@ -138,6 +138,13 @@ impl Queue {
         }
     }
 
+    /// Returns the number of the last event there was, 0 if there was none.
+    pub(super) async fn last_event(&self) -> Result<u64> {
+        let command = Command::script::<Key, &str>(&EVENTS, self.keys(), &[]);
+        let reply = self.run(command.arg(0_u64).arg(1_u64)).await?;
+        item(&reply, 0).ok_or_else(|| Error::unexpected(EVENTS.name(), &reply))
+    }
+
     async fn events_now(&self, known: u64, count: usize) -> Result<EventPage> {
         let command = Command::script::<Key, &str>(&EVENTS, self.keys(), &[]);
         let reply = self.run(command.arg(known).arg(count)).await?;

@@ -235,6 +235,12 @@ inputs! {
         wait_ms: u64,
     }
 
+    /// Which events to watch.
+    WatchInput {
+        /// The position of an earlier item: events are read on behind it; what happens from now on if absent.
+        resume: Option<String>,
+    }
+
     /// Bound of a group.
     LimitGroupInput {
         /// Its name.

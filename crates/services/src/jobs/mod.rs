@@ -87,6 +87,7 @@ mod settings;
 mod steps;
 mod twins;
 mod views;
+mod watching;
 mod work;
 
 pub use crate::effects::{Effect, MAX_EFFECTS, MAX_SUM};

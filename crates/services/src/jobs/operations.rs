@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::forms::{
     BatchInput, CancelInput, ClearInput, CommitInput, EnqueueInput, EventsInput, ExchangeInput, ExtendInput, FlowInput,
     GroupInput, GroupsInput, JobForm, JobInput, KeepEventsInput, LimitGroupInput, LimitInput, ListInput, LogInput,
-    LogsInput, OutcomeForm, QueueInput, RequeueInput, SettleInput, bytes_or_json,
+    LogsInput, OutcomeForm, QueueInput, RequeueInput, SettleInput, WatchInput, bytes_or_json,
 };
 use super::views::{
     BatchDone, CancelDone, EnqueueDone, EventsDone, ExchangeDone, ExtendDone, FlowDone, GroupsDone, JobDone, ListDone,
-    Number, SettleDone, Switched,
+    Number, SettleDone, Switched, Watched,
 };
+use super::watching::watch;
 use super::{
     Bounds, Commit, Counts, EventWish, GroupCounts, LeaseOptions, LogPage, Payload, Queue, Rate, Swept, Ticket, Which,
 };
@@ -19,7 +20,7 @@ use crate::effects::EffectForm;
 use crate::error::{Error, Result};
 use crate::eviction::Eviction;
 use crate::keys::Tenant;
-use crate::operation::{Service, operation};
+use crate::operation::{Service, feed, operation};
 use crate::outage::OutagePolicy;
 use crate::ttl::Ttl;
 
@@ -69,6 +70,8 @@ pub const SERVICE: Service = Service {
             "Has the queue keep events: what becomes of its jobs.", "About as many as `max` says. Without it none, and what was kept is dropped."),
         operation!(NAME, "events", Get "/jobs/{queue}/events", events: EventsInput => EventsDone, [200, 422, 503, 504],
             "Reads events behind a number.", "Go on behind `next`. With `wait_ms` the answer comes when there is one, or empty when the time is up. `missed` counts those that are not kept any more."),
+        feed!(NAME, "watch", "/jobs/{queue}/events/watch", watch: WatchInput => Watched, [200, 422, 503, 504],
+            "Watches what becomes of jobs.", "Gives an `event` for each that the queue keeps (see `keep_events`), `ready` with the number of the last before the first, and a `gap` where some are not kept any more. The position of an item is the `resume` to go on behind it."),
         operation!(NAME, "pause", Post "/jobs/{queue}/pause", pause: QueueInput => Switched, [200, 422, 503, 504],
             "Has no more jobs leased.", "Those that are leased go on."),
         operation!(NAME, "resume", Post "/jobs/{queue}/resume", resume: QueueInput => Switched, [200, 422, 503, 504],

@@ -171,6 +171,24 @@ pub(super) struct EventView {
     attempt: Option<u32>,
 }
 
+/// What a feed of events gives.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Watched {
+    /// An event.
+    Event(EventView),
+    /// Events that are not kept any more.
+    Gap {
+        /// How many.
+        count: u64,
+    },
+    /// Where it begins.
+    Ready {
+        /// The number of the last event there was.
+        number: u64,
+    },
+}
+
 /// Some events.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct EventsDone {

@@ -7,10 +7,12 @@ use redpoll_services::Error;
 use redpoll_services::jobs::{
     EventKind, EventPage, EventWish, JobSettings, LeaseOptions, NewJob, Outcome, Payload, Queue, State, Which,
 };
-use serde_json::json;
+use redpoll_services::operation::Feed;
+use serde_json::{Value as Json, json};
 use tokio::task::JoinSet;
 
 use crate::jobs::{briefly, done, failed, named, on_mail, queue, queue_with, site, take, up_to};
+use crate::operations::open;
 use crate::support::{Place, eventually};
 
 fn many() -> EventWish {
@@ -243,4 +245,37 @@ pub(crate) async fn events_round_trip(place: Place) {
     {
         assert_eq!(run(name, bad.clone()).await.unwrap_err().status(), 422, "{name} {bad}");
     }
+}
+
+pub(crate) async fn events_are_watched(place: Place) {
+    let site = site(&place, JobSettings::default()).await;
+    let tenant = site.tenant.name();
+    site.queue.keep_events(Some(1_000)).await.unwrap();
+    site.queue.enqueue(&named("before")).await.unwrap();
+    let watch = async |more: Json| {
+        let mut input = json!({"tenant": tenant, "queue": site.queue.name()});
+        input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        open(&site.services, "jobs", "watch", input).await
+    };
+    let next = async |feed: &dyn Feed| {
+        let item = tokio::time::timeout(Duration::from_secs(30), feed.next()).await.expect("an item in time").unwrap();
+        (item.kind, item.position.unwrap(), item.body)
+    };
+    let feed = watch(json!({})).await.unwrap();
+    assert_eq!(next(&*feed).await, ("ready", "1".to_owned(), json!({"number": 1})));
+    let job = named("a");
+    let (waiting, enqueued) = tokio::join!(next(&*feed), site.queue.enqueue(&job));
+    enqueued.unwrap();
+    assert_eq!((waiting.0, waiting.1.as_str(), &waiting.2["event"]), ("event", "2", &json!("added")));
+    // Whoever comes back is told all of it, whatever they had heard.
+    let feed = watch(json!({"resume": "0"})).await.unwrap();
+    assert_eq!(next(&*feed).await.0, "ready");
+    for (number, id) in [(1, "before"), (2, "a")] {
+        let (kind, position, body) = next(&*feed).await;
+        assert_eq!((kind, position, &body["id"]), ("event", number.to_string(), &json!(id)));
+    }
+    site.queue.keep_events(None).await.unwrap();
+    site.queue.enqueue(&named("unseen")).await.unwrap();
+    assert!(feed.tell(json!({})).await.is_err());
+    assert!(watch(json!({"resume": "x"})).await.is_err());
 }

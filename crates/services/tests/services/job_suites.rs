@@ -11,7 +11,7 @@ on_every_backend! {
         clearing_is_exact_and_leaves_who_works;
     job_events:
         what_becomes_of_jobs_is_told what_nobody_did_is_told_too events_are_bounded_and_what_was_missed_is_counted
-        who_waits_for_events_is_woken events_of_many_workers_add_up events_round_trip;
+        who_waits_for_events_is_woken events_of_many_workers_add_up events_round_trip events_are_watched;
     job_flows:
         flows_round_trip a_parent_waits_for_its_children a_child_that_does_not_complete_takes_its_parent_along
         a_flow_is_enqueued_whole_or_not_at_all so_many_are_active_and_no_more who_waits_for_a_place_is_woken

@@ -1,29 +1,32 @@
 //! Commands on several keys, transactions and scripts happen at one moment: nobody sees them half done, whatever else goes on.
 
 use crate::support;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::support::{int, numbers, run, succeed};
 use redpoll_store::{Connection, Store, Value};
 use redpoll_testkit::Random;
 
-const ROUNDS: u64 = 1_500;
+const ROUNDS: usize = 1_500;
+const ROUNDS_MAX: usize = 1_000 * ROUNDS;
+
+/// How often the watcher looks at least.
+const LOOKS: usize = 20;
 
 /// What a writer does again and again.
 type Write<'a> = &'a (dyn Fn(&mut Connection, &mut Random) + Sync);
 
-/// Runs writers to their end while a watcher looks again and again and others shake the gate; checks that the watcher looked often enough to
+/// Runs writers while a watcher looks again and again and others shake the gate: so many rounds, and for as long as the watcher has not looked often enough to
 /// see something.
 fn watch(store: &Store, writers: &[Write<'_>], look: &(dyn Fn(&mut Connection) + Sync)) {
-    let done = AtomicBool::new(false);
-    let looks = std::thread::scope(|scope| {
+    let (done, looks) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
-            let (mut connection, mut looks) = (store.connect(), 0_u64);
-            while !done.load(Ordering::Acquire) || looks == 0 {
+            let mut connection = store.connect();
+            while !done.load(Ordering::Acquire) {
                 look(&mut connection);
-                looks += 1;
+                looks.fetch_add(1, Ordering::AcqRel);
             }
-            looks
         });
         let shaker = scope.spawn(|| {
             let mut connection = store.connect();
@@ -39,9 +42,11 @@ fn watch(store: &Store, writers: &[Write<'_>], look: &(dyn Fn(&mut Connection) +
             .iter()
             .enumerate()
             .map(|(index, write)| {
+                let looks = &looks;
                 scope.spawn(move || {
                     let (mut connection, mut random) = (store.connect(), Random::new(5).fork(index as u64));
-                    (0..ROUNDS).for_each(|_| write(&mut connection, &mut random));
+                    let goes_on = |round: &usize| *round < ROUNDS || looks.load(Ordering::Acquire) < LOOKS;
+                    (0..ROUNDS_MAX).take_while(goes_on).for_each(|_| write(&mut connection, &mut random));
                 })
             })
             .collect();
@@ -49,9 +54,10 @@ fn watch(store: &Store, writers: &[Write<'_>], look: &(dyn Fn(&mut Connection) +
         done.store(true, Ordering::Release);
         shaker.join().expect("the shaker found nothing wrong");
         assert_eq!(failed, 0, "a writer panicked");
-        watcher.join().expect("the watcher found nothing wrong")
+        watcher.join().expect("the watcher found nothing wrong");
     });
-    assert!(looks > 10, "the watcher looked {looks} times only");
+    let looks = looks.into_inner();
+    assert!(looks >= LOOKS, "the watcher looked {looks} times only");
 }
 
 #[test]
