@@ -149,10 +149,7 @@ async fn speak(mut socket: WebSocket, mut line: Line) {
     loop {
         let message = tokio::select! {
             item = line.next() => match item {
-                Some(FeedItem { kind, position, body }) => {
-                    let told = json!({"kind": kind, "position": position, "body": body});
-                    Message::Text(told.to_string().into())
-                }
+                Some(item) => Message::Text(item.into_json().to_string().into()),
                 None => break,
             },
             said = socket.recv() => match said {

@@ -11,9 +11,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use redpoll_services::backend::url_from_environment;
-use redpoll_services::operation::{Envelope, Feed, FeedItem, Operation, Run, Service, Shape};
+use redpoll_services::operation::{Envelope, Feed, Operation, Run, Service, Shape};
 use redpoll_services::{Backend, BackendConfig, Error, SERVICES, Services, Settings};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 
 /// Where `redpoll serve` listens.
 const DEFAULT_URL: &str = "redis://127.0.0.1:6379";
@@ -117,9 +117,8 @@ fn call(operation: &'static Operation, matches: &ArgMatches) -> anyhow::Result<(
 
 /// Writes what a feed gives, a line each, until it ends or nobody reads.
 async fn print(feed: Box<dyn Feed>) -> anyhow::Result<()> {
-    while let Some(FeedItem { kind, position, body }) = feed.next().await {
-        let line = json!({"kind": kind, "position": position, "body": body});
-        match writeln!(std::io::stdout().lock(), "{line}") {
+    while let Some(item) = feed.next().await {
+        match writeln!(std::io::stdout().lock(), "{}", item.into_json()) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
             written => written?,
         }

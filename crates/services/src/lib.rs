@@ -18,6 +18,7 @@
 
 pub mod atomic;
 pub mod backend;
+mod batch;
 pub mod cache;
 pub mod effects;
 pub mod error;

@@ -23,7 +23,7 @@ use std::pin::Pin;
 use schemars::Schema;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::Services;
 use crate::error::{Error, Result};
@@ -135,6 +135,18 @@ pub struct FeedItem {
     pub position: Option<String>,
     /// The thing.
     pub body: Json,
+}
+
+impl FeedItem {
+    pub(crate) fn new(kind: &'static str, position: Option<String>, thing: &impl Serialize) -> Self {
+        let body = serde_json::to_value(thing).expect("what feeds give has a JSON form");
+        Self { kind, position, body }
+    }
+
+    /// Returns the item as one JSON object, `{"kind", "position", "body"}`, for transports without a form of their own.
+    pub fn into_json(self) -> Json {
+        json!({"kind": self.kind, "position": self.position, "body": self.body})
+    }
 }
 
 impl std::fmt::Debug for Operation {

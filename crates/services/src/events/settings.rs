@@ -63,8 +63,7 @@ impl Default for EventsSettings {
 impl EventsSettings {
     /// Returns the pause after a failed attempt, the first being 1: between half and all of `base * 2^(attempt - 1)`.
     pub(super) fn pause(&self, attempt: u32) -> Duration {
-        let factor = 1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
-        self.retry_base.saturating_mul(factor).min(self.retry_cap).mul_f64((1.0 + random::unit()) / 2.0)
+        random::pause(self.retry_base, self.retry_cap, attempt.saturating_sub(1))
     }
 }
 

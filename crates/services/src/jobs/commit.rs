@@ -6,9 +6,10 @@
 
 use super::job::{NewJob, check_id};
 use super::payload::Payload;
-use super::queue::{MAX_BATCH, Queue, item};
+use super::queue::{Queue, item};
 use super::steps::COMMIT;
 use super::work::Ticket;
+use crate::batch::MAX_BATCH;
 use crate::effects::{self, Effect};
 use crate::error::{Error, Result};
 use crate::keys::Key;

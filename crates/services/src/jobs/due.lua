@@ -25,70 +25,65 @@ local function fail(id, state, token, cause, pause, give_up)
   return place
 end
 
+-- The first jobs of a place whose time has come, and their states.
+local function due_in(key)
+  local ids = redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, SWEEP)
+  return ids, read_many(STATES, ids)
+end
+
 -- Moves what is due, a bounded number of each kind. Returns how many have expired, were taken back and have come due.
 local function move_due()
+  -- Ends jobs that have waited for too long.
+  local expired, states_of = due_in(EXPIRY)
+  for index, state in ipairs(states_of) do
+    leave(EXPIRY, expired[index])
+    leave_place(expired[index], state)
+    finish(expired[index], state, 'o', counts_of(state), NO_TOKEN)
+  end
+  if #expired > 0 then
+    save()
+  end
+
   -- Takes jobs back whose leases have ended without an outcome.
-  local function take_back()
-    local ids = redis.call('ZRANGEBYSCORE', ACTIVE, '-inf', now, 'LIMIT', 0, SWEEP)
-    if #ids == 0 then
-      return 0
-    end
-    for index, state in ipairs(read_many(STATES, ids)) do
-      local id, timeout = ids[index], number(state, 68, 77)
-      leave_place(id, state)
-      if place_of(state) == 'r' then
-        finish(id, state, 'x', counts_of(state), NO_TOKEN)
-      elseif timeout > 0 and number(state, 42, 54) + timeout <= now then
-        fail(id, state, NO_TOKEN, 'timed out')
+  local ended_leases
+  ended_leases, states_of = due_in(ACTIVE)
+  for index, state in ipairs(states_of) do
+    local id, timeout = ended_leases[index], number(state, 68, 77)
+    leave_place(id, state)
+    if place_of(state) == 'r' then
+      finish(id, state, 'x', counts_of(state), NO_TOKEN)
+    elseif timeout > 0 and number(state, 42, 54) + timeout <= now then
+      fail(id, state, NO_TOKEN, 'timed out')
+    else
+      local lost = math.min(number(state, 22, 25) + 1, 9999)
+      local counts = string.sub(state, 18, 21) .. string.format('%04d', lost)
+      tell('lost', id, 'w')
+      local _, lost_max = string.match(string.sub(state, 100), '^(%d+),(%d+)')
+      if lost >= tonumber(lost_max) then
+        local cause = 'quarantined: its lease ended ' .. text(lost) .. ' times without an outcome'
+        finish(id, state, 'k', counts, NO_TOKEN, cause)
       else
-        local lost = math.min(number(state, 22, 25) + 1, 9999)
-        local counts = string.sub(state, 18, 21) .. string.format('%04d', lost)
-        tell('lost', id, 'w')
-        local _, lost_max = string.match(string.sub(state, 100), '^(%d+),(%d+)')
-        if lost >= tonumber(lost_max) then
-          local cause = 'quarantined: its lease ended ' .. text(lost) .. ' times without an outcome'
-          finish(id, state, 'k', counts, NO_TOKEN, cause)
-        else
-          wait(id, state, counts, NO_TOKEN, now)
-        end
+        wait(id, state, counts, NO_TOKEN, now)
       end
     end
-    redis.call('HINCRBY', META, 'lost', #ids)
+  end
+  if #ended_leases > 0 then
+    redis.call('HINCRBY', META, 'lost', #ended_leases)
     save()
-    return #ids
   end
 
   -- Has delayed jobs wait that are due.
-  local function promote()
-    local ids = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, SWEEP)
-    if #ids == 0 then
-      return 0
-    end
-    for index, state in ipairs(read_many(STATES, ids)) do
-      leave(DELAYED, ids[index])
-      enter_waiting(ids[index], state)
-      set_state(ids[index], 'w' .. string.sub(state, 2))
-      tell('due', ids[index], 'w')
-      arrived = arrived + 1
-    end
-    save()
-    return #ids
+  local delayed
+  delayed, states_of = due_in(DELAYED)
+  for index, state in ipairs(states_of) do
+    leave(DELAYED, delayed[index])
+    enter_waiting(delayed[index], state)
+    set_state(delayed[index], 'w' .. string.sub(state, 2))
+    tell('due', delayed[index], 'w')
+    arrived = arrived + 1
   end
-
-  -- Ends jobs that have waited for too long.
-  local function expire()
-    local ids = redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, SWEEP)
-    if #ids == 0 then
-      return 0
-    end
-    for index, state in ipairs(read_many(STATES, ids)) do
-      leave(EXPIRY, ids[index])
-      leave_place(ids[index], state)
-      finish(ids[index], state, 'o', counts_of(state), NO_TOKEN)
-    end
+  if #delayed > 0 then
     save()
-    return #ids
   end
-
-  return expire(), take_back(), promote()
+  return #expired, #ended_leases, #delayed
 end

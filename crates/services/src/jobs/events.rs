@@ -15,10 +15,11 @@ use tokio::time::Instant;
 
 use super::job::State;
 use super::payload::Payload;
-use super::queue::{Queue, check_batch, item};
+use super::queue::{Queue, item};
 use super::settings::MAX_WAIT;
 use super::steps::{EVENTS, KEEP_EVENTS};
 use crate::backend::Command;
+use crate::batch::check_batch;
 use crate::error::{Error, Result};
 use crate::keys::Key;
 use crate::ttl::bounded_ms;

@@ -5,9 +5,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::job::check_group;
-use super::queue::{Queue, check_batch};
+use super::queue::Queue;
 use super::steps::{LIMIT_GROUP, LIST_GROUPS};
 use crate::backend::Command;
+use crate::batch::check_batch;
 use crate::error::{Error, Result};
 use crate::keys::Key;
 

@@ -2,9 +2,10 @@
 
 use super::job::{State, check_id};
 use super::payload::Payload;
-use super::queue::{MAX_BATCH, Queue, check_ids, item};
+use super::queue::{Queue, check_ids, item};
 use super::steps::{CLEAR, REQUEUE};
 use crate::backend::Command;
+use crate::batch::MAX_BATCH;
 use crate::error::{Error, Result};
 
 /// What is to be removed or tried again.

@@ -8,10 +8,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::job::check_id;
-use super::queue::{MAX_BATCH, Queue, check_batch};
+use super::queue::Queue;
 use super::steps::{LOG, LOGS};
 use super::work::Ticket;
 use crate::backend::Command;
+use crate::batch::{MAX_BATCH, check_batch};
 use crate::error::{Error, Result};
 use crate::keys::Key;
 use crate::metrics::Counter;

@@ -6,9 +6,10 @@ use serde::Serialize;
 
 use super::job::{Job, State, check_id};
 use super::payload::Payload;
-use super::queue::{Queue, check_batch, item};
+use super::queue::{Queue, item};
 use super::steps::{COUNTS, JOB, LIST};
 use crate::backend::Command;
+use crate::batch::check_batch;
 use crate::error::{Error, Result};
 use crate::keys::Key;
 

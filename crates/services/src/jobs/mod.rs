@@ -90,6 +90,7 @@ mod views;
 mod watching;
 mod work;
 
+pub use crate::batch::MAX_BATCH;
 pub use crate::effects::{Effect, MAX_EFFECTS, MAX_SUM};
 pub use commit::Commit;
 pub use events::{EventKind, EventPage, EventWish, JobEvent, MAX_EVENTS};
@@ -103,7 +104,7 @@ pub use look::{Counts, Inspected};
 pub(crate) use once::NUMBER_AGE;
 pub use operations::SERVICE;
 pub use payload::Payload;
-pub use queue::{Bounds, Enqueued, MAX_BATCH, MAX_BATCH_BYTES, Queue, Rate, Swept};
+pub use queue::{Bounds, Enqueued, MAX_BATCH_BYTES, Queue, Rate, Swept};
 pub use settings::{JobSettings, MAX_ATTEMPTS, MAX_DELAY, MAX_LEASE, MAX_TIMEOUT, MAX_WAIT, MIN_LEASE};
 pub(crate) use twins::TWINS;
 pub use work::{

@@ -12,14 +12,12 @@ use super::settings::JobSettings;
 use super::steps::{BOUNDS, CANCEL, ENQUEUE, PAUSE, SWEEP};
 use crate::Services;
 use crate::backend::Command;
+use crate::batch::check_batch;
 use crate::error::{Error, Result};
 use crate::keys::{Group, Key, Tenant, check_name};
 use crate::metrics::Counter;
 use crate::random;
 use crate::script::Script;
-
-/// Most jobs of one call.
-pub const MAX_BATCH: usize = 1_000;
 
 /// Most bytes of one call, payloads or results, if it is of more than one job: a call is one step and is sent as a whole.
 pub const MAX_BATCH_BYTES: usize = 64 << 20;
@@ -133,7 +131,7 @@ impl Queue {
         Ok(enqueued.remove(0))
     }
 
-    /// Enqueues up to [`MAX_BATCH`] jobs of up to [`MAX_BATCH_BYTES`] together in one step, all or none; ids that are alive stay as they are, and that is
+    /// Enqueues up to [`MAX_BATCH`](super::MAX_BATCH) jobs of up to [`MAX_BATCH_BYTES`] together in one step, all or none; ids that are alive stay as they are, and that is
     /// told. A queue that would get too long or too large is a conflict.
     pub async fn enqueue_many(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
         check_batch("jobs", jobs.len())?;
@@ -186,7 +184,7 @@ impl Queue {
         Ok((command, ids))
     }
 
-    /// Cancels up to [`MAX_BATCH`] jobs and returns where each is then: [`State::Cancelled`]; [`State::Cancelling`] if a worker
+    /// Cancels up to [`MAX_BATCH`](super::MAX_BATCH) jobs and returns where each is then: [`State::Cancelled`]; [`State::Cancelling`] if a worker
     /// is at it, which is told at its next heartbeat and may be done before that; where it has ended already; none if it is not known.
     pub async fn cancel(&self, ids: &[String]) -> Result<Vec<Option<State>>> {
         check_ids(ids)?;
@@ -308,14 +306,6 @@ impl Queue {
 /// Reads a number of a reply that is a list.
 pub(super) fn item(reply: &Value, index: usize) -> Option<u64> {
     reply.as_array()?.get(index)?.as_u64()
-}
-
-/// Refuses batches that are empty or too large.
-pub(super) fn check_batch(field: &'static str, len: usize) -> Result<()> {
-    match (1..=MAX_BATCH).contains(&len) {
-        true => Ok(()),
-        false => Err(Error::invalid(field, format_args!("must be 1 to {MAX_BATCH}"))),
-    }
 }
 
 /// Refuses batches that are too much for one step.

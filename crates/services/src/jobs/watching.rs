@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use tokio::sync::Mutex;
 
 use super::events::{EventPage, EventWish, JobEvent};
@@ -72,8 +72,7 @@ impl Watching {
 }
 
 fn item(kind: &'static str, position: u64, told: Watched) -> FeedItem {
-    let body = serde_json::to_value(told).unwrap_or_else(|error| json!({"defect": error.to_string()}));
-    FeedItem { kind, position: Some(position.to_string()), body }
+    FeedItem::new(kind, Some(position.to_string()), &told)
 }
 
 impl Feed for Watching {

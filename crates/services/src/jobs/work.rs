@@ -20,11 +20,12 @@ use super::job::{Job, State, check_id};
 use super::payload::Payload;
 #[cfg(doc)]
 use super::queue::MAX_BATCH_BYTES;
-use super::queue::{MAX_BATCH, Queue, check_batch, check_batch_bytes, item};
+use super::queue::{Queue, check_batch_bytes, item};
 use super::settings::{MAX_DELAY, MAX_WAIT};
 use super::steps::{EXTEND, STOP_WAITING, WORK};
 use crate::Services;
 use crate::backend::Command;
+use crate::batch::{MAX_BATCH, check_batch};
 use crate::error::{Error, Result};
 use crate::keys::Key;
 use crate::leasing::{Lessor, REGISTERED, Waiting, hear};

@@ -151,8 +151,7 @@ impl Follower {
                 }
                 Err(error) => {
                     tracing::debug!(topic = self.stream.name(), %error, "a topic could not be read");
-                    let pause = PAUSE_BASE.saturating_mul(1 << failures.min(10)).min(PAUSE_MAX);
-                    tokio::time::sleep(pause.mul_f64(1.0 - random::unit() / 2.0)).await;
+                    tokio::time::sleep(random::pause(PAUSE_BASE, PAUSE_MAX, failures)).await;
                     failures += 1;
                 }
             }

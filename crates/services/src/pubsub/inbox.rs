@@ -103,7 +103,9 @@ impl Inbox {
         let mut state = self.lock();
         state.check_open()?;
         let is_new = !state.standing.contains_key(name);
-        state.standing.entry(name.clone()).or_default();
+        if is_new {
+            state.standing.insert(name.clone(), Standing::default());
+        }
         Ok(is_new)
     }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::operations::{ListenInput, Told};
-use super::{Body, Gap, Heard, Message, Since, Subscription, SubscriptionOptions, Token};
+use super::{Body, Gap, Heard, Message, Since, Subscription, Token};
 use crate::Services;
 use crate::error::{Error, Result};
 use crate::keys::Tenant;
@@ -78,16 +78,12 @@ pub(super) async fn listen(services: Services, input: ListenInput) -> Result<Lis
         Some(text) => read_position(text)?,
     };
     let pubsub = services.pubsub(&Tenant::new(input.tenant)?);
-    let settings = &services.settings().pubsub;
-    let buffer = input.buffer.unwrap_or(settings.buffer);
-    if !(1..=MAX_BUFFER).contains(&buffer) {
+    let mut options = services.settings().pubsub.subscription.clone();
+    options.buffer = input.buffer.unwrap_or(options.buffer);
+    options.overflow = input.overflow.unwrap_or(options.overflow);
+    if !(1..=MAX_BUFFER).contains(&options.buffer) {
         return Err(Error::invalid("buffer", format_args!("must be 1 to {MAX_BUFFER}")));
     }
-    let options = SubscriptionOptions {
-        buffer,
-        buffer_bytes: settings.buffer_bytes,
-        overflow: input.overflow.unwrap_or(settings.overflow),
-    };
     let subscription = pubsub.subscription_with(&options);
     let listening = Listening { subscription, state: Mutex::default(), resume, since };
     let names = Names { channels: input.channels, patterns: input.patterns, topics: input.topics };
@@ -159,8 +155,7 @@ impl Listening {
         let mut state = self.state();
         std::mem::take(&mut state.has_new_topics).then(|| {
             let told = Told::Ready { positions: state.positions.clone() };
-            let body = serde_json::to_value(told).expect("texts and tokens have a JSON form");
-            FeedItem { kind: "ready", position: Some(written(&state.positions)), body }
+            FeedItem::new("ready", Some(written(&state.positions)), &told)
         })
     }
 
@@ -172,8 +167,7 @@ impl Listening {
             }
             Heard::Gap(gap) => ("gap", None, told_gap(gap)),
         };
-        let body = serde_json::to_value(told).unwrap_or_else(|error| json!({"defect": error.to_string()}));
-        FeedItem { kind, position, body }
+        FeedItem::new(kind, position, &told)
     }
 
     /// Takes note of how far a topic is, and returns the position of all.

@@ -56,8 +56,8 @@ mod subscription;
 
 use redpoll_resp::Value;
 use serde::Serialize;
-use uuid::Uuid;
 
+pub use crate::batch::MAX_BATCH;
 pub use follow::{Since, Token};
 pub use heard::{Body, Gap, Heard, Message, Overflow};
 pub use operations::SERVICE;
@@ -65,31 +65,25 @@ pub use subscription::{MAX_TOPICS, Subscription, SubscriptionOptions};
 
 use crate::Services;
 use crate::backend::Command;
+use crate::batch::check_batch;
 use crate::error::{Error, Result};
 use crate::hub::Name;
 use crate::keys::{Key, Tenant, check_name};
 use crate::metrics::Counter;
 use crate::streams::Event;
 
-/// Most messages of one call.
-pub const MAX_BATCH: usize = 1_000;
-
 /// Settings of pub/sub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PubSubSettings {
     /// Largest message, all its attributes and data, in bytes. Default 1 MiB.
     pub message_max: usize,
-    /// Most messages that wait for a subscription to be read. Default 1,024.
-    pub buffer: usize,
-    /// Most bytes of them. Default 8 MiB.
-    pub buffer_bytes: usize,
-    /// What happens above that. Default [`Overflow::DropOldest`].
-    pub overflow: Overflow,
+    /// The buffer of subscriptions that ask for no other.
+    pub subscription: SubscriptionOptions,
 }
 
 impl Default for PubSubSettings {
     fn default() -> Self {
-        Self { message_max: 1 << 20, buffer: 1_024, buffer_bytes: 8 << 20, overflow: Overflow::default() }
+        Self { message_max: 1 << 20, subscription: SubscriptionOptions::default() }
     }
 }
 
@@ -122,14 +116,12 @@ impl PubSub {
 
     /// Publishes up to [`MAX_BATCH`] messages in their order, in one exchange. An error means that some may have been published.
     pub async fn publish_many(&self, channel: &str, events: &[Event]) -> Result<Vec<Sent>> {
-        if !(1..=MAX_BATCH).contains(&events.len()) {
-            return Err(Error::invalid("events", format_args!("must be 1 to {MAX_BATCH}")));
-        }
+        check_batch("events", events.len())?;
         let key = self.channel_key(channel)?;
         let message_max = self.services.settings().pubsub.message_max;
         let (mut ids, mut commands) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
         for event in events {
-            let id = event.id.clone().unwrap_or_else(|| Uuid::new_v4().simple().to_string());
+            let id = event.id_or_new();
             let message = envelope::write(event, &id, message_max)?;
             commands.push(Command::new("PUBLISH").key(&key).arg(message));
             ids.push(id);
@@ -167,12 +159,7 @@ impl PubSub {
 
     /// Makes a subscription, to nothing yet, with the buffer of the settings.
     pub fn subscription(&self) -> Subscription {
-        let settings = &self.services.settings().pubsub;
-        self.subscription_with(&SubscriptionOptions {
-            buffer: settings.buffer,
-            buffer_bytes: settings.buffer_bytes,
-            overflow: settings.overflow,
-        })
+        self.subscription_with(&self.services.settings().pubsub.subscription)
     }
 
     /// Makes a subscription, to nothing yet.

@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::listening::listen;
-use super::{MAX_BATCH, Overflow, Sent, Token};
+use super::{Overflow, Sent, Token};
 use crate::Services;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::eviction::Eviction;
 use crate::keys::Tenant;
 use crate::operation::{Service, feed, inputs, operation, present};
@@ -177,9 +177,6 @@ async fn publish(services: Services, input: PublishInput) -> Result<Sent> {
 }
 
 async fn publish_many(services: Services, input: BatchInput) -> Result<BatchDone> {
-    if input.events.len() > MAX_BATCH {
-        return Err(Error::invalid("events", format_args!("must be 1 to {MAX_BATCH}")));
-    }
     let events = input.events.into_iter().map(EventForm::read).collect::<Result<Vec<Event>>>()?;
     let sent = services.pubsub(&Tenant::new(input.tenant)?).publish_many(&input.channel, &events).await?;
     Ok(BatchDone { sent })

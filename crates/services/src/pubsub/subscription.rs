@@ -1,14 +1,14 @@
 //! A subscription: what it listens to, and giving what it heard.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::task::AbortHandle;
 
+use super::PubSub;
 use super::follow::{Follower, Since, Token};
 use super::heard::{Heard, Overflow};
 use super::inbox::{Asked, Inbox, Place};
-use super::{PubSub, PubSubSettings};
 use crate::error::{Error, Result};
 use crate::hub::{Name, Seat};
 
@@ -18,19 +18,17 @@ pub const MAX_TOPICS: usize = 256;
 /// The buffer of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscriptionOptions {
-    /// Most messages of channels and patterns that wait to be read; at least one.
+    /// Most messages of channels and patterns that wait to be read; at least one. Default 1,024.
     pub buffer: usize,
-    /// Most bytes of them. A larger message never comes, and is counted as dropped.
+    /// Most bytes of them. A larger message never comes, and is counted as dropped. Default 8 MiB.
     pub buffer_bytes: usize,
-    /// What happens above that.
+    /// What happens above that. Default [`Overflow::DropOldest`].
     pub overflow: Overflow,
 }
 
 impl Default for SubscriptionOptions {
-    /// Those of [`PubSubSettings::default`].
     fn default() -> Self {
-        let PubSubSettings { buffer, buffer_bytes, overflow, .. } = PubSubSettings::default();
-        Self { buffer, buffer_bytes, overflow }
+        Self { buffer: 1_024, buffer_bytes: 8 << 20, overflow: Overflow::default() }
     }
 }
 
@@ -92,13 +90,13 @@ impl Subscription {
         opening.is_done = true;
         let start = follower.start();
         let task = tokio::spawn(follower.follow()).abort_handle();
-        self.topics.lock().expect("nothing panics while holding the lock").insert(topic.to_owned(), (place, task));
+        self.topics().insert(topic.to_owned(), (place, task));
         Ok(start)
     }
 
     /// Stops following a topic; nothing of it comes any more, nor what waits. Tells whether it was followed.
     pub fn unfollow(&self, topic: &str) -> bool {
-        let followed = self.topics.lock().expect("nothing panics while holding the lock").remove(topic);
+        let followed = self.topics().remove(topic);
         if let Some((place, task)) = &followed {
             task.abort();
             self.inbox.remove_topic(topic, *place);
@@ -110,7 +108,7 @@ impl Subscription {
     /// or [`Subscription::close`] was called.
     pub async fn next(&self) -> Option<Heard> {
         let listen = || {
-            if !self.seats.lock().expect("nothing panics while holding the lock").is_empty() {
+            if !self.seats().is_empty() {
                 self.pubsub.services.backend().messages().attend();
             }
         };
@@ -177,14 +175,22 @@ impl Subscription {
                 self.inbox.remove(name);
                 return Err(Error::Conflict("this process listens to too many names".to_owned()));
             };
-            self.seats.lock().expect("nothing panics while holding the lock").insert(name.clone(), seat);
+            self.seats().insert(name.clone(), seat);
         }
         Ok(is_new)
     }
 
+    fn seats(&self) -> MutexGuard<'_, HashMap<Name, Seat>> {
+        self.seats.lock().expect("nothing panics while holding the lock")
+    }
+
+    fn topics(&self) -> MutexGuard<'_, HashMap<String, (Place, AbortHandle)>> {
+        self.topics.lock().expect("nothing panics while holding the lock")
+    }
+
     fn leave(&self, name: &Name) -> bool {
         // Once the seat is gone no message comes any more, so none comes behind the removal.
-        let seat = self.seats.lock().expect("nothing panics while holding the lock").remove(name);
+        let seat = self.seats().remove(name);
         let was_there = seat.is_some();
         drop(seat);
         self.inbox.remove(name);
@@ -211,6 +217,6 @@ impl Drop for Opening<'_> {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.inbox.close();
-        self.topics.lock().expect("nothing panics while holding the lock").values().for_each(|(_, task)| task.abort());
+        self.topics().values().for_each(|(_, task)| task.abort());
     }
 }

@@ -25,8 +25,8 @@ use uuid::Uuid;
 
 use super::group::{Group, GroupOptions, Start};
 use super::settle::{Outcome, Settled};
-use super::stream::MAX_BATCH;
 use super::take::{Delivery, TakeOptions, Taken, Ticket};
+use crate::batch::MAX_BATCH;
 use crate::error::Result;
 use crate::random;
 
@@ -392,8 +392,7 @@ fn outcome_of(panic: &(dyn Any + Send)) -> Outcome {
 
 /// Returns the pause after so many outages in a row.
 fn rest(outages: u32) -> Duration {
-    let pause = REST_MIN.saturating_mul(1_u32 << outages.min(10)).min(REST_MAX);
-    pause.mul_f64(1.0 - random::unit() / 2.0)
+    random::pause(REST_MIN, REST_MAX, outages)
 }
 
 #[cfg(test)]

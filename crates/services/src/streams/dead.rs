@@ -11,8 +11,9 @@ use super::event::Entry;
 use super::group::Group;
 use super::id::EntryId;
 use super::steps::REDRIVE;
-use super::stream::{MAX_BATCH, check_batch, item};
+use super::stream::item;
 use crate::backend::Command;
+use crate::batch::{MAX_BATCH, check_batch};
 use crate::error::{Error, Result};
 use crate::metrics::Counter;
 

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use super::id::EntryId;
 use crate::error::{Error, Result};
@@ -129,6 +130,11 @@ impl Event {
         ];
         let present = optional.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
         [("source", self.source.as_str()), ("type", self.kind.as_str())].into_iter().chain(present)
+    }
+
+    /// Returns the event's id, or a random one if it has none.
+    pub(crate) fn id_or_new(&self) -> String {
+        self.id.clone().unwrap_or_else(|| Uuid::new_v4().simple().to_string())
     }
 
     /// Returns fields and values as the entry has them, checked.

@@ -77,6 +77,7 @@ mod stream;
 mod take;
 mod views;
 
+pub use crate::batch::MAX_BATCH;
 pub use crate::effects::{Effect, MAX_EFFECTS, MAX_SUM};
 pub use consumer::{Consumer, Failure, Ran};
 pub use dead::{DeadLetter, Letters, Reason};
@@ -90,7 +91,7 @@ pub use id::EntryId;
 pub use operations::SERVICE;
 pub use settings::{Full, MAX_ATTEMPTS, MAX_LEASE, MAX_PAUSE, MAX_PENDING, MAX_WAIT, MIN_LEASE, StreamSettings};
 pub use settle::{MAX_CAUSE_BYTES, Outcome, Settled};
-pub use stream::{Limits, MAX_BATCH, Page, Published, Range, Stream, StreamInfo};
+pub use stream::{Limits, Page, Published, Range, Stream, StreamInfo};
 pub use take::{Delivery, TakeOptions, Taken, Ticket};
 pub(crate) use views::EventView;
 

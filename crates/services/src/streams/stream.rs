@@ -8,7 +8,6 @@ use std::time::Duration;
 use redpoll_resp::Value;
 use schemars::JsonSchema;
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::event::{Entry, Event, size_of};
 use super::group::Group;
@@ -17,15 +16,13 @@ use super::settings::{Full, StreamSettings};
 use super::steps::{CONFIGURE, INFO, PUBLISH, TRIM};
 use crate::Services;
 use crate::backend::Command;
+use crate::batch::check_batch;
 use crate::effects::{self, Effect};
 use crate::error::{Error, Result};
 use crate::keys::{Group as KeyGroup, Key, Tenant, check_name};
 use crate::metrics::Counter;
 use crate::random;
 use crate::ttl::ms;
-
-/// Most events, entries or outcomes of one call.
-pub const MAX_BATCH: usize = 1_000;
 
 /// Kinds of the keys that every step of a stream takes, in their order.
 const KINDS: [&str; 4] = ["s", "m", "g", "w"];
@@ -147,7 +144,7 @@ impl Stream {
         Ok(published.remove(0))
     }
 
-    /// Publishes up to [`MAX_BATCH`] events in one step, all or none; those that are there already are told. A full stream is a conflict.
+    /// Publishes up to [`MAX_BATCH`](super::MAX_BATCH) events in one step, all or none; those that are there already are told. A full stream is a conflict.
     pub async fn publish_many(&self, events: &[Event]) -> Result<Vec<Published>> {
         self.publish_with(events, &[]).await
     }
@@ -169,7 +166,7 @@ impl Stream {
         let (mut ids, mut seen) = (Vec::with_capacity(events.len()), HashSet::new());
         let (mut names, mut head) = (String::new(), String::new());
         for event in events {
-            let id = event.id.clone().unwrap_or_else(|| Uuid::new_v4().simple().to_string());
+            let id = event.id_or_new();
             let fields = event.fields(&id, settings.event_max)?;
             if !changes.is_empty() && !seen.insert((event.source.as_str(), id.clone())) {
                 return Err(Error::invalid("events", format_args!("{id:?} is there twice")));
@@ -383,12 +380,4 @@ pub(super) fn read_entry(id: &Value, values: &Value) -> Option<Entry> {
 /// Reads a number of a reply that is a list.
 pub(super) fn item(reply: &Value, index: usize) -> Option<u64> {
     reply.as_array()?.get(index)?.as_u64()
-}
-
-/// Refuses batches that are empty or too large.
-pub(super) fn check_batch(field: &'static str, len: usize) -> Result<()> {
-    match (1..=MAX_BATCH).contains(&len) {
-        true => Ok(()),
-        false => Err(Error::invalid(field, format_args!("must be 1 to {MAX_BATCH}"))),
-    }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::fetch::Outcomes;
 use crate::random;
 
-/// Pause after the first failure to reach a queue; it doubles up to the other.
+/// Half the pause after the first failure to reach a queue; it doubles with each, up to the other.
 const PAUSE_BASE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -52,9 +52,7 @@ impl Line {
     /// Has it rest, and returns for how long.
     pub(super) fn failed(&mut self) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        let pause = PAUSE_BASE.saturating_mul(1 << self.failures.min(10)).min(PAUSE_MAX);
-        // Between half of it and all, so that workers do not come back all at once.
-        let pause = pause.mul_f64(1.0 - random::unit() / 2.0);
+        let pause = random::pause(PAUSE_BASE, PAUSE_MAX, self.failures);
         self.rest = Some(Instant::now() + pause);
         pause
     }
