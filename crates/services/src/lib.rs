@@ -20,6 +20,7 @@ pub mod atomic;
 pub mod backend;
 mod batch;
 pub mod cache;
+mod caught;
 pub mod effects;
 pub mod error;
 pub mod events;

@@ -1,7 +1,7 @@
 //! A consumer at work: takes entries, hands them to a function, renews their leases meanwhile, and says what became of them.
 //!
 //! ```text
-//! take ─► handle, so many at once ─► done, failed, given up ─► settle
+//! take ─► handle, so many at once ─► done, failed, given up ─► settle, what has ended meanwhile together
 //!            └ every third of a lease: renew what is held; what was lost is stopped
 //! ```
 //!
@@ -10,16 +10,15 @@
 //!
 //! Not here: more than one group for a consumer, and what to do with dead letters.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use uuid::Uuid;
 
@@ -27,6 +26,7 @@ use super::group::{Group, GroupOptions, Start};
 use super::settle::{Outcome, Settled};
 use super::take::{Delivery, TakeOptions, Taken, Ticket};
 use crate::batch::MAX_BATCH;
+use crate::caught::{Panicked, caught};
 use crate::error::Result;
 use crate::random;
 
@@ -122,11 +122,20 @@ struct Desk {
     lease: Option<Duration>,
     /// Entries that are being handled, and how to stop that.
     held: Mutex<HashMap<Ticket, AbortHandle>>,
+    words: mpsc::Sender<Word>,
     done: AtomicU64,
     again: AtomicU64,
     dead: AtomicU64,
     lost: AtomicU64,
     recreated: AtomicU64,
+}
+
+/// What is to be told of an entry; its sender is dropped when it was.
+#[derive(Debug)]
+struct Word {
+    ticket: Ticket,
+    outcome: Outcome,
+    told: oneshot::Sender<()>,
 }
 
 /// Ends a task with its owner.
@@ -188,7 +197,9 @@ impl Consumer {
         H: Fn(Delivery) -> F,
         F: Future<Output = Result<(), Failure>> + Send + 'static,
     {
-        let desk = Arc::new(Desk::new(self.group.clone(), self.lease));
+        let (words, to_tell) = mpsc::channel(MAX_BATCH);
+        let desk = Arc::new(Desk::new(self.group.clone(), self.lease, words));
+        let _telling = Tied(tokio::spawn(Arc::clone(&desk).tell(to_tell)));
         let lease = self.lease.unwrap_or(self.group.stream().settings().lease);
         let _renewing = Tied(tokio::spawn(Arc::clone(&desk).renew(lease / 3)));
         let mut tasks = JoinSet::new();
@@ -236,9 +247,9 @@ impl Consumer {
                     for delivery in taken.deliveries {
                         let (desk, ticket) = (Arc::clone(desk), delivery.ticket);
                         // What it does before its first wait may panic too.
-                        match catch_unwind(AssertUnwindSafe(|| handle(delivery))) {
+                        match caught(|| handle(delivery)) {
                             Ok(work) => tasks.spawn(desk.handle(ticket, work)),
-                            Err(panic) => tasks.spawn(desk.conclude(ticket, outcome_of(&*panic))),
+                            Err(panicked) => tasks.spawn(desk.conclude(ticket, panicked.into())),
                         };
                     }
                 }
@@ -256,12 +267,13 @@ impl Consumer {
 }
 
 impl Desk {
-    fn new(group: Group, lease: Option<Duration>) -> Self {
+    fn new(group: Group, lease: Option<Duration>, words: mpsc::Sender<Word>) -> Self {
         let zero = AtomicU64::default;
         Self {
             group,
             lease,
             held: Mutex::default(),
+            words,
             done: zero(),
             again: zero(),
             dead: zero(),
@@ -299,7 +311,7 @@ impl Desk {
             Ok(Ok(())) => Outcome::Done,
             Ok(Err(failure)) => failure.outcome(),
             Err(error) => match error.try_into_panic() {
-                Ok(panic) => outcome_of(&*panic),
+                Ok(panic) => Panicked::of(&*panic).into(),
                 // It was stopped.
                 Err(_) => Outcome::Released { delay: Duration::ZERO },
             },
@@ -307,28 +319,50 @@ impl Desk {
         self.conclude(ticket, outcome).await;
     }
 
-    /// Says what became of an entry, and counts it.
+    /// Has it told what became of an entry, and returns when it was.
     async fn conclude(self: Arc<Self>, ticket: Ticket, outcome: Outcome) {
-        let settled = self.settle(ticket, outcome).await;
-        self.let_go(&ticket);
-        let counter = match settled {
-            Some(Settled::Done) => &self.done,
-            Some(Settled::Again) => &self.again,
-            Some(Settled::Dead) => &self.dead,
-            Some(Settled::Lost) | None => &self.lost,
+        let outcome = match outcome.check() {
+            Ok(()) => outcome,
+            Err(error) => {
+                let cause = format!("what the handler answered cannot be kept: {error}");
+                Outcome::Failed { cause, pause: None }
+            }
         };
-        counter.fetch_add(1, Ordering::Relaxed);
+        let (told, was_told) = oneshot::channel();
+        // It fails only when the consumer is dropped, and this with it.
+        if self.words.send(Word { ticket, outcome, told }).await.is_ok() {
+            let _ = was_told.await;
+        }
     }
 
-    /// Tells an outcome, patiently; none if the store never answered.
-    async fn settle(&self, ticket: Ticket, outcome: Outcome) -> Option<Settled> {
-        let outcomes = [(ticket, outcome)];
+    /// Tells what became of entries, all that have ended since the last call in one, and counts them.
+    async fn tell(self: Arc<Self>, mut words: mpsc::Receiver<Word>) {
+        let mut batch = Vec::new();
+        while words.recv_many(&mut batch, MAX_BATCH).await > 0 {
+            let (outcomes, _told): (Vec<_>, Vec<_>) =
+                batch.drain(..).map(|Word { ticket, outcome, told }| ((ticket, outcome), told)).unzip();
+            let settled = self.settle(&outcomes).await.unwrap_or_else(|| vec![Settled::Lost; outcomes.len()]);
+            for ((ticket, _), settled) in outcomes.iter().zip(settled) {
+                self.let_go(ticket);
+                let counter = match settled {
+                    Settled::Done => &self.done,
+                    Settled::Again => &self.again,
+                    Settled::Dead => &self.dead,
+                    Settled::Lost => &self.lost,
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Tells outcomes, patiently; none if the store never answered.
+    async fn settle(&self, outcomes: &[(Ticket, Outcome)]) -> Option<Vec<Settled>> {
         for attempt in 0..SETTLE_TRIES {
-            match self.group.settle(&outcomes).await {
-                Ok(settled) => return settled.first().copied(),
+            match self.group.settle(outcomes).await {
+                Ok(settled) => return Some(settled),
                 Err(error) if error.is_outage() => tokio::time::sleep(rest(attempt)).await,
                 Err(error) => {
-                    tracing::warn!(%error, entry = %ticket.entry, "an outcome could not be told");
+                    tracing::warn!(%error, entries = outcomes.len(), "outcomes could not be told");
                     return None;
                 }
             }
@@ -383,11 +417,10 @@ impl Desk {
     }
 }
 
-/// Returns the failure that a panic is.
-fn outcome_of(panic: &(dyn Any + Send)) -> Outcome {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words");
-    Outcome::Failed { cause: format!("panicked: {text}"), pause: None }
+impl From<Panicked> for Outcome {
+    fn from(Panicked(cause): Panicked) -> Self {
+        Self::Failed { cause, pause: None }
+    }
 }
 
 /// Returns the pause after so many outages in a row.

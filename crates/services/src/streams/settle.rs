@@ -140,6 +140,11 @@ impl Group {
 }
 
 impl Outcome {
+    /// Refuses what no step would take.
+    pub(super) fn check(&self) -> Result<()> {
+        self.spelled().map(drop)
+    }
+
     /// Returns the outcome as the step takes it: verb, cause, ms.
     fn spelled(&self) -> Result<(&'static str, &[u8], String)> {
         let cut = |cause: &'_ str| cause.floor_char_boundary(MAX_CAUSE_BYTES);

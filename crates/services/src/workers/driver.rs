@@ -1,7 +1,8 @@
 //! The loop of a worker: it alone decides what is leased, begun, told and handed back. See the drawing in [`super`].
 //!
-//! One exchange at most is under way, and one wait; outcomes that come meanwhile are told together with the next. While there is a wait, outcomes are told
-//! without leasing. A queue that has not answered is tried alone, beside the exchange and the wait of the others (see [`super::line`]). Room is what may be
+//! One exchange is under way, and a second if half of what may run at once has ended meanwhile, so that the store does not wait for us while we read its
+//! answer; fewer outcomes are told together with the next. A worker that runs one job at a time has no second, and so begins them in their order.
+//! Beside exchanges there is one wait at most; meanwhile outcomes are told without leasing. A queue that has not answered is tried alone, beside the exchange and the wait of the others (see [`super::line`]). Room is what may be
 //! held beyond what is held: concurrency and prefetched together.
 
 use std::collections::{HashMap, VecDeque};
@@ -10,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::context::Context;
@@ -36,10 +37,22 @@ const DROPPING: Duration = Duration::from_millis(500);
 /// How long the store is told of the last outcomes when a worker stops.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// What is heard of a run that has ended.
+type JoinResult = Result<(tokio::task::Id, (Arc<Hold>, End)), JoinError>;
+
 /// A run under way.
 struct Under {
     name: String,
     hold: Arc<Hold>,
+}
+
+/// What exchanges are to do.
+#[derive(Clone, Copy, Default)]
+struct Asked {
+    /// How many outcomes they tell.
+    outcomes: usize,
+    /// How many jobs they lease at most.
+    room: usize,
 }
 
 pub(super) struct Driver<'a> {
@@ -58,8 +71,9 @@ pub(super) struct Driver<'a> {
     by_name: HashMap<String, usize>,
     /// Of each queue.
     lines: Vec<Line>,
-    /// With how many outcomes.
-    exchange: Option<(JoinHandle<Talked>, usize)>,
+    exchanges: JoinSet<(Asked, Talked)>,
+    /// What they have been asked together.
+    asked: Asked,
     wait: Option<(JoinHandle<Talked>, watch::Sender<bool>)>,
     /// Exchanges with queues that have not answered, one with each.
     tries: JoinSet<(usize, Talked)>,
@@ -85,7 +99,8 @@ impl<'a> Driver<'a> {
             under: HashMap::new(),
             by_name: HashMap::new(),
             lines,
-            exchange: None,
+            exchanges: JoinSet::new(),
+            asked: Asked::default(),
             wait: None,
             tries: JoinSet::new(),
             has_last_words: false,
@@ -102,13 +117,12 @@ impl<'a> Driver<'a> {
             }
             let (until, rest) = (self.until, self.lines.iter().filter_map(Line::rest).min());
             tokio::select! {
-                Some(done) = self.runs.join_next_with_id() => if let Some(done) = fetch::unless_ending(done) {
-                    self.ended(done);
-                },
-                talked = joined(self.exchange.as_mut().map(|(task, _)| task)) => {
-                    self.exchange = None;
+                Some(done) = self.runs.join_next_with_id() => self.all_ended(done),
+                Some(done) = self.exchanges.join_next() => if let Some((asked, talked)) = fetch::unless_ending(done) {
+                    self.asked.outcomes -= asked.outcomes;
+                    self.asked.room -= asked.room;
                     self.heard(talked);
-                }
+                },
                 talked = joined(self.wait.as_mut().map(|(task, _)| task)) => {
                     self.wait = None;
                     self.heard(talked);
@@ -123,9 +137,8 @@ impl<'a> Driver<'a> {
                 () = at(rest) => self.lines.iter_mut().for_each(|line| line.wake(Instant::now())),
             }
         }
-        let unheard = self.exchange.as_ref().map_or(0, |(_, count)| *count);
         let untold = self.lines.iter().map(|line| line.outcomes.len() + line.trying.unwrap_or(0)).sum::<usize>();
-        self.shared.stats.untold(unheard + untold);
+        self.shared.stats.untold(self.asked.outcomes + untold);
         self.shared.stats.summary()
     }
 
@@ -133,6 +146,8 @@ impl<'a> Driver<'a> {
     fn arrange(&mut self) {
         match self.phase {
             Phase::Working => {
+                // The store is at it while the next begin.
+                self.talk();
                 self.begin_ready();
                 self.hand_back_excess();
             }
@@ -144,7 +159,7 @@ impl<'a> Driver<'a> {
     }
 
     fn is_over(&self) -> bool {
-        let is_silent = self.exchange.is_none() && self.wait.is_none() && self.tries.is_empty();
+        let is_silent = self.exchanges.is_empty() && self.wait.is_none() && self.tries.is_empty();
         let is_told = self.lines.iter().all(|line| line.outcomes.is_empty());
         let is_late = self.phase == Phase::Stopping && self.until.is_none();
         self.phase != Phase::Working && (is_late || (is_silent && is_told && self.under.is_empty()))
@@ -183,6 +198,17 @@ impl<'a> Driver<'a> {
         }
         let task = self.runs.spawn(run.run());
         self.under.insert(task.id(), Under { name, hold });
+    }
+
+    /// Hears of one that has ended, and of all others that have, so that they are told together.
+    fn all_ended(&mut self, first: JoinResult) {
+        let mut next = Some(first);
+        while let Some(done) = next {
+            if let Some(done) = fetch::unless_ending(done) {
+                self.ended(done);
+            }
+            next = self.runs.try_join_next_with_id();
+        }
     }
 
     fn ended(&mut self, (id, (hold, end)): (tokio::task::Id, (Arc<Hold>, End))) {
@@ -258,7 +284,8 @@ impl<'a> Driver<'a> {
         let worker = &self.shared.worker;
         match self.phase {
             Phase::Working => {
-                (worker.concurrency + worker.prefetch).saturating_sub(self.under.len() + self.ready.len())
+                let taken = self.under.len() + self.ready.len() + self.asked.room;
+                (worker.concurrency + worker.prefetch).saturating_sub(taken)
             }
             _ => 0,
         }
@@ -271,19 +298,29 @@ impl<'a> Driver<'a> {
                 self.try_alone(queue, room);
             }
         }
-        if self.exchange.is_some() {
-            return;
-        }
         let mut sound = self.shared.worker.look_order();
         sound.retain(|queue| self.lines[*queue].is_sound());
-        let count = sound.iter().map(|queue| self.lines[*queue].outcomes.len()).sum();
-        if count > 0 {
+        let outcomes = sound.iter().map(|queue| self.lines[*queue].outcomes.len()).sum();
+        if outcomes > 0 && self.may_exchange(outcomes) {
             let room = if self.wait.is_some() { 0 } else { room };
             let told = sound.into_iter().map(|queue| self.told(queue)).collect();
-            self.exchange = Some((tokio::spawn(fetch::exchange(self.shared.clone(), told, room)), count));
-        } else if room > 0 && self.wait.is_none() && !sound.is_empty() {
+            let (asked, talked) = (Asked { outcomes, room }, fetch::exchange(self.shared.clone(), told, room));
+            self.exchanges.spawn(async move { (asked, talked.await) });
+            self.asked.outcomes += outcomes;
+            self.asked.room += room;
+        } else if room > 0 && self.exchanges.is_empty() && self.wait.is_none() && !sound.is_empty() {
             let (stop, stopped) = watch::channel(false);
             self.wait = Some((tokio::spawn(fetch::wait(self.shared.clone(), sound, room, stopped)), stop));
+        }
+    }
+
+    /// Tells whether another exchange may begin, with so many outcomes.
+    fn may_exchange(&self, outcomes: usize) -> bool {
+        let concurrency = self.shared.worker.concurrency;
+        match self.exchanges.len() {
+            0 => true,
+            1 => concurrency > 1 && outcomes >= concurrency.div_ceil(2),
+            _ => false,
         }
     }
 

@@ -1,11 +1,14 @@
 //! What a worker holds: every job that it has leased and not yet got rid of, shared by the loop, the renewal and the handlers.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use foldhash::fast::RandomState;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::jobs::{Heartbeat, Ticket};
@@ -35,7 +38,9 @@ pub(super) struct Hold {
     lease: Duration,
     /// When the last renewal that was answered was asked for.
     renewed: Mutex<Instant>,
-    stop: watch::Sender<Option<Stop>>,
+    stop: OnceLock<Stop>,
+    /// There is a reason to stop.
+    has_stop: Notify,
     has_begun: AtomicBool,
     commits: AtomicUsize,
     is_committed: AtomicBool,
@@ -51,7 +56,8 @@ impl Hold {
             timeout,
             lease,
             renewed: Mutex::new(Instant::now()),
-            stop: watch::Sender::new(None),
+            stop: OnceLock::new(),
+            has_stop: Notify::new(),
             has_begun: AtomicBool::new(false),
             commits: AtomicUsize::new(0),
             is_committed: AtomicBool::new(false),
@@ -60,22 +66,25 @@ impl Hold {
 
     /// Tells the handler to stop; the first reason stays.
     pub(super) fn stop(&self, reason: Stop) {
-        self.stop.send_if_modified(|stop| {
-            let is_news = stop.is_none();
-            stop.get_or_insert(reason);
-            is_news
-        });
+        if self.stop.set(reason).is_ok() {
+            self.has_stop.notify_waiters();
+        }
     }
 
     pub(super) fn stop_reason(&self) -> Option<Stop> {
-        *self.stop.borrow()
+        self.stop.get().copied()
     }
 
     /// Waits until the handler is to stop.
     pub(super) async fn stopped(&self) -> Stop {
-        let mut stop = self.stop.subscribe();
-        let reason = stop.wait_for(Option::is_some).await.expect("the sender is in this hold");
-        reason.expect("waited for")
+        loop {
+            // Made before the look, so that what is said in between is heard.
+            let told = self.has_stop.notified();
+            if let Some(reason) = self.stop_reason() {
+                return reason;
+            }
+            told.await;
+        }
     }
 
     pub(super) fn begin(&self) {
@@ -138,18 +147,47 @@ impl Drop for Committing<'_> {
     }
 }
 
-/// All that a worker holds, by queue and lease.
-#[derive(Debug, Default)]
+/// A hold among others, found by its ticket.
+#[derive(Debug)]
+struct Held(Arc<Hold>);
+
+impl Borrow<Ticket> for Held {
+    fn borrow(&self) -> &Ticket {
+        &self.0.ticket
+    }
+}
+
+impl Hash for Held {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.0.ticket.hash(hasher);
+    }
+}
+
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ticket == other.0.ticket
+    }
+}
+
+impl Eq for Held {}
+
+/// All that a worker holds.
+#[derive(Debug)]
 pub(super) struct Holds {
-    by_lease: Mutex<HashMap<(usize, Ticket), Arc<Hold>>>,
+    /// Of each queue.
+    held: Vec<Mutex<HashSet<Held, RandomState>>>,
     /// Changes when something is added whose run is limited.
     limited: watch::Sender<()>,
 }
 
 impl Holds {
+    pub(super) fn new(queues: usize) -> Self {
+        Self { held: (0..queues).map(|_| Mutex::default()).collect(), limited: watch::Sender::default() }
+    }
+
     pub(super) fn add(&self, hold: Hold) -> Arc<Hold> {
         let hold = Arc::new(hold);
-        self.lock().insert((hold.queue, hold.ticket.clone()), hold.clone());
+        self.lock(hold.queue).replace(Held(hold.clone()));
         if hold.timeout.is_some() {
             self.limited.send_replace(());
         }
@@ -162,16 +200,16 @@ impl Holds {
     }
 
     pub(super) fn remove(&self, queue: usize, ticket: &Ticket) {
-        self.lock().remove(&(queue, ticket.clone()));
+        self.lock(queue).remove(ticket);
     }
 
     /// Returns what is held of a queue.
     pub(super) fn of(&self, queue: usize) -> Vec<Arc<Hold>> {
-        self.lock().values().filter(|hold| hold.queue == queue).cloned().collect()
+        self.lock(queue).iter().map(|Held(hold)| hold.clone()).collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(usize, Ticket), Arc<Hold>>> {
-        self.by_lease.lock().expect("nothing panics while it is held")
+    fn lock(&self, queue: usize) -> MutexGuard<'_, HashSet<Held, RandomState>> {
+        self.held[queue].lock().expect("nothing panics while it is held")
     }
 }
 

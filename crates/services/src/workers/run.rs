@@ -1,16 +1,19 @@
 //! One run of a handler, watched: it may answer, fail, panic, take too long, or be told to stop.
 
-use std::any::Any;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use tokio::task::{AbortHandle, JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::Instrument;
+use tracing::instrument::Instrumented;
 
 use super::context::Context;
 use super::handler::{Handler, HandlerResult, outcome_of};
 use super::hold::{Hold, Stop};
+use crate::caught::{Caught, Panicked};
 use crate::jobs::Outcome;
 use crate::metrics::Counter;
 
@@ -34,12 +37,52 @@ pub(super) enum End {
     Lost,
 }
 
-/// Ends a task when it is dropped, so that a handler does not outlive who watches it.
-struct Guard(AbortHandle);
+/// A handler at work.
+enum Work {
+    /// Within the run, and dropped with it.
+    Here(Instrumented<Caught<HandlerResult>>),
+    /// On a thread that may block, which nobody can end.
+    There(JoinHandle<HandlerResult>),
+    Dropped,
+}
 
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.0.abort();
+/// How a handler ended.
+enum Answer {
+    Answered(HandlerResult),
+    Panicked(Panicked),
+    /// It was not heard to end, as the runtime is ending.
+    Unheard,
+}
+
+impl Future for Work {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Answer> {
+        match self.get_mut() {
+            Self::Here(work) => Pin::new(work).poll(context).map(|answer| match answer {
+                Ok(answer) => Answer::Answered(answer),
+                Err(panicked) => Answer::Panicked(panicked),
+            }),
+            Self::There(work) => Pin::new(work).poll(context).map(|answer| match answer {
+                Ok(answer) => Answer::Answered(answer),
+                Err(error) if error.is_panic() => Answer::Panicked(Panicked::of(&*error.into_panic())),
+                Err(_) => Answer::Unheard,
+            }),
+            Self::Dropped => Poll::Pending,
+        }
+    }
+}
+
+impl Work {
+    /// Ends it, and returns its answer if it cannot be ended and so has answered at last.
+    async fn end(&mut self) -> Option<Answer> {
+        match self {
+            Self::There(_) => Some(self.await),
+            Self::Here(_) | Self::Dropped => {
+                *self = Self::Dropped;
+                None
+            }
+        }
     }
 }
 
@@ -61,11 +104,10 @@ impl Run {
         };
         let timeout_ms = self.cx.job().timeout_ms;
         let deadline = timeout_ms.map(|ms| begun + Duration::from_millis(ms));
-        let mut task = self.spawn();
-        let _guard = Guard(task.abort_handle());
+        let mut work = self.work();
         let reason = tokio::select! {
             biased;
-            answer = &mut task => return self.answered(answer),
+            answer = &mut work => return self.answered(answer),
             reason = hold.stopped() => reason,
             () = at(deadline) => {
                 hold.stop(Stop::TimedOut);
@@ -75,17 +117,16 @@ impl Run {
         };
         // After its timeout another may begin at once, so there is no grace.
         if reason != Stop::TimedOut {
-            let grace = tokio::time::timeout(self.grace, &mut task).await;
+            let grace = tokio::time::timeout(self.grace, &mut work).await;
             if let Ok(answer) = grace {
                 return if reason == Stop::LeaseLost { End::Lost } else { self.answered(answer) };
             }
         }
-        task.abort();
-        match task.await {
-            Err(error) if error.is_cancelled() => ended(reason, timeout_ms),
-            // What cannot be dropped has answered at last; the store knows whether that is too late.
-            _ if reason == Stop::LeaseLost => End::Lost,
-            answer => self.answered(answer),
+        match work.end().await {
+            None => ended(reason, timeout_ms),
+            // The store knows whether that is too late.
+            Some(_) if reason == Stop::LeaseLost => End::Lost,
+            Some(answer) => self.answered(answer),
         }
     }
 
@@ -93,8 +134,8 @@ impl Run {
     async fn begin(&self) -> Result<Instant, End> {
         let (hold, now) = (self.cx.hold(), Instant::now());
         if self.leased.is_none() && (hold.timeout.is_some() || hold.is_over(now)) {
-            // Unless the store says that the job is ours still, it may be another's, and is handed back.
-            if let Err(error) = self.cx.begin().await {
+            // Unless the store says that the job is ours still, it may be another's, and is handed back. Boxed, as few runs come here and each would be as large.
+            if let Err(error) = Box::pin(self.cx.begin()).await {
                 tracing::warn!(job = hold.ticket.id, %error, "a run is not begun, as its lease is not known to hold");
                 return Err(End::Told(Outcome::Released { delay: Duration::ZERO }));
             }
@@ -106,7 +147,7 @@ impl Run {
         }
     }
 
-    fn spawn(&self) -> JoinHandle<HandlerResult> {
+    fn work(&self) -> Work {
         let (cx, job) = (self.cx.clone(), self.cx.job());
         let traceparent = self.cx.trace().map(|trace| trace.traceparent);
         let span = tracing::info_span!(
@@ -118,21 +159,24 @@ impl Run {
             traceparent
         );
         match self.handler.clone() {
-            Handler::Async(handler) => tokio::spawn(async move { handler(cx).await }.instrument(span)),
-            Handler::Blocking(handler) => tokio::task::spawn_blocking(move || span.in_scope(|| handler(cx))),
+            Handler::Async(handler) => {
+                let caught = span.in_scope(|| Caught::new(|| handler(cx)));
+                Work::Here(caught.instrument(span))
+            }
+            Handler::Blocking(handler) => {
+                Work::There(tokio::task::spawn_blocking(move || span.in_scope(|| handler(cx))))
+            }
         }
     }
 
-    fn answered(&self, answer: Result<HandlerResult, JoinError>) -> End {
+    fn answered(&self, answer: Answer) -> End {
         End::Told(match answer {
-            Ok(answer) => outcome_of(answer),
-            Err(error) if error.is_panic() => {
+            Answer::Answered(answer) => outcome_of(answer),
+            Answer::Panicked(Panicked(error)) => {
                 self.cx.queue().count(Counter::WorkerPanics, 1);
-                let error = format!("panicked: {}", panic_text(&*error.into_panic()));
                 Outcome::Failed { error, retry_after: None }
             }
-            // The runtime is ending.
-            Err(_) => Outcome::Released { delay: Duration::ZERO },
+            Answer::Unheard => Outcome::Released { delay: Duration::ZERO },
         })
     }
 }
@@ -155,9 +199,4 @@ fn ended(reason: Stop, timeout_ms: Option<u64>) -> End {
             End::Told(Outcome::Failed { error, retry_after: None })
         }
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a text")
 }

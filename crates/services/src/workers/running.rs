@@ -79,7 +79,7 @@ impl Running {
     pub(super) fn start(worker: Worker) -> Self {
         let lease = worker.lease.unwrap_or(worker.queues[0].settings().lease);
         let instance = Uuid::new_v4().to_string();
-        let (holds, stats, stopped) = (Holds::default(), Stats::default(), Notify::new());
+        let (holds, stats, stopped) = (Holds::new(worker.queues.len()), Stats::default(), Notify::new());
         let shared = Arc::new(Shared { worker, lease, instance, holds, stats, stopped });
         let (phase, told) = watch::channel(Phase::Working);
         let task = tokio::spawn(run(shared.clone(), told));

@@ -10,7 +10,7 @@ use redpoll_services::streams::{
 };
 use redpoll_services::{Backend, BackendConfig, Error, Result, Services, Settings};
 use redpoll_testkit::{Mode, Proxy, RedisServer};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Barrier, Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::stream_groups::take;
@@ -96,7 +96,7 @@ pub(crate) async fn errors_and_panics_are_failures(place: Place) {
     let options =
         GroupOptions { attempts_max: Some(2), retry_base: Some(Duration::from_millis(1)), ..GroupOptions::default() };
     let group = group_with(&stream, "g", options).await;
-    publish(&stream, &["panic", "early", "error", "give up", "poison", "fine"]).await;
+    publish(&stream, &["panic", "early", "error", "give up", "poison", "fine", "for ever"]).await;
     let working = start(Consumer::new(group.clone()).concurrency(8).named("one"), |delivery| {
         assert_ne!(name_of(&delivery.event), "early");
         async move {
@@ -105,17 +105,18 @@ pub(crate) async fn errors_and_panics_are_failures(place: Place) {
                 "error" => Err("x".parse::<u32>().unwrap_err().into()),
                 "give up" => Err(Failure::give_up("hopeless")),
                 "poison" => Err(Failure::Poison { cause: "what?".to_owned() }),
+                "for ever" => Err(Failure::Retry { cause: "no".to_owned(), pause: Some(Duration::MAX) }),
                 _ => Ok(()),
             }
         }
     });
     eventually("all have ended", || async {
         let status = group.status().await.unwrap();
-        (status.pending, status.dead, status.acknowledged_total) == (0, 5, 1)
+        (status.pending, status.dead, status.acknowledged_total) == (0, 6, 1)
     })
     .await;
     let ran = working.end().await.unwrap();
-    assert_eq!((ran.done, ran.again, ran.dead, ran.lost), (1, 3, 5, 0));
+    assert_eq!((ran.done, ran.again, ran.dead, ran.lost), (1, 4, 6, 0));
     assert_eq!(group.status().await.unwrap().consumers[0].consumer, "one");
     let dead = group.dead(EntryId::ZERO, 10).await.unwrap();
     let cause = |name: &str| {
@@ -126,6 +127,7 @@ pub(crate) async fn errors_and_panics_are_failures(place: Place) {
     assert!(cause("early").1.starts_with("panicked: assertion"));
     assert_eq!(cause("error"), (Reason::Failed, "invalid digit found in string".to_owned(), 2));
     assert_eq!(cause("give up"), (Reason::GivenUp, "hopeless".to_owned(), 1));
+    assert!(cause("for ever").1.starts_with("what the handler answered cannot be kept: "));
     assert_eq!(cause("poison"), (Reason::Poison, "what?".to_owned(), 1));
 }
 
@@ -269,6 +271,38 @@ pub(crate) async fn a_lost_group_is_made_again(place: Place) {
     let ran = working.end().await.unwrap();
     assert_eq!((ran.done, ran.recreated), (2, 2));
     assert_eq!(*seen.lock().unwrap(), ["1", "2"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outcomes_are_told_together() {
+    const EVENTS: u64 = 960;
+    let server = RedisServer::start().unwrap();
+    let stream = stream(&Place::at(server.url())).await;
+    let group = group(&stream, "g").await;
+    stream.publish_many(&(0..EVENTS).map(|number| event(&number.to_string())).collect::<Vec<_>>()).await.unwrap();
+    // Handlers end by the thirty-two, as if they had asked one slow neighbour.
+    let barrier = Arc::new(Barrier::new(32));
+    let before = steps_of(&server);
+    let working = start(Consumer::new(group.clone()).concurrency(32), move |_| {
+        let barrier = Arc::clone(&barrier);
+        async move {
+            barrier.wait().await;
+            Ok(())
+        }
+    });
+    eventually("all are done", || async { group.status().await.unwrap().acknowledged_total == EVENTS }).await;
+    assert_eq!(working.end().await.unwrap(), Ran { done: EVENTS, ..Ran::default() });
+    // One by one they would be a step each, and more to take them. The looks at the status are steps too.
+    let steps = steps_of(&server) - before;
+    assert!(steps < EVENTS / 2, "{steps} steps for {EVENTS} entries");
+}
+
+/// Returns how many scripts a server has run.
+fn steps_of(server: &RedisServer) -> u64 {
+    let reply = server.client().unwrap().run("INFO commandstats");
+    let text = String::from_utf8_lossy(reply.as_bytes().unwrap());
+    let calls = text.lines().filter_map(|line| line.trim().strip_prefix("cmdstat_evalsha:calls="));
+    calls.filter_map(|rest| rest.split(',').next()?.parse::<u64>().ok()).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

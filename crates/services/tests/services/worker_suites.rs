@@ -27,6 +27,7 @@ on_every_backend! {
         what_handlers_answer_becomes_of_jobs
         jobs_that_nothing_handles
         queues_are_worked_off_in_their_order
+        one_at_a_time_they_begin_in_order
         weighted_queues_share
         bounds_of_runs_hold
         progress_commit_and_headers_of_a_run;

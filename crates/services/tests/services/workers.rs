@@ -183,6 +183,17 @@ pub(crate) async fn queues_are_worked_off_in_their_order(place: Place) {
     }
 }
 
+pub(crate) async fn one_at_a_time_they_begin_in_order(place: Place) {
+    let queue = queue(&place).await;
+    let jobs: Vec<NewJob> = (0..300).map(|number| job(&number.to_string(), "send")).collect();
+    enqueue(&queue, &jobs).await;
+    let (worker, done) = noting(&queue);
+    let running = worker.prefetch(20).start().unwrap();
+    let order = all_noted(&done, 300).await;
+    assert_eq!(order, (0..300).map(|number: u32| number.to_string()).collect::<Vec<_>>());
+    assert_eq!(running.stop().await.completed, 300);
+}
+
 pub(crate) async fn weighted_queues_share(place: Place) {
     let services = place.services().await;
     let jobs = services.jobs(&tenant());
