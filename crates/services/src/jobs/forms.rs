@@ -179,6 +179,12 @@ inputs! {
         burst: Option<u32>,
         /// Most jobs that are active at once of each group without a bound of its own; no bound if absent.
         group_active_max: Option<u32>,
+        /// Most jobs that are leased in a period of each group without a rate of its own, evenly spread; no bound if absent.
+        group_rate: Option<u32>,
+        /// That period in milliseconds; 1,000 if absent.
+        group_period_ms: Option<u64>,
+        /// How many of a group may be leased at once after a rest; 1 if absent.
+        group_burst: Option<u32>,
     }
 
     /// Which groups.
@@ -247,6 +253,12 @@ inputs! {
         group: String,
         /// Most jobs that are active at once; what holds for the others if absent.
         active_max: Option<u32>,
+        /// Most jobs that are leased in a period, evenly spread; what holds for the others if absent.
+        rate: Option<u32>,
+        /// The period in milliseconds; 1,000 if absent.
+        period_ms: Option<u64>,
+        /// How many may be leased at once after a rest; 1 if absent.
+        burst: Option<u32>,
     }
 
     /// A wish for jobs.

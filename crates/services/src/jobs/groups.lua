@@ -1,11 +1,14 @@
--- Groups: which of them is next, and how many of their jobs are active.
+-- Groups: which of them is next, how many of their jobs are active, and how fast they are leased.
 --
--- A group is in the ring if one of its jobs waits and fewer are active than may be. Its score there is the share of the priority of its first job, and
+-- A group is in the ring if one of its jobs waits, fewer are active than may be, and its rate allows another. Its score there is the share of the priority of its first job, and
 -- behind that the number of its turn: a new one, the last, whenever it comes into the ring and with each lease. So leasing looks at the first of the
 -- ring only, however many groups there are, or stand aside. Jobs without a group wait as ever, and have one turn together: `own_turn`.
 --
+-- How fast the jobs of a group are leased is bounded as for a queue (see work.lua): 't' and its name stand among the paces by its tat in us, as long as that is ahead,
+-- and 'd' and its name by when the next may be leased, if only that keeps it out of the ring. Steps that lease take out what is past, so each comes up once.
+--
 -- What a step does to groups is collected, like all else, and each group that it touched is reviewed once by `save`. While no job that has not ended
--- has a group, META has no `grouped`, and none of the keys here is touched.
+-- has a group, META has no `grouped`, and none of the keys here is touched; the paces then go by themselves.
 
 -- What can be done with groups. Made when it is needed, from nothing but KEYS: to make functions, the more the more they share with others, costs a step of
 -- a queue without groups more than commands do.
@@ -14,7 +17,7 @@ local function groups()
   if made then
     return made
   end
-  local META, WAITING, GROUPED, RING, HELD = KEYS[1], KEYS[4], KEYS[16], KEYS[17], KEYS[18]
+  local META, WAITING, GROUPED, RING, HELD, PACES = KEYS[1], KEYS[4], KEYS[16], KEYS[17], KEYS[18], KEYS[20]
 
   -- Between the name of a group and what follows in a member, and the first byte that is behind it. Neither is in a name.
   local MARK, BEHIND = '\1', '\2'
@@ -23,15 +26,16 @@ local function groups()
   local WALK = 100
 
   local all, share = {}, 2 ^ 44
-  local turns, members, touched, is_touched = nil, 0, {}, {}
+  local turns, members, touched, is_touched, paces = nil, 0, {}, {}, {}
   made = all
 
   -- The turns as META has them, read once.
   local function turns_now()
     if not turns then
-      local found = redis.call('HMGET', META, 'group_max', 'turn', 'own_turn', 'walk')
+      local found = redis.call('HMGET', META, 'group_max', 'turn', 'own_turn', 'walk', 'group_pace', 'paces')
       local last = tonumber(found[2] or 0)
-      turns = {max = found[1] and tonumber(found[1]), last = last, own = tonumber(found[3] or 0), walk = found[4], saved = last}
+      turns = {max = found[1] and tonumber(found[1]), last = last, own = tonumber(found[3] or 0), walk = found[4], saved = last,
+        pace = found[5], has_own = found[6], is_paced = found[5] or found[6]}
     end
     return turns
   end
@@ -63,9 +67,50 @@ local function groups()
     all.touch(group)
   end
 
+  -- How fast the jobs of a group may be leased: us between two, how many at once, and its tat; false if that is not bounded.
+  local function pace_of(group)
+    local pace = paces[group]
+    if pace == nil then
+      local rules = turns_now()
+      local rule = rules.has_own and redis.call('HGET', META, 'pace:' .. group) or rules.pace
+      pace = false
+      if rule then
+        local interval, burst = string.match(rule, '^(%d+),(%d+)$')
+        pace = {interval = tonumber(interval), burst = tonumber(burst), now = now_ms() * 1000}
+        local tat = tonumber(redis.call('ZSCORE', PACES, 't' .. group) or 0)
+        pace.tat = math.max(math.min(tat, pace.now + pace.burst * pace.interval), pace.now)
+        -- It was further ahead than what may be leased at once: the rate was another, or the clock went back.
+        pace.is_new = tat > pace.tat
+      end
+      paces[group] = pace
+    end
+    return pace
+  end
+
+  -- How many more of a group's jobs may be leased now.
+  local function allowed_of(group)
+    local pace = pace_of(group)
+    return pace and math.floor(pace.burst - (pace.tat - pace.now) / pace.interval) or math.huge
+  end
+
+  -- When the next of a group's jobs may be leased, in us.
+  local function due_of(pace)
+    return pace.tat - (pace.burst - 1) * pace.interval
+  end
+
+  -- After how many ms the next of a group's jobs may be leased; 0 if its rate does not hold it up.
+  function all.rest_of(group)
+    local pace = pace_of(group)
+    return pace and math.max(0, math.ceil((due_of(pace) - pace.now) / 1000)) or 0
+  end
+
   -- Has a job be active.
   function all.hold(group, id)
     redis.call('ZADD', HELD, 0, group .. MARK .. id)
+    local pace = pace_of(group)
+    if pace then
+      pace.tat, pace.is_new = pace.tat + pace.interval, true
+    end
   end
 
   -- Takes a job out of where its state says that it is.
@@ -126,11 +171,26 @@ local function groups()
   -- Has a group be in the ring if it should be.
   local function review(group)
     local first = all.first_of(group, 1)[1]
-    if first and room_of(group) > 0 then
+    local has_room = first and room_of(group) > 0
+    if has_room and allowed_of(group) > 0 then
       local score = redis.call('ZSCORE', RING, group)
       stand(group, first, score and tonumber(score) % share or next_turn())
     else
       redis.call('ZREM', RING, group)
+      if has_room then
+        redis.call('ZADD', PACES, text(due_of(pace_of(group))), 'd' .. group)
+        all.resting = all.resting + 1
+      end
+    end
+  end
+
+  -- Writes how far ahead of now groups are.
+  local function save_paces()
+    for group, pace in pairs(paces) do
+      if pace and pace.is_new then
+        redis.call('ZADD', PACES, text(pace.tat), 't' .. group)
+        pace.is_new = false
+      end
     end
   end
 
@@ -155,8 +215,37 @@ local function groups()
       redis.call('HDEL', META, 'walk')
     end
     save_turns()
+    save_paces()
     return turns.walk and true
   end
+
+  -- Reviews groups whose rate allows another, some at each step. Tells whether there are more.
+  function all.come_due()
+    if not turns_now().is_paced then
+      return false
+    end
+    local past = redis.call('ZRANGEBYSCORE', PACES, '-inf', text(now_ms() * 1000), 'LIMIT', 0, WALK)
+    if #past > 0 then
+      redis.call('ZREM', PACES, unpack(past))
+    end
+    for _, member in ipairs(past) do
+      if string.sub(member, 1, 1) == 'd' then
+        review(string.sub(member, 2))
+      end
+    end
+    save_turns()
+    save_paces()
+    return #past == WALK
+  end
+
+  -- In how many ms groups may come due, at least 1; nil if none will.
+  function all.due_in()
+    local first = turns_now().is_paced and redis.call('EXISTS', GROUPED) == 1 and redis.call('ZRANGE', PACES, 0, 0, 'WITHSCORES')[2]
+    return first and math.max(1, math.ceil(tonumber(first) / 1000) - now_ms())
+  end
+
+  -- How many times a group was found to wait for its rate since this was last taken.
+  all.resting = 0
 
   -- Whether the last job of a group has ended in this step.
   all.is_over = false
@@ -169,7 +258,15 @@ local function groups()
       review(group)
     end
     save_turns()
-    if change ~= 0 and redis.call('HINCRBY', META, 'grouped', change) == 0 then
+    save_paces()
+    local left = change ~= 0 and redis.call('HINCRBY', META, 'grouped', change)
+    if left and left == change and turns_now().is_paced then
+      redis.call('PERSIST', PACES)
+    elseif left == 0 then
+      local last = turns_now().is_paced and redis.call('ZRANGE', PACES, -1, -1, 'WITHSCORES')[2]
+      if last then
+        redis.call('PEXPIREAT', PACES, text(math.ceil(tonumber(last) / 1000)))
+      end
       redis.call('HDEL', META, 'grouped', 'turn', 'own_turn', 'walk')
       turns, all.is_over = nil, true
     end
@@ -178,7 +275,7 @@ local function groups()
   -- Takes the next job of the group that is first in the ring, and gives that its next turn. Adds nothing if the group may have no more, because
   -- bounds were lowered. `rooms` are how many more may be active of the groups that were looked at.
   local function take_of(group, ids, rooms)
-    local two, room = all.first_of(group, 2), rooms[group] or room_of(group)
+    local two, room = all.first_of(group, 2), rooms[group] or math.min(room_of(group), allowed_of(group))
     if two[1] and room > 0 then
       ids[#ids + 1] = string.sub(two[1], #group + 18)
       redis.call('ZREM', GROUPED, two[1])
@@ -189,6 +286,10 @@ local function groups()
       stand(group, two[2], next_turn())
     else
       redis.call('ZREM', RING, group)
+      if two[2] and pace_of(group) then
+        -- It may be for its rate, which is known when its jobs are held.
+        all.touch(group)
+      end
     end
   end
 

@@ -1,9 +1,10 @@
 -- Counts the jobs of groups that have any that wait or are active, in the order of their names.
 --
--- KEYS[1..19]  see queue.lua
+-- KEYS[1..20]  see queue.lua
 -- ARGV[1]      a name: groups behind it are listed, all if it is ''
 -- ARGV[2]      how many, or '' for the group of that name only
--- returns      {group, how many of its jobs wait, how many are active, how many may be or -1, ...}
+-- returns      {group, how many of its jobs wait, how many are active, how many may be or -1, after how many ms the
+--              next may be leased, ...}
 local reply = {}
 
 local function add(group)
@@ -11,6 +12,7 @@ local function add(group)
   reply[#reply + 1] = groups().count_of(GROUPED, group)
   reply[#reply + 1] = groups().count_of(HELD, group)
   reply[#reply + 1] = groups().max_of(group) or -1
+  reply[#reply + 1] = groups().rest_of(group)
 end
 
 -- By bytes, as the store orders them, whatever the locale.

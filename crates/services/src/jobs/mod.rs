@@ -42,8 +42,8 @@
 //!   enqueued in one step, and whatever ends a child tells its parent in the same step.
 //! * **Commits.** [`Queue::commit`] completes a job, changes data beside the queue and enqueues what follows in one step, or does none of it.
 //! * **Groups.** A job may name a group, such as the tenant it is for. Groups with jobs of the same priority take turns, one job a turn, however many jobs each has;
-//!   jobs without a group are one together. Within a group the order is that of a queue. So many of a group may be active, and one that has as many stands
-//!   aside until one of them ends, is lost or handed back; that costs no lease anything, however many groups stand aside. A turn is a turn at whatever
+//!   jobs without a group are one together. Within a group the order is that of a queue. So many of a group may be active, and so many be leased in a time; one that has had as many stands
+//!   aside until one of them ends, is lost or handed back, or its time has come; that costs no lease anything, however many groups stand aside. A turn is a turn at whatever
 //!   priority, and a group that comes (again) is last. Counts of groups are exact, and nothing is left of one that has no jobs.
 //! * **Events.** A queue can be told to keep so many events: what became of its jobs, each written in the step in which it became so, with dense numbers, so that a reader goes
 //!   on behind the last it knows and is told how many it has missed. A queue that keeps none does nothing for it.
@@ -52,7 +52,7 @@
 //!
 //! # Keys
 //!
-//! A queue is one group, `rp:kept:{tenant:jobs:<queue>}`, with nineteen keys that `queue.lua` lists, and `:r:<id>` for results, `:u:<name>` for data of commits,
+//! A queue is one group, `rp:kept:{tenant:jobs:<queue>}`, with twenty keys that `queue.lua` lists, and `:r:<id>` for results, `:u:<name>` for data of commits,
 //! `:i:<id>` for what was enqueued once and `:t:<counter>` for what counts what it enqueues. A job is two fields of hashes
 //! and one member of a sorted set; payloads are written once. It must not be evicted: see [`kept`](crate::kept).
 //!
@@ -95,7 +95,7 @@ pub use crate::effects::{Effect, MAX_EFFECTS, MAX_SUM};
 pub use commit::Commit;
 pub use events::{EventKind, EventPage, EventWish, JobEvent, MAX_EVENTS};
 pub(crate) use forms::JobForm;
-pub use groups::GroupCounts;
+pub use groups::{GroupBounds, GroupCounts};
 pub use headers::{Headers, MAX_HEADER_NAME_BYTES, MAX_HEADERS, MAX_HEADERS_BYTES};
 pub use job::{Job, MAX_GROUP_BYTES, MAX_ID_BYTES, MAX_JOB_NAME_BYTES, NewJob, State};
 pub use leftover::Which;

@@ -180,6 +180,8 @@ local function save()
   end
   if made then
     made.save()
+    -- Somebody may want to know when they come due.
+    arrived, made.resting = arrived + made.resting, 0
   end
   if #children > 0 then
     if has_more then

@@ -13,7 +13,8 @@ use super::views::{
 };
 use super::watching::watch;
 use super::{
-    Bounds, Commit, Counts, EventWish, GroupCounts, LeaseOptions, LogPage, Payload, Queue, Rate, Swept, Ticket, Which,
+    Bounds, Commit, Counts, EventWish, GroupBounds, GroupCounts, LeaseOptions, LogPage, Payload, Queue, Rate, Swept,
+    Ticket, Which,
 };
 use crate::Services;
 use crate::effects::EffectForm;
@@ -77,13 +78,13 @@ pub const SERVICE: Service = Service {
         operation!(NAME, "resume", Post "/jobs/{queue}/resume", resume: QueueInput => Switched, [200, 422, 503, 504],
             "Has jobs leased again.", "Wakes who waits for them."),
         operation!(NAME, "limit", Put "/jobs/{queue}/limit", limit: LimitInput => Switched, [200, 422, 503, 504],
-            "Bounds how many jobs are active at once, of all and of each group, and how fast they are leased.", "Holds for all workers. What is absent is not bounded any more."),
+            "Bounds how many jobs are active at once and how fast they are leased, of all and of each group.", "Holds for all workers. What is absent is not bounded any more."),
         operation!(NAME, "groups", Get "/jobs/{queue}/groups", groups: GroupsInput => GroupsDone, [200, 422, 503, 504],
             "Lists groups that have jobs waiting or active.", "In the order of their names; go on behind the last name."),
         operation!(NAME, "group", Get "/jobs/{queue}/groups/{group}", group: GroupInput => GroupCounts, [200, 422, 503, 504],
             "Counts the jobs of a group.", "All of one moment. One that has none has zeros."),
         operation!(NAME, "limit_group", Put "/jobs/{queue}/groups/{group}/limit", limit_group: LimitGroupInput => Switched, [200, 422, 503, 504],
-            "Bounds how many jobs of one group are active at once.", "Whatever holds for the others; if absent, that holds for it too."),
+            "Bounds how many jobs of one group are active at once, and how fast they are leased.", "Whatever holds for the others; for what is absent, that holds for it too."),
         operation!(NAME, "sweep", Post "/jobs/{queue}/sweep", sweep: QueueInput => Swept, [200, 422, 503, 504],
             "Moves what is due: expired, lost and delayed jobs.", "Leasing does the same, so nobody has to call this. Up to a hundred of each; repeat it until there is nothing."),
     ],
@@ -123,13 +124,20 @@ async fn commit(services: Services, input: CommitInput) -> Result<Switched> {
 }
 
 async fn limit(services: Services, input: LimitInput) -> Result<Switched> {
-    let rate = input.rate.map(|count| Rate {
-        count,
-        period: Duration::from_millis(input.period_ms.unwrap_or(1000)),
-        burst: input.burst.unwrap_or(1),
-    });
-    let bounds = Bounds { active_max: input.active_max, rate, group_active_max: input.group_active_max };
+    let group = GroupBounds {
+        active_max: input.group_active_max,
+        rate: rate(input.group_rate, input.group_period_ms, input.group_burst)?,
+    };
+    let bounds = Bounds { active_max: input.active_max, rate: rate(input.rate, input.period_ms, input.burst)?, group };
     open(&services, input.tenant, &input.queue)?.limit(&bounds).await.map(|()| Switched { changed: true })
+}
+
+fn rate(count: Option<u32>, period_ms: Option<u64>, burst: Option<u32>) -> Result<Option<Rate>> {
+    let period = Duration::from_millis(period_ms.unwrap_or(1000));
+    match count {
+        None if period_ms.is_some() || burst.is_some() => Err(Error::invalid("rate", "is missing")),
+        count => Ok(count.map(|count| Rate { count, period, burst: burst.unwrap_or(1) })),
+    }
 }
 
 async fn keep_events(services: Services, input: KeepEventsInput) -> Result<Switched> {
@@ -154,7 +162,9 @@ async fn group(services: Services, input: GroupInput) -> Result<GroupCounts> {
 
 async fn limit_group(services: Services, input: LimitGroupInput) -> Result<Switched> {
     let queue = open(&services, input.tenant, &input.queue)?;
-    queue.limit_group(&input.group, input.active_max).await.map(|()| Switched { changed: true })
+    let rate = rate(input.rate, input.period_ms, input.burst)?;
+    let bounds = GroupBounds { active_max: input.active_max, rate };
+    queue.limit_group(&input.group, &bounds).await.map(|()| Switched { changed: true })
 }
 
 async fn exchange(services: Services, input: ExchangeInput) -> Result<ExchangeDone> {

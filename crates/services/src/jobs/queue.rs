@@ -7,6 +7,7 @@ use redpoll_resp::Value;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::groups::GroupBounds;
 use super::job::{NewJob, State, check_id};
 use super::settings::JobSettings;
 use super::steps::{BOUNDS, CANCEL, ENQUEUE, PAUSE, SWEEP};
@@ -23,8 +24,8 @@ use crate::script::Script;
 pub const MAX_BATCH_BYTES: usize = 64 << 20;
 
 /// Kinds of a queue's keys, in the order in which the steps take them.
-pub(super) const KINDS: [&str; 19] =
-    ["m", "s", "p", "w", "d", "a", "n", "l", "e", "c", "x", "o", "k", "b", "f", "g", "y", "h", "v"];
+pub(super) const KINDS: [&str; 20] =
+    ["m", "s", "p", "w", "d", "a", "n", "l", "e", "c", "x", "o", "k", "b", "f", "g", "y", "h", "v", "z"];
 
 /// A queue. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -57,8 +58,8 @@ pub struct Bounds {
     pub active_max: Option<u32>,
     /// How fast jobs are leased.
     pub rate: Option<Rate>,
-    /// Most jobs that are active at once of each group without a bound of its own, see [`Queue::limit_group`].
-    pub group_active_max: Option<u32>,
+    /// What holds for each group without a bound of its own, see [`Queue::limit_group`].
+    pub group: GroupBounds,
 }
 
 /// So many in a period, evenly spread, with some at once: in no period are more than both together leased.
@@ -73,17 +74,21 @@ pub struct Rate {
 }
 
 impl Bounds {
-    /// Returns the most active jobs, µs between two leases, how many may be leased at once, and the most active jobs of a group.
-    fn checked(&self) -> Result<[Option<u64>; 4]> {
-        let active_max = match self.active_max {
-            Some(0) => return Err(Error::invalid("active_max", "must be at least 1; pause the queue instead")),
-            active_max => active_max.map(u64::from),
-        };
-        let of_group = match self.group_active_max {
-            Some(0) => return Err(Error::invalid("group_active_max", "must be at least 1")),
-            of_group => of_group.map(u64::from),
-        };
-        let Some(Rate { count, period, burst }) = self.rate else { return Ok([active_max, None, None, of_group]) };
+    /// Returns the most active jobs, µs between two leases, how many may be leased at once, and the same of a group.
+    fn checked(&self) -> Result<[Option<u64>; 6]> {
+        if self.active_max == Some(0) {
+            return Err(Error::invalid("active_max", "must be at least 1; pause the queue instead"));
+        }
+        let [interval_us, burst] = Rate::checked(self.rate)?;
+        let [of_group, group_interval_us, group_burst] = self.group.checked("group_active_max")?;
+        Ok([self.active_max.map(u64::from), interval_us, burst, of_group, group_interval_us, group_burst])
+    }
+}
+
+impl Rate {
+    /// Returns the µs between two leases and how many may be leased at once.
+    pub(super) fn checked(rate: Option<Self>) -> Result<[Option<u64>; 2]> {
+        let Some(Self { count, period, burst }) = rate else { return Ok([None, None]) };
         let day = Duration::from_secs(86_400);
         if !(1..=1_000_000).contains(&count) || !(Duration::from_millis(1)..=day).contains(&period) {
             return Err(Error::invalid("rate", "must be 1 to 1,000,000 jobs in 1 ms to a day"));
@@ -92,8 +97,13 @@ impl Bounds {
             return Err(Error::invalid("burst", "must be 1 to the jobs of a period"));
         }
         let interval_us = u64::try_from(period.as_micros()).expect("a day has fewer").div_ceil(u64::from(count));
-        Ok([active_max, Some(interval_us), Some(u64::from(burst)), of_group])
+        Ok([Some(interval_us), Some(u64::from(burst))])
     }
+}
+
+/// Writes bounds as steps take them: empty if absent.
+pub(super) fn spelled(numbers: &[Option<u64>]) -> Vec<String> {
+    numbers.iter().map(|number| number.map(|number| number.to_string()).unwrap_or_default()).collect()
 }
 
 /// What a sweep has moved.
@@ -206,8 +216,7 @@ impl Queue {
     /// Bounds how many jobs are active at once, of all and of each group, and how fast they are leased; what is absent is not
     /// bounded. Holds for all workers, from the next lease on.
     pub async fn limit(&self, bounds: &Bounds) -> Result<()> {
-        let numbers = bounds.checked()?.map(|number| number.map(|number| number.to_string()).unwrap_or_default());
-        self.run(self.command(&BOUNDS, &[]).args_of(&numbers)).await.map(drop)
+        self.run(self.command(&BOUNDS, &[]).args_of(&spelled(&bounds.checked()?))).await.map(drop)
     }
 
     /// Moves what is due: ends those that have waited for too long, takes back what was leased to the dead, has delayed jobs wait. A
@@ -278,7 +287,7 @@ impl Queue {
 
     /// Returns the stream of events, which is also the channel of those who wait for some.
     pub(super) fn events_key(&self) -> &Key {
-        self.inner.keys.last().expect("there are some")
+        &self.inner.keys[18]
     }
 
     pub(super) fn result_key(&self, id: &str) -> Key {

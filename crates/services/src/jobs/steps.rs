@@ -92,17 +92,21 @@ pub(super) static STOP_WAITING: Script = Script::new(
 pub(super) static COUNTS: Script =
     Script::new("jobs.counts", Flags::NoWrites, Repeat::Safe, &[INTEGERS, QUEUE, GROUPS, include_str!("counts.lua")]);
 pub(super) static JOB: Script =
-    Script::new("jobs.job", Flags::NoWrites, Repeat::Safe, &[QUEUE, GROUPS, include_str!("job.lua")]);
+    Script::new("jobs.job", Flags::NoWrites, Repeat::Safe, &[INTEGERS, QUEUE, GROUPS, include_str!("job.lua")]);
 pub(super) static LIST: Script =
-    Script::new("jobs.list", Flags::NoWrites, Repeat::Safe, &[QUEUE, GROUPS, include_str!("list.lua")]);
+    Script::new("jobs.list", Flags::NoWrites, Repeat::Safe, &[INTEGERS, QUEUE, GROUPS, include_str!("list.lua")]);
 pub(super) static LIMIT_GROUP: Script = Script::new(
     "jobs.limit_group",
     Flags::AllowOom,
     Repeat::Safe,
     &[INTEGERS, QUEUE, GROUPS, MOVES, include_str!("limit_group.lua")],
 );
-pub(super) static LIST_GROUPS: Script =
-    Script::new("jobs.list_groups", Flags::NoWrites, Repeat::Safe, &[QUEUE, GROUPS, include_str!("list_groups.lua")]);
+pub(super) static LIST_GROUPS: Script = Script::new(
+    "jobs.list_groups",
+    Flags::NoWrites,
+    Repeat::Safe,
+    &[INTEGERS, QUEUE, GROUPS, include_str!("list_groups.lua")],
+);
 pub(super) static KEEP_EVENTS: Script =
     Script::new("jobs.keep_events", Flags::AllowOom, Repeat::Safe, &[QUEUE, include_str!("keep_events.lua")]);
 pub(super) static EVENTS: Script =

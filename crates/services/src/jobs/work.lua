@@ -1,7 +1,7 @@
 -- Says what became of leased jobs, and leases the next ones.
 --
--- KEYS[1..19]  see queue.lua
--- KEYS[20...]  where results go, one for each outcome that has one
+-- KEYS[1..20]  see queue.lua
+-- KEYS[21...]  where results go, one for each outcome that has one
 -- ARGV[1]      see moves.lua
 -- ARGV[2..3]   most jobs to lease, and for how long in ms
 -- ARGV[4..5]   name under which the caller waits if there is nothing, or '', and for how long in ms
@@ -84,8 +84,11 @@ if rules[4] then
   count = math.min(count, rules[4] - redis.call('ZCARD', ACTIVE))
 end
 if interval > 0 then
-  -- It is never further ahead than that, unless the clock went back.
   local ahead = math.min(math.max(tat - now * 1000, 0), burst * interval)
+  if tat > now * 1000 + ahead then
+    -- It was further ahead than that: the rate was another, or the clock went back.
+    redis.call('HSET', META, 'tat_us', now * 1000 + ahead)
+  end
   tat = now * 1000 + ahead
   local allowed = math.floor(burst - ahead / interval)
   if allowed < 1 then
@@ -94,9 +97,9 @@ if interval > 0 then
   count = math.min(count, allowed)
 end
 if is_grouped then
-  local has_more = groups().walk()
+  local has_walk, has_due = groups().walk(), groups().come_due()
   ids = count > 0 and groups().take(count) or {}
-  if count > 0 and #ids == 0 and (has_more or redis.call('ZCARD', RING) > 0) then
+  if count > 0 and #ids == 0 and (has_walk or has_due or redis.call('ZCARD', RING) > 0) then
     -- There are more groups that may have to stand aside than one step looks at.
     rest_ms = 1
   end
@@ -164,6 +167,10 @@ if ARGV[4] ~= '' then
   redis.call('PEXPIRE', WAITERS, ARGV[5])
 end
 local next_ms = rest_ms
+local due_ms = is_grouped and groups().due_in()
+if due_ms then
+  next_ms = next_ms == 0 and due_ms or math.min(next_ms, due_ms)
+end
 for _, key in ipairs({DELAYED, ACTIVE}) do
   local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
   if first then

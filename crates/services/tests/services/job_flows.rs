@@ -12,6 +12,8 @@ use tokio::task::JoinSet;
 use crate::jobs::{Site, briefly, done, ids, named, queue, queue_with, site, state_of, take, up_to};
 use crate::support::{Place, eventually};
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 async fn flow(queue: &Queue, parent: &str, children: &[&str]) {
     let children: Vec<NewJob> = children.iter().map(|id| named(id)).collect();
     queue.enqueue_flow(&NewJob { priority: 9, ..named(parent) }, &children).await.unwrap();
@@ -177,8 +179,14 @@ pub(crate) async fn jobs_are_leased_no_faster_than_allowed(place: Place) {
     }
     let ahead = moments[19] - moments[0];
     assert!((300..15_000).contains(&ahead), "{ahead} ms for 20 jobs, 16 intervals of 20 ms");
+    // A new rate is not held up by what the old one has let through.
+    queue.limit(&Bounds { rate: Some(Rate { count: 1, period: DAY, burst: 1 }), ..Bounds::default() }).await.unwrap();
+    let slow = queue.lease(&LeaseOptions { wait: Duration::from_secs(5), ..up_to(1) }).await.unwrap().len();
+    queue.limit(&Bounds { rate: Some(rate), ..Bounds::default() }).await.unwrap();
+    let quick = queue.lease(&LeaseOptions { wait: Duration::from_secs(5), ..up_to(1) }).await.unwrap().len();
+    assert_eq!((slow, quick), (1, 1));
     queue.limit(&Bounds::default()).await.unwrap();
-    assert_eq!(queue.lease(&up_to(99)).await.unwrap().len(), 30 - moments.len());
+    assert_eq!(queue.lease(&up_to(99)).await.unwrap().len(), 28 - moments.len());
     for bad in [
         Bounds { active_max: Some(0), ..Bounds::default() },
         Bounds { rate: Some(Rate { count: 0, ..rate }), ..Bounds::default() },

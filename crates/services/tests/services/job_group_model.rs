@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
-use redpoll_services::jobs::{Bounds, JobSettings, NewJob, Outcome, Queue, State, Ticket, Which};
+use redpoll_services::jobs::{Bounds, GroupBounds, JobSettings, NewJob, Outcome, Queue, State, Ticket, Which};
 use redpoll_testkit::Random;
 
-use crate::job_groups::{each_group, of};
+use crate::job_groups::{at_most, each_group, of};
 use crate::jobs::{done, named, queue_with, up_to};
 use crate::support::Place;
 
@@ -182,7 +182,8 @@ async fn operate(queue: &Queue, model: &mut Model, random: &mut Random) {
             } else {
                 model.maxes.remove(group);
             }
-            queue.limit_group(group, model.maxes.get(group).copied()).await.unwrap();
+            let bounds = model.maxes.get(group).map_or_else(GroupBounds::default, |max| at_most(*max));
+            queue.limit_group(group, &bounds).await.unwrap();
             model.review_all();
         }
     }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redpoll_services::jobs::{
-    Bounds, Commit, GroupCounts, JobSettings, LeaseOptions, Leased, NewJob, Outcome, Payload, Queue, State, Ticket,
-    Which,
+    Bounds, Commit, GroupBounds, GroupCounts, JobSettings, LeaseOptions, Leased, NewJob, Outcome, Payload, Queue,
+    State, Ticket, Which,
 };
 use redpoll_services::{Backend, Command, Error, Services, Settings};
 use redpoll_store::{Config, Store};
@@ -22,12 +22,17 @@ pub(crate) fn of(group: &str, id: &str) -> NewJob {
     NewJob { group: Some(group.to_owned()), ..named(id) }
 }
 
-fn some(group: &str, count: usize) -> Vec<NewJob> {
+pub(crate) fn some(group: &str, count: usize) -> Vec<NewJob> {
     (0..count).map(|number| of(group, &format!("{group}{number}"))).collect()
 }
 
+/// So many of a group at once.
+pub(crate) fn at_most(active_max: u32) -> GroupBounds {
+    GroupBounds { active_max: Some(active_max), ..GroupBounds::default() }
+}
+
 pub(crate) fn each_group(active_max: u32) -> Bounds {
-    Bounds { group_active_max: Some(active_max), ..Bounds::default() }
+    Bounds { group: at_most(active_max), ..Bounds::default() }
 }
 
 async fn counts_of(queue: &Queue, group: &str) -> (u64, u64) {
@@ -124,7 +129,7 @@ pub(crate) async fn a_group_at_its_bound_stands_aside(place: Place) {
     let site = site(&place, JobSettings::default()).await;
     let queue = &site.queue;
     queue.limit(&each_group(2)).await.unwrap();
-    queue.limit_group("b", Some(1)).await.unwrap();
+    queue.limit_group("b", &at_most(1)).await.unwrap();
     queue
         .enqueue_many(&[some("a", 9), some("b", 9), vec![named("x0"), named("x1"), named("x2")]].concat())
         .await
@@ -139,6 +144,7 @@ pub(crate) async fn a_group_at_its_bound_stands_aside(place: Place) {
         waiting,
         active,
         active_max: Some(max),
+        rest_ms: 0,
     };
     assert_eq!(listed, [expected("a", 7, 2, 2), expected("b", 8, 1, 1)]);
     assert_eq!(queue.groups("a", 9).await.unwrap(), listed[1..]);
@@ -194,7 +200,7 @@ pub(crate) async fn who_waits_for_room_in_a_group_is_woken(place: Place) {
     let frees: [fn(Queue, Ticket) -> tokio::task::JoinHandle<()>; 3] = [
         |queue, ticket| tokio::spawn(async move { queue.complete(&ticket, None).await.unwrap() }),
         |queue, ticket| tokio::spawn(async move { queue.commit(&ticket, &Commit::default()).await.unwrap() }),
-        |queue, _| tokio::spawn(async move { queue.limit_group("a", Some(2)).await.unwrap() }),
+        |queue, _| tokio::spawn(async move { queue.limit_group("a", &at_most(2)).await.unwrap() }),
     ];
     for free in frees {
         let waiting = tokio::spawn({
@@ -247,7 +253,7 @@ pub(crate) async fn bounds_of_groups_hold_under_many_workers(place: Place) {
     println!("seed {seed}");
     let site = site(&place, JobSettings::default()).await;
     site.queue.limit(&each_group(3)).await.unwrap();
-    site.queue.limit_group("g1", Some(1)).await.unwrap();
+    site.queue.limit_group("g1", &at_most(1)).await.unwrap();
     let active = Arc::new(Mutex::new(HashMap::new()));
     let mut tasks = JoinSet::new();
     for page in 0..6 {
@@ -369,27 +375,31 @@ pub(crate) async fn groups_round_trip(place: Place) {
     assert_eq!(run("limit_group", limit).await, Ok(json!({"changed": true})));
     let leased = run("lease", json!({})).await.unwrap();
     assert_eq!(leased["jobs"][0]["group"], json!("tenant 7; é"));
-    let a = json!({"group": "tenant 7; é", "waiting": 0, "active": 1, "active_max": 2});
-    let b = json!({"group": "b", "waiting": 1, "active": 0, "active_max": 4});
+    let a = json!({"group": "tenant 7; é", "waiting": 0, "active": 1, "active_max": 2, "rest_ms": 0});
+    let b = json!({"group": "b", "waiting": 1, "active": 0, "active_max": 4, "rest_ms": 0});
     assert_eq!(run("groups", json!({})).await, Ok(json!({"groups": [b, a]})));
     assert_eq!(run("groups", json!({"after": "b", "count": 1})).await, Ok(json!({"groups": [a]})));
     assert_eq!(run("group", json!({"group": "tenant 7; é"})).await, Ok(a));
     run("limit_group", json!({"group": "tenant 7; é"})).await.unwrap();
     run("limit", json!({})).await.unwrap();
-    let none = json!({"group": "x", "waiting": 0, "active": 0, "active_max": null});
+    let none = json!({"group": "x", "waiting": 0, "active": 0, "active_max": null, "rest_ms": 0});
     assert_eq!(run("group", json!({"group": "x"})).await, Ok(none));
     for (name, bad) in [
         ("enqueue", json!({"group": ""})),
         ("enqueue", json!({"group": "a\u{1}b"})),
         ("limit", json!({"group_active_max": 0})),
         ("limit_group", json!({"group": "a", "active_max": 0})),
+        ("limit", json!({"group_rate": 0})),
+        ("limit", json!({"group_rate": 2, "group_burst": 3})),
+        ("limit", json!({"burst": 1})),
+        ("limit_group", json!({"group": "a", "period_ms": 5})),
         ("groups", json!({"count": 0})),
         ("group", json!({"group": "x".repeat(129)})),
     ] {
         assert_eq!(run(name, bad.clone()).await.unwrap_err().status(), 422, "{name} {bad}");
     }
     let queue = queue(&place).await;
-    assert!(matches!(queue.limit_group("", None).await, Err(Error::InvalidInput { .. })));
+    assert!(matches!(queue.limit_group("", &GroupBounds::default()).await, Err(Error::InvalidInput { .. })));
     assert!(matches!(queue.enqueue(&of("\n", "x")).await, Err(Error::InvalidInput { .. })));
 }
 

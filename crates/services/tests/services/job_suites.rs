@@ -25,6 +25,9 @@ on_every_backend! {
         a_lost_lease_makes_room_in_its_group who_waits_for_room_in_a_group_is_woken
         bounds_of_groups_hold_under_many_workers counts_of_groups_are_exact_whatever_happens
         bounds_of_very_many_groups_change groups_round_trip;
+    job_group_rates:
+        groups_are_leased_no_faster_than_allowed who_waits_hears_of_a_group_that_comes_due
+        a_group_of_a_type_bounds_that_type;
     job_logs:
         lines_come_back_in_order a_log_is_bounded_in_lines_and_bytes only_who_holds_the_lease_appends
         a_log_goes_with_its_job no_line_is_lost_when_many_append handlers_write_logs logs_round_trip;

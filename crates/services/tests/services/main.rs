@@ -25,6 +25,7 @@ mod job_ends;
 mod job_events;
 mod job_flows;
 mod job_group_model;
+mod job_group_rates;
 mod job_groups;
 mod job_logs;
 mod job_model;

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redpoll_services::jobs::{Commit, Effect, NewJob, Payload, Queue};
@@ -332,8 +332,14 @@ fn produce(services: &Services) -> (JoinHandle<()>, Arc<AtomicUsize>) {
 /// Waits until all jobs are done, each once.
 async fn end_well(services: &Services, workers: Vec<Running>) {
     let (queue, count) = (mail(services), jobs_of_troubled() as u64);
-    let done = || async { queue.counts().await.is_ok_and(|counts| counts.completed_total == count) };
-    eventually("all are done", done).await;
+    let done = AtomicU64::new(0);
+    while done.load(Ordering::SeqCst) < count {
+        eventually("work goes on", || async {
+            let now = queue.counts().await.map_or(0, |counts| counts.completed_total);
+            done.fetch_max(now, Ordering::SeqCst) < now
+        })
+        .await;
+    }
     for running in workers {
         let summary = running.stop().await;
         assert_eq!(summary.untold, 0, "{summary:?}");
