@@ -1,6 +1,6 @@
 -- Sets the bounds of a queue.
 --
--- KEYS[1..20]  see queue.lua
+-- KEYS[1..21]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2]      most active jobs, or '' for no bound
 -- ARGV[3..4]   us between two leases and how many may be leased at once, or '' for no bound

@@ -1,6 +1,6 @@
 -- Cancels jobs: those that wait at once, those that are worked on as soon as their holder gives a sign of life.
 --
--- KEYS[1..20]  see queue.lua
+-- KEYS[1..21]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2...]   ids
 -- returns      for each id the job's place: x cancelled, r its holder is told, c o k it had ended, - there is none

@@ -1,6 +1,6 @@
 -- Removes jobs of one place that nobody works on, without a trace: named ones, or the first ones.
 --
--- KEYS[1..20]  see queue.lua
+-- KEYS[1..21]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2]      place: w d p c x o k
 -- ARGV[3]      most jobs to remove, if none are named

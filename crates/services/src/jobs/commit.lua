@@ -1,8 +1,8 @@
 -- Completes a job, changes data and enqueues jobs, all or nothing.
 --
--- KEYS[1..20]  see queue.lua
--- KEYS[21]     where the result goes
--- KEYS[22...]  data, one for each effect
+-- KEYS[1..21]  see queue.lua
+-- KEYS[22]     where the result goes
+-- KEYS[23...]  data, one for each effect
 -- ARGV[1]      see moves.lua
 -- ARGV[2..3]   most jobs that are not ended, and most bytes of their records
 -- ARGV[4..5]   id and token of the job that is done

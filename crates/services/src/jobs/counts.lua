@@ -1,6 +1,6 @@
 -- Counts, all of one moment.
 --
--- KEYS[1..20]  see queue.lua
+-- KEYS[1..21]  see queue.lua
 -- returns      {now in ms; waiting, delayed, active, completed, cancelled, expired, dead, blocked; of the delayed those that are due and of the active those whose
 --              leases have ended; bytes, paused since, total of completed, cancelled, expired, dead, lost leases, dropped dead; since when the
 --              next waits, or the next of the groups if that waits for longer}

@@ -1,7 +1,7 @@
 -- Enqueues jobs, all or none. An id that is alive stays as it is. In a flow the first job is blocked until all the others have completed, and no id
 -- may be alive.
 --
--- KEYS[1..20]  see queue.lua
+-- KEYS[1..21]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2..3]   most jobs that are not ended, and most bytes of their records
 -- ARGV[4]      'flow' or ''

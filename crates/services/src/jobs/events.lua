@@ -1,6 +1,6 @@
 -- Reads events.
 --
--- KEYS[1..20]  see queue.lua
+-- KEYS[1..21]  see queue.lua
 -- ARGV[1]      number of the last event that is known
 -- ARGV[2]      how many
 -- returns      {number of the last event there was, number, its fields, ...}

@@ -1,6 +1,6 @@
 -- Begins leases anew, from now.
 --
--- KEYS[1..20]  see queue.lua
+-- KEYS[1..21]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2]      length of the lease in ms
 -- ARGV[3...]   for each job: id, token, progress or '', or '!' if its run has not begun: then its timeout begins anew

@@ -4,11 +4,11 @@
 -- behind that the number of its turn: a new one, the last, whenever it comes into the ring and with each lease. So leasing looks at the first of the
 -- ring only, however many groups there are, or stand aside. Jobs without a group wait as ever, and have one turn together: `own_turn`.
 --
--- How fast the jobs of a group are leased is bounded as for a queue (see work.lua): 't' and its name stand among the paces by its tat in us, as long as that is ahead,
--- and 'd' and its name by when the next may be leased, if only that keeps it out of the ring. Steps that lease take out what is past, so each comes up once.
+-- How fast the jobs of a group are leased is bounded as for a queue (see work.lua): the tats of groups, in us, are kept as long as one is ahead. A group that only
+-- its rate keeps out of the ring rests, by when its next may be leased; steps that lease take out those whose time has come, so each comes up once.
 --
 -- What a step does to groups is collected, like all else, and each group that it touched is reviewed once by `save`. While no job that has not ended
--- has a group, META has no `grouped`, and none of the keys here is touched; the paces then go by themselves.
+-- has a group, META has no `grouped`, and none of the keys here is touched; the tats then go by themselves.
 
 -- What can be done with groups. Made when it is needed, from nothing but KEYS: to make functions, the more the more they share with others, costs a step of
 -- a queue without groups more than commands do.
@@ -17,7 +17,8 @@ local function groups()
   if made then
     return made
   end
-  local META, WAITING, GROUPED, RING, HELD, PACES = KEYS[1], KEYS[4], KEYS[16], KEYS[17], KEYS[18], KEYS[20]
+  local META, WAITING, GROUPED, RING, HELD = KEYS[1], KEYS[4], KEYS[16], KEYS[17], KEYS[18]
+  local RESTS, TATS = KEYS[20], KEYS[21]
 
   -- Between the name of a group and what follows in a member, and the first byte that is behind it. Neither is in a name.
   local MARK, BEHIND = '\1', '\2'
@@ -77,7 +78,7 @@ local function groups()
       if rule then
         local interval, burst = string.match(rule, '^(%d+),(%d+)$')
         pace = {interval = tonumber(interval), burst = tonumber(burst), now = now_ms() * 1000}
-        local tat = tonumber(redis.call('ZSCORE', PACES, 't' .. group) or 0)
+        local tat = tonumber(redis.call('ZSCORE', TATS, group) or 0)
         pace.tat = math.max(math.min(tat, pace.now + pace.burst * pace.interval), pace.now)
         -- It was further ahead than what may be leased at once: the rate was another, or the clock went back.
         pace.is_new = tat > pace.tat
@@ -178,18 +179,29 @@ local function groups()
     else
       redis.call('ZREM', RING, group)
       if has_room then
-        redis.call('ZADD', PACES, text(due_of(pace_of(group))), 'd' .. group)
+        redis.call('ZADD', RESTS, text(due_of(pace_of(group))), group)
         all.resting = all.resting + 1
       end
     end
   end
 
-  -- Writes how far ahead of now groups are.
+  -- Writes how far ahead of now groups are, and forgets some of those that are not.
   local function save_paces()
+    local count = 0
     for group, pace in pairs(paces) do
       if pace and pace.is_new then
-        redis.call('ZADD', PACES, text(pace.tat), 't' .. group)
-        pace.is_new = false
+        redis.call('ZADD', TATS, text(pace.tat), group)
+        pace.is_new, count = false, count + 1
+      end
+    end
+    if count > 0 then
+      local past = redis.call('ZCOUNT', TATS, '-inf', text(now_ms() * 1000))
+      if past > 0 then
+        redis.call('ZREMRANGEBYRANK', TATS, 0, math.min(past, count + WALK) - 1)
+      end
+      local last = redis.call('ZRANGE', TATS, -1, -1, 'WITHSCORES')[2]
+      if last then
+        redis.call('PEXPIREAT', TATS, text(math.ceil(tonumber(last) / 1000)))
       end
     end
   end
@@ -224,23 +236,21 @@ local function groups()
     if not turns_now().is_paced then
       return false
     end
-    local past = redis.call('ZRANGEBYSCORE', PACES, '-inf', text(now_ms() * 1000), 'LIMIT', 0, WALK)
-    if #past > 0 then
-      redis.call('ZREM', PACES, unpack(past))
+    local due = redis.call('ZRANGEBYSCORE', RESTS, '-inf', text(now_ms() * 1000), 'LIMIT', 0, WALK)
+    if #due > 0 then
+      redis.call('ZREM', RESTS, unpack(due))
     end
-    for _, member in ipairs(past) do
-      if string.sub(member, 1, 1) == 'd' then
-        review(string.sub(member, 2))
-      end
+    for _, group in ipairs(due) do
+      review(group)
     end
     save_turns()
     save_paces()
-    return #past == WALK
+    return #due == WALK
   end
 
   -- In how many ms groups may come due, at least 1; nil if none will.
   function all.due_in()
-    local first = turns_now().is_paced and redis.call('EXISTS', GROUPED) == 1 and redis.call('ZRANGE', PACES, 0, 0, 'WITHSCORES')[2]
+    local first = turns_now().is_paced and redis.call('ZRANGE', RESTS, 0, 0, 'WITHSCORES')[2]
     return first and math.max(1, math.ceil(tonumber(first) / 1000) - now_ms())
   end
 
@@ -259,15 +269,9 @@ local function groups()
     end
     save_turns()
     save_paces()
-    local left = change ~= 0 and redis.call('HINCRBY', META, 'grouped', change)
-    if left and left == change and turns_now().is_paced then
-      redis.call('PERSIST', PACES)
-    elseif left == 0 then
-      local last = turns_now().is_paced and redis.call('ZRANGE', PACES, -1, -1, 'WITHSCORES')[2]
-      if last then
-        redis.call('PEXPIREAT', PACES, text(math.ceil(tonumber(last) / 1000)))
-      end
+    if change ~= 0 and redis.call('HINCRBY', META, 'grouped', change) == 0 then
       redis.call('HDEL', META, 'grouped', 'turn', 'own_turn', 'walk')
+      redis.call('DEL', RESTS)
       turns, all.is_over = nil, true
     end
   end
@@ -276,17 +280,18 @@ local function groups()
   -- bounds were lowered. `rooms` are how many more may be active of the groups that were looked at.
   local function take_of(group, ids, rooms)
     local two, room = all.first_of(group, 2), rooms[group] or math.min(room_of(group), allowed_of(group))
-    if two[1] and room > 0 then
-      ids[#ids + 1] = string.sub(two[1], #group + 18)
-      redis.call('ZREM', GROUPED, two[1])
-      room = room - 1
+    local following = two[1]
+    if following and room > 0 then
+      ids[#ids + 1] = string.sub(following, #group + 18)
+      redis.call('ZREM', GROUPED, following)
+      following, room = two[2], room - 1
     end
     rooms[group] = room
-    if two[2] and room > 0 then
-      stand(group, two[2], next_turn())
+    if following and room > 0 then
+      stand(group, following, next_turn())
     else
       redis.call('ZREM', RING, group)
-      if two[2] and pace_of(group) then
+      if following and pace_of(group) then
         -- It may be for its rate, which is known when its jobs are held.
         all.touch(group)
       end

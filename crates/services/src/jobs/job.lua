@@ -1,7 +1,7 @@
 -- Looks at one job.
 --
--- KEYS[1..20]  see queue.lua
--- KEYS[21]     its result
+-- KEYS[1..21]  see queue.lua
+-- KEYS[22]     its result
 -- ARGV[1]      id
 -- returns      {state, record, progress, what went wrong last, result, how many are ahead (of its group, if it has one), when it is due or its lease ends}, nil for what there
 --              is not

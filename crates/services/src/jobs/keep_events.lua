@@ -1,6 +1,6 @@
 -- Has a queue keep events, or stop doing so.
 --
--- KEYS[1..20]  see queue.lua
+-- KEYS[1..21]  see queue.lua
 -- ARGV[1]      about how many are kept, or '' for none
 -- returns      1
 if ARGV[1] == '' then

@@ -1,6 +1,6 @@
 -- Sets how many jobs of one group may be active and how fast they are leased, whatever holds for the others.
 --
--- KEYS[1..20]  see queue.lua
+-- KEYS[1..21]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2]      group
 -- ARGV[3]      most active jobs, or '' for what holds for the others
@@ -25,6 +25,6 @@ end
 if redis.call('HEXISTS', META, 'grouped') == 1 then
   groups().touch(group)
   save()
-  wake(work_for(WAKE, true))
+  wake(math.max(arrived, work_for(WAKE, true)))
 end
 return 1

@@ -1,6 +1,6 @@
 -- Lists jobs of one place.
 --
--- KEYS[1..20]  see queue.lua
+-- KEYS[1..21]  see queue.lua
 -- ARGV[1]      place: w d a p c x o k
 -- ARGV[2..3]   how many to pass over, and how many to list: of the waiting the next first, those of groups behind the others, group by group; of the delayed
 --              and active the soonest, of the ended the latest

@@ -1,6 +1,6 @@
 -- Counts the jobs of groups that have any that wait or are active, in the order of their names.
 --
--- KEYS[1..20]  see queue.lua
+-- KEYS[1..21]  see queue.lua
 -- ARGV[1]      a name: groups behind it are listed, all if it is ''
 -- ARGV[2]      how many, or '' for the group of that name only
 -- returns      {group, how many of its jobs wait, how many are active, how many may be or -1, after how many ms the

@@ -1,6 +1,6 @@
 -- Appends lines to the log of a job that is worked on. The oldest are dropped if there are too many, or too long together.
 --
--- KEYS[1..20]  see queue.lua
+-- KEYS[1..21]  see queue.lua
 -- ARGV[1..2]   most lines, and most bytes of all together
 -- ARGV[3..4]   id and token
 -- ARGV[5...]   lines

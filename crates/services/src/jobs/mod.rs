@@ -52,7 +52,7 @@
 //!
 //! # Keys
 //!
-//! A queue is one group, `rp:kept:{tenant:jobs:<queue>}`, with twenty keys that `queue.lua` lists, and `:r:<id>` for results, `:u:<name>` for data of commits,
+//! A queue is one group, `rp:kept:{tenant:jobs:<queue>}`, with twenty-one keys that `queue.lua` lists, and `:r:<id>` for results, `:u:<name>` for data of commits,
 //! `:i:<id>` for what was enqueued once and `:t:<counter>` for what counts what it enqueues. A job is two fields of hashes
 //! and one member of a sorted set; payloads are written once. It must not be evicted: see [`kept`](crate::kept).
 //!

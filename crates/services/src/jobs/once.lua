@@ -1,7 +1,7 @@
 -- Enqueues a job once for each number that grows, whatever has become of the job since.
 --
--- KEYS[1..20]  see queue.lua
--- KEYS[21]     the largest number that was enqueued
+-- KEYS[1..21]  see queue.lua
+-- KEYS[22]     the largest number that was enqueued
 -- ARGV[1]      see moves.lua
 -- ARGV[2..3]   most jobs that are not ended, and most bytes of their records
 -- ARGV[4]      number

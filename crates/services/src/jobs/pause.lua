@@ -1,6 +1,6 @@
 -- Stops or resumes leasing.
 --
--- KEYS[1..20]  see queue.lua
+-- KEYS[1..21]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2]      'pause' or 'resume'
 -- returns      1 if that was a change

@@ -9,7 +9,7 @@
 -- KEYS[15]  flows: c<id> of a child, its parent's order 16 and id; n<id> of a parent, how many children it waits for
 -- KEYS[16]  the waiting of groups: group, byte 1, order 16, id          KEYS[17]  groups whose turn will come, by when: see groups.lua
 -- KEYS[18]  the active of groups: group, byte 1, id                   KEYS[19]  stream of events, see moves.lua; its name is also the channel of its readers
--- KEYS[20]  paces of groups, by us: see groups.lua
+-- KEYS[20]  groups that rest, by when the next of their jobs may be leased, and KEYS[21] how fast they were leased, both in us: see groups.lua
 --
 -- A job is in one of these places, and its state says in which: w d a, r (active, to be cancelled), p (blocked), c x o k.
 --
@@ -26,7 +26,7 @@ local NO_TOKEN = '0000000000000000'
 local LIVE = {w = true, d = true, a = true, r = true, p = true}
 
 -- How many keys every step takes.
-local KEYS_OF_ALL = 20
+local KEYS_OF_ALL = 21
 
 -- Most arguments of one command that are unpacked at once.
 local CHUNK = 2000

@@ -24,8 +24,8 @@ use crate::script::Script;
 pub const MAX_BATCH_BYTES: usize = 64 << 20;
 
 /// Kinds of a queue's keys, in the order in which the steps take them.
-pub(super) const KINDS: [&str; 20] =
-    ["m", "s", "p", "w", "d", "a", "n", "l", "e", "c", "x", "o", "k", "b", "f", "g", "y", "h", "v", "z"];
+pub(super) const KINDS: [&str; 21] =
+    ["m", "s", "p", "w", "d", "a", "n", "l", "e", "c", "x", "o", "k", "b", "f", "g", "y", "h", "v", "z", "q"];
 
 /// A queue. Cloning is cheap.
 #[derive(Debug, Clone)]

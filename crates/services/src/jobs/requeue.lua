@@ -1,6 +1,6 @@
 -- Has dead jobs wait again, as new ones, all or none.
 --
--- KEYS[1..20]  see queue.lua
+-- KEYS[1..21]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2..3]   most jobs that are not ended, and most bytes of their records
 -- ARGV[4...]   for each job: id, another payload behind its mark (j or b) or '' for the one it has

@@ -1,6 +1,6 @@
 -- Ends waiting for work. Who was woken for a job and did not take it passes the hint on.
 --
--- KEYS[1..20]  see queue.lua
+-- KEYS[1..21]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- ARGV[2]      name under which the caller waited
 -- returns      1

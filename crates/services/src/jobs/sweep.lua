@@ -1,6 +1,6 @@
 -- Moves what is due: ends what has waited for too long, takes back ended leases, has delayed jobs wait, forgets old ended jobs.
 --
--- KEYS[1..20]  see queue.lua
+-- KEYS[1..21]  see queue.lua
 -- ARGV[1]      see moves.lua
 -- returns      {expired, taken back, come due}
 local done = {move_due()}
@@ -13,7 +13,7 @@ if is_grouped then
   groups().come_due()
 end
 if redis.call('HEXISTS', META, 'paused') == 0 then
-  -- Who was taken back and ended made room for others of its group.
-  wake(is_grouped and math.max(arrived, work_for(done[2], true)) or arrived)
+  -- Who was taken back and ended made room for others of its group, and groups have come due.
+  wake(is_grouped and math.max(arrived, work_for(WAKE, true)) or arrived)
 end
 return done

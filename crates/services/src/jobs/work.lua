@@ -1,7 +1,7 @@
 -- Says what became of leased jobs, and leases the next ones.
 --
--- KEYS[1..20]  see queue.lua
--- KEYS[21...]  where results go, one for each outcome that has one
+-- KEYS[1..21]  see queue.lua
+-- KEYS[22...]  where results go, one for each outcome that has one
 -- ARGV[1]      see moves.lua
 -- ARGV[2..3]   most jobs to lease, and for how long in ms
 -- ARGV[4..5]   name under which the caller waits if there is nothing, or '', and for how long in ms
@@ -99,6 +99,10 @@ end
 if is_grouped then
   local has_walk, has_due = groups().walk(), groups().come_due()
   ids = count > 0 and groups().take(count) or {}
+  if #ids == 0 then
+    -- Some may have been found to rest.
+    save()
+  end
   if count > 0 and #ids == 0 and (has_walk or has_due or redis.call('ZCARD', RING) > 0) then
     -- There are more groups that may have to stand aside than one step looks at.
     rest_ms = 1

@@ -249,7 +249,9 @@ impl Consumer {
                         // What it does before its first wait may panic too.
                         match caught(|| handle(delivery)) {
                             Ok(work) => tasks.spawn(desk.handle(ticket, work)),
-                            Err(panicked) => tasks.spawn(desk.conclude(ticket, panicked.into())),
+                            Err(Panicked(cause)) => {
+                                tasks.spawn(desk.handle(ticket, async { Err(Failure::retry(cause)) }))
+                            }
                         };
                     }
                 }

@@ -137,6 +137,8 @@ impl<'a> Driver<'a> {
                 () = at(rest) => self.lines.iter_mut().for_each(|line| line.wake(Instant::now())),
             }
         }
+        // What the store has not answered may reach it still.
+        self.exchanges.detach_all();
         let untold = self.lines.iter().map(|line| line.outcomes.len() + line.trying.unwrap_or(0)).sum::<usize>();
         self.shared.stats.untold(self.asked.outcomes + untold);
         self.shared.stats.summary()

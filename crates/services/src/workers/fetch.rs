@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::hold::Hold;
 use super::running::Shared;
 use crate::error::Result;
-use crate::jobs::{LeaseOptions, Leased, MAX_ERROR_BYTES, Outcome, Settled, Ticket};
+use crate::jobs::{LeaseOptions, Leased, MAX_BATCH, MAX_ERROR_BYTES, Outcome, Settled, Ticket};
 
 /// Longest wait for work at once.
 const WAIT: Duration = Duration::from_secs(20);
@@ -108,7 +108,7 @@ fn fitting(outcomes: &[(Ticket, Outcome)]) -> usize {
         };
         size_bytes <= STEP_BYTES
     };
-    outcomes.iter().take_while(fits).count().max(1).min(outcomes.len())
+    outcomes.iter().take(MAX_BATCH).take_while(fits).count().max(1).min(outcomes.len())
 }
 
 async fn step(
@@ -190,4 +190,19 @@ async fn wait_for_one(
     stop: &mut watch::Receiver<bool>,
 ) -> (usize, Result<Vec<Leased>>) {
     (index, shared.worker.queues[index].lease_until(&options(shared, room, WAIT), stop).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_tells_no_more_than_it_may() {
+        let outcome = || Outcome::Failed { error: "x".repeat(MAX_ERROR_BYTES), retry_after: None };
+        let outcomes = |count: usize| -> Outcomes {
+            (0..count).map(|number| (Ticket { id: number.to_string(), token: 1 }, outcome())).collect()
+        };
+        assert_eq!(fitting(&outcomes(3)), 3);
+        assert_eq!(fitting(&outcomes(MAX_BATCH + 1)), MAX_BATCH.min(STEP_BYTES / MAX_ERROR_BYTES));
+    }
 }

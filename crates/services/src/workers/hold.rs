@@ -42,6 +42,8 @@ pub(super) struct Hold {
     /// There is a reason to stop.
     has_stop: Notify,
     has_begun: AtomicBool,
+    /// When the run is to end, if it has begun and is limited.
+    deadline: OnceLock<Instant>,
     commits: AtomicUsize,
     is_committed: AtomicBool,
 }
@@ -59,6 +61,7 @@ impl Hold {
             stop: OnceLock::new(),
             has_stop: Notify::new(),
             has_begun: AtomicBool::new(false),
+            deadline: OnceLock::new(),
             commits: AtomicUsize::new(0),
             is_committed: AtomicBool::new(false),
         }
@@ -71,7 +74,11 @@ impl Hold {
         }
     }
 
+    /// Returns why the handler is to stop. One that computes for long may be the first to know that its time is up.
     pub(super) fn stop_reason(&self) -> Option<Stop> {
+        if self.deadline.get().is_some_and(|deadline| Instant::now() >= *deadline) {
+            self.stop(Stop::TimedOut);
+        }
         self.stop.get().copied()
     }
 
@@ -89,6 +96,11 @@ impl Hold {
 
     pub(super) fn begin(&self) {
         self.has_begun.store(true, Ordering::Release);
+    }
+
+    /// Says when a run that has begun is to end.
+    pub(super) fn limit(&self, deadline: Instant) {
+        let _ = self.deadline.set(deadline);
     }
 
     pub(super) fn has_begun(&self) -> bool {

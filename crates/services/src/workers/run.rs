@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, unconstrained};
 use tokio::time::Instant;
 use tracing::Instrument;
 use tracing::instrument::Instrumented;
@@ -104,19 +104,24 @@ impl Run {
         };
         let timeout_ms = self.cx.job().timeout_ms;
         let deadline = timeout_ms.map(|ms| begun + Duration::from_millis(ms));
+        if let Some(deadline) = deadline {
+            hold.limit(deadline);
+        }
         let mut work = self.work();
         let reason = tokio::select! {
             biased;
             answer = &mut work => return self.answered(answer),
             reason = hold.stopped() => reason,
-            () = at(deadline) => {
+            // Also when the handler has used up what a task may do at once.
+            () = unconstrained(at(deadline)) => {
                 hold.stop(Stop::TimedOut);
-                self.cx.queue().count(Counter::WorkerTimeouts, 1);
                 Stop::TimedOut
             }
         };
         // After its timeout another may begin at once, so there is no grace.
-        if reason != Stop::TimedOut {
+        if reason == Stop::TimedOut {
+            self.cx.queue().count(Counter::WorkerTimeouts, 1);
+        } else {
             let grace = tokio::time::timeout(self.grace, &mut work).await;
             if let Ok(answer) = grace {
                 return if reason == Stop::LeaseLost { End::Lost } else { self.answered(answer) };

@@ -43,7 +43,7 @@ async fn counts_of(queue: &Queue, group: &str) -> (u64, u64) {
 /// Refuses whatever is left of groups in the store.
 async fn nothing_is_left(site: &Site) {
     assert_eq!(site.queue.groups("", 9).await.unwrap(), []);
-    for kind in ["g", "y", "h"] {
+    for kind in ["g", "y", "h", "z"] {
         assert_eq!(site.size("EXISTS", kind).await, 0, "{kind}");
     }
     let key = format!("rp:kept:{{{}:jobs:mail}}:m", site.tenant.name());

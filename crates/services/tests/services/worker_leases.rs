@@ -248,3 +248,43 @@ pub(crate) async fn a_run_that_takes_too_long_is_ended(place: Place) {
     eventually("it is dropped", || async { dropped.load(Ordering::SeqCst) == 1 }).await;
     running.stop().await;
 }
+
+pub(crate) async fn a_run_that_never_rests_is_ended_all_the_same(place: Place) {
+    let queue = queue(&place).await;
+    let limited = |id: &str, name: &str| NewJob { timeout: Some(SHORT), attempts_max: Some(1), ..job(id, name) };
+    enqueue(&queue, &[limited("a", "greedy"), limited("b", "busy")]).await;
+    let told = Arc::new(AtomicUsize::new(0));
+    let running = Worker::new(queue.clone())
+        .concurrency(2)
+        // Always ready, it uses up what a task may do at once each time it is polled.
+        .handle("greedy", |_| async {
+            loop {
+                tokio::task::consume_budget().await;
+            }
+            #[expect(unreachable_code, reason = "it says what is answered")]
+            Ok::<_, Failure>(())
+        })
+        // Nobody else runs on its thread; it asks by itself.
+        .handle("busy", {
+            let told = told.clone();
+            move |cx: Context| {
+                let told = told.clone();
+                async move {
+                    while cx.stop_reason().is_none() {
+                        std::thread::yield_now();
+                    }
+                    told.fetch_add(usize::from(cx.stop_reason() == Some(Stop::TimedOut)), Ordering::SeqCst);
+                    Err::<(), _>(Failure::new("timed out by its own account"))
+                }
+            }
+        })
+        .start()
+        .unwrap();
+    for id in ["a", "b"] {
+        becomes(&queue, id, State::Dead).await;
+        assert!(queue.job(id).await.unwrap().error.unwrap().starts_with("timed out"));
+    }
+    eventually("both have ended here too", || async { running.busy() == 0 }).await;
+    assert_eq!(told.load(Ordering::SeqCst), 1);
+    running.stop().await;
+}

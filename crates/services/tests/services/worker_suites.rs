@@ -20,7 +20,8 @@ on_every_backend! {
         what_is_cancelled_or_lost_before_it_began_is_not_run
         a_lease_lost_in_the_middle_is_not_reported_as_done
         a_running_job_is_cancelled_at_once
-        a_run_that_takes_too_long_is_ended;
+        a_run_that_takes_too_long_is_ended
+        a_run_that_never_rests_is_ended_all_the_same;
     worker_queues:
         a_queue_that_cannot_be_told_keeps_no_other_waiting;
     workers:
