@@ -239,26 +239,15 @@ fn embedded(repeat: usize) -> Result<()> {
             picked.push(pick_up(&queue).await?);
         }
         println!("\njobs on the embedded store, log synced every second (median of {repeat})");
-        println!("{:<44} {:>12} {:>10}", "what", "redpoll", "goal");
-        println!(
-            "{:<44} {:>12.0} {:>10}",
-            format!("jobs enqueued a second, batches of {BATCH}"),
-            median(added),
-            200_000
-        );
-        println!(
-            "{:<44} {:>12.0} {:>10}",
-            format!("jobs leased and settled a second, {CONCURRENCY} a call"),
-            median(worked),
-            100_000
-        );
-        println!(
-            "{:<44} {:>12.0} {:>10}",
-            format!("jobs done by a worker a second, {CONCURRENCY} at once"),
-            median(workers),
-            100_000
-        );
-        println!("{:<44} {:>12.0} {:>10}", "from enqueuing to the handler, idle, p99 in µs", median(picked), 2_000);
+        println!("{:<52} {:>12} {:>10}", "what", "redpoll", "goal");
+        for (what, measured, goal) in [
+            (format!("jobs enqueued a second, batches of {BATCH}"), added, 200_000),
+            (format!("jobs leased and settled a second, {CONCURRENCY} a call"), worked, 100_000),
+            (format!("jobs done by a worker a second, {CONCURRENCY} at once"), workers, 100_000),
+            ("from enqueuing to the handler, idle, p99 in µs".to_owned(), picked, 2_000),
+        ] {
+            println!("{what:<52} {:>12.0} {goal:>10}", median(measured));
+        }
         Ok(())
     })
 }

@@ -8,8 +8,9 @@ use super::consumer::check_limit;
 use super::event::{Event, Op};
 use super::partition;
 use super::trigger::Trigger;
-use super::{Events, MAX_BATCH_EVENTS, MAX_PAGE, no_consumer, steps};
+use super::{Events, MAX_PAGE, no_consumer, steps};
 use crate::backend::{Command, ToArg};
+use crate::batch::check_batch;
 use crate::error::{Error, Result};
 use crate::metrics::Counter;
 
@@ -81,13 +82,11 @@ impl Events {
 
     /// Records events in their order, all in one step, firing once for each crossing.
     ///
-    /// At most [`MAX_BATCH_EVENTS`]. Errors as [`Events::record`]; then none of them was recorded. An outage leaves that
+    /// At most [`MAX_BATCH_EVENTS`](super::MAX_BATCH_EVENTS). Errors as [`Events::record`]; then none of them was recorded. An outage leaves that
     /// open: a batch in which every event has an id can simply be recorded again, and has been, so its answer may call
     /// events known that this very call has counted.
     pub async fn record_many(&self, consumer: &str, events: &[Event]) -> Result<Recorded> {
-        if events.is_empty() || events.len() > MAX_BATCH_EVENTS {
-            return Err(Error::invalid("events", format_args!("must be 1 to {MAX_BATCH_EVENTS}")));
-        }
+        check_batch("events", events.len())?;
         let keys = self.keys(consumer)?;
         let mut args = Vec::with_capacity(2 + 4 * events.len());
         args.extend([consumer.to_owned(), self.settings().outbox_max.to_string()]);

@@ -23,8 +23,9 @@ use serde_json::{Map, Value as Json};
 
 use super::counting::Recorded;
 use super::event::{Event, MAX_SOURCE_MS, Op};
-use super::{Events, MAX_BATCH_EVENTS, no_consumer, steps};
+use super::{Events, no_consumer, steps};
 use crate::backend::ToArg;
+use crate::batch::check_batch;
 use crate::error::{Error, Result};
 use crate::keys::MAX_NAME_BYTES;
 use crate::metrics::Counter;
@@ -174,11 +175,9 @@ impl Events {
     /// Records changes. What cannot be understood is reported in its place, counted and kept; the rest is recorded in
     /// one step.
     ///
-    /// At most [`MAX_BATCH_EVENTS`] messages. An empty batch is an error, a batch of nothing but poison is not.
+    /// At most [`MAX_BATCH_EVENTS`](super::MAX_BATCH_EVENTS) messages. An empty batch is an error, a batch of nothing but poison is not.
     pub async fn ingest(&self, consumer: &str, messages: &[Message]) -> Result<Ingested> {
-        if messages.is_empty() || messages.len() > MAX_BATCH_EVENTS {
-            return Err(Error::invalid("messages", format_args!("must be 1 to {MAX_BATCH_EVENTS}")));
-        }
+        check_batch("messages", messages.len())?;
         let (mut events, mut tombstones, mut poison) = (Vec::new(), 0, Vec::new());
         for (index, message) in messages.iter().enumerate() {
             match parse(message) {

@@ -91,7 +91,7 @@ use crate::script::Script;
 use partition::{ConsumerKeys, Partition};
 
 /// Most events in one call.
-pub const MAX_BATCH_EVENTS: usize = 1000;
+pub const MAX_BATCH_EVENTS: usize = crate::batch::MAX_BATCH;
 
 /// Most consumers in a partition.
 pub const MAX_CONSUMERS_PER_PARTITION: usize = 100_000;

@@ -249,7 +249,7 @@ local function groups()
   end
 
   -- In how many ms groups may come due, at least 1; nil if none will.
-  function all.due_in()
+  function all.ms_to_due()
     local first = turns_now().is_paced and redis.call('ZRANGE', RESTS, 0, 0, 'WITHSCORES')[2]
     return first and math.max(1, math.ceil(tonumber(first) / 1000) - now_ms())
   end

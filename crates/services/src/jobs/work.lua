@@ -171,7 +171,7 @@ if ARGV[4] ~= '' then
   redis.call('PEXPIRE', WAITERS, ARGV[5])
 end
 local next_ms = rest_ms
-local due_ms = is_grouped and groups().due_in()
+local due_ms = is_grouped and groups().ms_to_due()
 if due_ms then
   next_ms = next_ms == 0 and due_ms or math.min(next_ms, due_ms)
 end

@@ -313,7 +313,7 @@ impl Desk {
             Ok(Ok(())) => Outcome::Done,
             Ok(Err(failure)) => failure.outcome(),
             Err(error) => match error.try_into_panic() {
-                Ok(panic) => Panicked::of(&*panic).into(),
+                Ok(panic) => Failure::retry(Panicked::of(&*panic).0).outcome(),
                 // It was stopped.
                 Err(_) => Outcome::Released { delay: Duration::ZERO },
             },
@@ -416,12 +416,6 @@ impl Desk {
             lost: read(&self.lost),
             recreated: read(&self.recreated),
         }
-    }
-}
-
-impl From<Panicked> for Outcome {
-    fn from(Panicked(cause): Panicked) -> Self {
-        Self::Failed { cause, pause: None }
     }
 }
 

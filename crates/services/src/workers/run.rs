@@ -43,7 +43,6 @@ enum Work {
     Here(Instrumented<Caught<HandlerResult>>),
     /// On a thread that may block, which nobody can end.
     There(JoinHandle<HandlerResult>),
-    Dropped,
 }
 
 /// How a handler ended.
@@ -68,20 +67,16 @@ impl Future for Work {
                 Err(error) if error.is_panic() => Answer::Panicked(Panicked::of(&*error.into_panic())),
                 Err(_) => Answer::Unheard,
             }),
-            Self::Dropped => Poll::Pending,
         }
     }
 }
 
 impl Work {
     /// Ends it, and returns its answer if it cannot be ended and so has answered at last.
-    async fn end(&mut self) -> Option<Answer> {
+    async fn end(self) -> Option<Answer> {
         match self {
-            Self::There(_) => Some(self.await),
-            Self::Here(_) | Self::Dropped => {
-                *self = Self::Dropped;
-                None
-            }
+            Self::Here(_) => None,
+            work @ Self::There(_) => Some(work.await),
         }
     }
 }
