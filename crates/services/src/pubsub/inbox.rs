@@ -184,6 +184,7 @@ impl Inbox {
 
     /// Waits for what is next; nothing if the subscription has ended. Calls `on_wait` before it waits.
     pub(super) async fn next(&self, on_wait: impl Fn()) -> Option<Heard> {
+        let mut has_waited = false;
         loop {
             {
                 let mut state = self.lock();
@@ -203,8 +204,13 @@ impl Inbox {
                     None => {}
                 }
             }
+            if has_waited {
+                // For nothing. On a runtime that is ending whoever is to listen is gone at once, and tells so: others, and the end, must have their turn.
+                tokio::task::yield_now().await;
+            }
             on_wait();
             self.arrivals.notified().await;
+            has_waited = true;
         }
     }
 
@@ -377,6 +383,25 @@ mod tests {
             });
         }
         told
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_is_gone_at_once_does_not_keep_the_task() {
+        let inbox = inbox(Overflow::Close);
+        let mut turns = 0;
+        let waiting = inbox.next(|| inbox.lost());
+        let others = async {
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+                turns += 1;
+            }
+        };
+        tokio::select! {
+            biased;
+            heard = waiting => panic!("{heard:?}"),
+            () = others => {}
+        }
+        assert_eq!(turns, 10);
     }
 
     #[test]
