@@ -149,7 +149,8 @@ mod tests {
     #[test]
     fn what_must_stay_and_what_need_not() {
         let ways = beginnings(&Keyring::new("rp").unwrap());
-        assert!(ways.contains(&"rp:{*:rate:".to_owned()) && ways.contains(&"rp:{*:events}".to_owned()), "{ways:?}");
+        assert!(ways.contains(&"rp:{*:rate:".to_owned()) && ways.contains(&"rp:{*:limits}".to_owned()), "{ways:?}");
+        assert!(ways.contains(&"rp:kept:".to_owned()), "{ways:?}");
         assert!(!ways.iter().any(|way| way.contains(":cache")), "{ways:?}");
     }
 }

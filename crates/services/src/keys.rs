@@ -164,6 +164,12 @@ impl Group {
         Key(key)
     }
 
+    /// Returns a group within this one: keys of one object that share its slot, beside the objects of other kinds and names.
+    pub(crate) fn within(&self, kind: &'static str, name: &str) -> Self {
+        let Key(head) = self.named(kind, name);
+        Self { head }
+    }
+
     /// Returns what the keys of this group and of those whose first parts are the same begin with: everything before the
     /// last part.
     pub fn siblings(&self) -> &str {

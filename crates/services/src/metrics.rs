@@ -54,6 +54,7 @@ counters! {
     LimitsUncharged,    "redpoll_limits_uncharged_total",       "Units used by reservations beyond the limit and its debt.";
     EventsRecorded,     "redpoll_events_recorded_total",        "Events counted.";
     EventsDuplicate,    "redpoll_events_duplicate_total",       "Events not counted because their id was known.";
+    EventsOutages,      "redpoll_events_outages_total",         "Calls about events that failed because the store was down or may evict.";
     EventsPoison,       "redpoll_events_poison_total",          "Messages that could not be understood as events.";
     TriggersFired,      "redpoll_triggers_fired_total",         "Crossings of a threshold.";
     TriggersDelivered,  "redpoll_triggers_delivered_total",     "Triggers that their receiver accepted.";
@@ -62,7 +63,7 @@ counters! {
     AtomicRefused,      "redpoll_atomic_refused_total",         "Atomic operations that changed nothing: not as expected, out of bounds, or no units left.";
     AtomicReplayed,     "redpoll_atomic_replayed_total",        "Atomic operations that had been done by an earlier request of the same id.";
     AtomicExpired,      "redpoll_atomic_reservations_expired_total", "Reservations given back because they expired.";
-    TriggersDead,       "redpoll_triggers_dead_total",          "Triggers given up.";
+    TriggersDead,       "redpoll_triggers_dead_total",          "Triggers given up after an attempt.";
     TokensDenied,       "redpoll_tokens_denied_total",          "Tokens put on the deny list.";
     TokensRevoked,      "redpoll_tokens_revoked_total",         "Checks that found a token revoked.";
     TokensConsumed,     "redpoll_tokens_consumed_total",        "One-time tokens and codes consumed.";

@@ -33,6 +33,7 @@ mod guides {
         atomic "../../../docs/guide/atomic.md"
         cache "../../../docs/guide/cache.md"
         connection "../../../docs/guide/connection.md"
+        events "../../../docs/guide/events.md"
         idempotency "../../../docs/guide/idempotency.md"
         jobs "../../../docs/guide/jobs.md"
         limits "../../../docs/guide/rate-limits.md"

@@ -1,14 +1,15 @@
--- Shared by the steps of event aggregation: one consumer, and the two indexes of its partition.
+-- Shared by the steps of event aggregation: one consumer, the queue in which its triggers are jobs, and the two indexes of its partition.
 --
--- KEYS[1]  consumer  hash: definition, state and totals
--- KEYS[2]  window    hash: the open window; absent while no event waits for a trigger
--- KEYS[3]  outbox    sorted set: trigger's id, scored by the millisecond from which it may be leased
--- KEYS[4]  triggers  hash: <id> record, <id>:n attempts, <id>:t token of the lease, <id>:e last error
--- KEYS[5]  due       sorted set of the partition: consumer, scored by the millisecond its window closes at
--- KEYS[6]  ready     sorted set of the partition: consumer, scored by the millisecond its outbox is to be looked at
--- ARGV[1]  the consumer's name
-local CONSUMER, WINDOW, OUTBOX, TRIGGERS, DUE, READY = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local NAME = ARGV[1]
+-- KEYS[1..21]  queue, see jobs/queue.lua; here are only the places of jobs that are not ended: waiting, delayed and active
+-- KEYS[22]     consumer  hash: definition, state and totals
+-- KEYS[23]     window    hash: the open window; absent while no event waits for a trigger
+-- KEYS[24]     due       sorted set of the partition: consumer, scored by the millisecond its window closes at
+-- KEYS[25]     ready     sorted set of the partition: consumer, scored by the millisecond its queue is to be looked at
+-- ARGV[1]      see jobs/moves.lua
+-- ARGV[2]      the consumer's name
+local QUEUED = {KEYS[4], KEYS[5], KEYS[6]}
+local CONSUMER, WINDOW, DUE, READY = KEYS[22], KEYS[23], KEYS[24], KEYS[25]
+local NAME = ARGV[2]
 local OPS = {'c', 'u', 'd', 'r', 't', 'm'}
 
 -- Returns the definition, nil if there is no such consumer. A threshold of 0 is none.
@@ -60,11 +61,27 @@ local function limit_window(def, window)
   end
 end
 
--- Enters the consumer among those with something to deliver, or takes it out.
-local function index_outbox(def)
-  local head = redis.call('ZRANGE', OUTBOX, 0, 0, 'WITHSCORES')
-  if head[2] and def.push then
-    redis.call('ZADD', READY, head[2], NAME)
+-- How many triggers wait for delivery, or are being delivered.
+local function waiting()
+  local count = 0
+  for _, key in ipairs(QUEUED) do
+    count = count + redis.call('ZCARD', key)
+  end
+  return count
+end
+
+-- Enters the consumer among those with something to deliver, by when: now if a job waits, otherwise when the next comes due or a lease ends. Or takes
+-- it out.
+local function index_queue(def)
+  local moments = {}
+  if def and def.push then
+    moments[1] = redis.call('ZCARD', QUEUED[1]) > 0 and now_ms() or nil
+    for index = 2, 3 do
+      moments[#moments + 1] = tonumber(redis.call('ZRANGE', QUEUED[index], 0, 0, 'WITHSCORES')[2])
+    end
+  end
+  if #moments > 0 then
+    redis.call('ZADD', READY, text(math.min(unpack(moments))), NAME)
   else
     redis.call('ZREM', READY, NAME)
   end
@@ -84,18 +101,4 @@ local function fire(def, window, reason, ends, now)
   end
   fired[#fired + 1] = def.uid .. '-' .. string.format('%010.0f', def.triggers)
   fired[#fired + 1] = table.concat(record, ';')
-end
-
--- Writes the fired triggers to the outbox.
-local function publish(def, now)
-  if #fired == 0 then
-    return
-  end
-  for index = 1, #fired, 2 do
-    redis.call('HSET', TRIGGERS, fired[index], fired[index + 1])
-    redis.call('ZADD', OUTBOX, text(now), fired[index])
-  end
-  redis.call('HSET', CONSUMER, 'triggers', text(def.triggers), 'last_id', fired[#fired - 1], 'last', fired[#fired])
-  redis.call('HINCRBY', CONSUMER, 'fired', text(fired_events))
-  index_outbox(def)
 end

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::trigger::Trigger;
 use super::{Events, MAX_CONSUMERS_PER_PARTITION, MAX_PAGE, no_consumer, steps, webhook};
 use crate::Services;
-use crate::backend::{Command, ToArg};
+use crate::backend::Command;
 use crate::error::{Error, Result};
 use crate::jobs::MAX_JOB_NAME_BYTES;
 use crate::keys::{Key, Tenant, check_name};
@@ -250,7 +250,7 @@ impl Events {
     /// crossed already fires at the next [`Events::tick`].
     pub async fn define(&self, consumer: &str, definition: &Definition) -> Result<ConsumerInfo> {
         definition.check(&self.services)?;
-        let keys = self.keys(consumer)?;
+        let place = self.place(consumer)?;
         definition.target.check_deliverable(&self.services).await?;
         self.register_tenant().await?;
         let settings = self.settings();
@@ -265,11 +265,10 @@ impl Events {
             ("dedupe_max", settings.dedupe_max.max(1)),
             ("push", u64::from(definition.target.is_push())),
         ];
-        let mut args: Vec<&dyn ToArg> = vec![&consumer, &uid, &MAX_CONSUMERS_PER_PARTITION, &"target", &target];
-        for (name, value) in &numbers {
-            args.extend([name as &dyn ToArg, value]);
-        }
-        let reply = self.run(&steps::DEFINE, &keys.with([&keys.names]), &args).await?;
+        let command = place.command(&steps::DEFINE, [&place.names]).arg(uid).arg(MAX_CONSUMERS_PER_PARTITION);
+        let command = command.arg("target").arg(target);
+        let command = numbers.iter().fold(command, |command, (name, value)| command.arg(name).arg(value));
+        let reply = self.run(command).await?;
         if reply.as_str() == Some("full") {
             return Err(Error::Conflict("there are too many consumers".to_owned()));
         }
@@ -288,8 +287,9 @@ impl Events {
     }
 
     async fn set_state(&self, consumer: &str, state: &'static str) -> Result<ConsumerInfo> {
-        let keys = self.keys(consumer)?;
-        let reply = self.run(&steps::STATE, std::slice::from_ref(keys.definition()), &[&state]).await?;
+        check_name("consumer", consumer)?;
+        let key = self.partition_of(consumer).definition(consumer);
+        let reply = self.run(Command::script(&steps::STATE, &[key], &[state])).await?;
         if reply.is_nil() {
             return Err(no_consumer(consumer));
         }
@@ -299,9 +299,9 @@ impl Events {
     /// Forgets a stopped consumer with its window, timeline and triggers; returns how many triggers were waiting. A
     /// running one is a conflict.
     pub async fn remove(&self, consumer: &str) -> Result<u64> {
-        let keys = self.keys(consumer)?;
-        let all = keys.with([&keys.names, &keys.timeline, &keys.seen, &keys.dead, &keys.poison]);
-        let reply = self.run(&steps::REMOVE, &all, &[&consumer]).await?;
+        let place = self.place(consumer)?;
+        let more = [&place.names, &place.timeline, &place.seen, &place.poison];
+        let reply = self.run(place.command(&steps::REMOVE, more)).await?;
         match reply.as_str() {
             Some("absent") => Err(no_consumer(consumer)),
             Some("running") => Err(Error::Conflict(format!("consumer {consumer:?} is running; stop it first"))),
@@ -311,9 +311,9 @@ impl Events {
 
     /// Returns a consumer's definition and state.
     pub async fn info(&self, consumer: &str) -> Result<ConsumerInfo> {
-        let keys = self.keys(consumer)?;
-        let command = Command::new("HGETALL").key(keys.definition()).repeatable();
-        let fields = Fields::read(self.services.backend().call(command).await?)?;
+        check_name("consumer", consumer)?;
+        let command = Command::new("HGETALL").key(self.partition_of(consumer).definition(consumer)).repeatable();
+        let fields = Fields::read(self.run(command).await?)?;
         if fields.0.is_empty() {
             return Err(no_consumer(consumer));
         }
@@ -332,7 +332,8 @@ impl Events {
         }
         names.sort_unstable();
         names.truncate(limit);
-        let definition = |name: &String| Command::new("HGETALL").key(self.keys_of(name).definition()).repeatable();
+        let definition =
+            |name: &String| Command::new("HGETALL").key(self.partition_of(name).definition(name)).repeatable();
         let replies = self.services.backend().pipeline(names.iter().map(definition).collect()).await?;
         let mut consumers = Vec::with_capacity(names.len());
         for (name, reply) in names.iter().zip(replies) {
@@ -347,10 +348,9 @@ impl Events {
 
     /// Returns everything about a consumer at one moment.
     pub async fn status(&self, consumer: &str) -> Result<Status> {
-        let keys = self.keys(consumer)?;
-        let reply = self.run(&steps::STATUS, &keys.with([&keys.dead]), &[&consumer]).await?;
+        let reply = self.run(self.place(consumer)?.command(&steps::STATUS, [])).await?;
         let broken = || Error::unexpected(steps::STATUS.name(), &reply);
-        let [now, fields, window, waiting, dead] = reply.as_array().ok_or_else(broken)? else {
+        let [now, fields, window, waiting, dead, delivered, dropped] = reply.as_array().ok_or_else(broken)? else {
             return Err(no_consumer(consumer));
         };
         let fields = Fields::read(fields.clone())?;
@@ -380,18 +380,29 @@ impl Events {
             duplicates_total: fields.number("duplicates"),
             poison_total: fields.number("poison"),
             triggers_total: fields.number("triggers"),
-            delivered_total: fields.number("delivered"),
-            dead_dropped_total: fields.number("dead_dropped"),
+            delivered_total: delivered.as_u64().ok_or_else(broken)?,
+            dead_dropped_total: dropped.as_u64().ok_or_else(broken)?,
             last_trigger,
             info,
         })
+    }
+
+    /// Returns where a consumer's triggers go.
+    pub(super) async fn target(&self, consumer: &str) -> Result<Target> {
+        check_name("consumer", consumer)?;
+        let key = self.partition_of(consumer).definition(consumer);
+        let reply = self.run(Command::new("HGET").key(key).arg("target").repeatable()).await?;
+        if reply.is_nil() {
+            return Err(no_consumer(consumer));
+        }
+        reply.as_str().and_then(Target::parse).ok_or_else(|| unreadable_target(consumer))
     }
 
     /// Enters the tenant among those the deliverer looks after, before it has anything to deliver.
     async fn register_tenant(&self) -> Result<()> {
         let command =
             Command::new("ZADD").key(tenants_key(&self.services)).arg("0").arg(self.tenant.name()).repeatable();
-        self.services.backend().call(command).await.map(drop)
+        self.run(command).await.map(drop)
     }
 }
 
@@ -403,7 +414,7 @@ pub(super) async fn tenants(services: &Services, after: Option<&Tenant>) -> Resu
 }
 
 fn tenants_key(services: &Services) -> Key {
-    services.settings().keyring.group_of_all("events").key("tenants")
+    services.settings().keyring.kept_group_of_all("events").key("tenants")
 }
 
 fn lex_page(key: &Key, from: &str, limit: usize) -> Command {
@@ -413,6 +424,10 @@ fn lex_page(key: &Key, from: &str, limit: usize) -> Command {
 fn texts(reply: &Value) -> Result<Vec<String>> {
     let texts = reply.as_array().and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect());
     texts.ok_or_else(|| Error::unexpected("a list of names", reply))
+}
+
+fn unreadable_target(consumer: &str) -> Error {
+    Error::Backend(format!("consumer {consumer:?} has an unreadable target"))
 }
 
 /// Refuses pages of nothing and pages above [`MAX_PAGE`].
@@ -440,8 +455,7 @@ impl Fields {
 
     fn info(&self, consumer: &str) -> Result<ConsumerInfo> {
         let target = self.0.get("target").map_or("", String::as_str);
-        let target = Target::parse(target)
-            .ok_or_else(|| Error::Backend(format!("consumer {consumer:?} has an unreadable target")))?;
+        let target = Target::parse(target).ok_or_else(|| unreadable_target(consumer))?;
         let threshold = |name| Some(self.number(name)).filter(|value| *value > 0);
         Ok(ConsumerInfo {
             consumer: consumer.to_owned(),

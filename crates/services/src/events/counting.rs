@@ -6,13 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use super::consumer::check_limit;
 use super::event::{Event, Op};
-use super::partition;
+use super::partition::{self, Place};
 use super::trigger::Trigger;
 use super::{Events, MAX_PAGE, no_consumer, steps};
-use crate::backend::{Command, ToArg};
+use crate::backend::Command;
 use crate::batch::check_batch;
 use crate::error::{Error, Result};
+use crate::jobs::NewJob;
+use crate::keys::Key;
 use crate::metrics::Counter;
+use crate::script::Script;
 
 /// Longest span a question about windows may cover, in milliseconds: 366 days.
 pub(super) const MAX_SPAN_MS: u64 = 366 * 86_400_000;
@@ -28,7 +31,7 @@ pub struct Recorded {
     pub first_event_ms: Option<u64>,
     /// When its last event arrived.
     pub last_event_ms: Option<u64>,
-    /// Thresholds crossed in this step. They are in the outbox; nothing is left to do about them.
+    /// Thresholds crossed in this step. They wait for delivery; nothing is left to do about them.
     pub triggers: Vec<Trigger>,
 }
 
@@ -74,7 +77,7 @@ pub struct TimelineEntry {
 impl Events {
     /// Records one event.
     ///
-    /// A stopped consumer is a conflict. So is one with [`EventsSettings::outbox_max`](super::EventsSettings::outbox_max) triggers waiting: nothing is recorded that could
+    /// A stopped consumer is a conflict. So is one with [`EventsSettings::waiting_max`](super::EventsSettings::waiting_max) triggers waiting: nothing is recorded that could
     /// not fire.
     pub async fn record(&self, consumer: &str, event: &Event) -> Result<Recorded> {
         self.record_many(consumer, std::slice::from_ref(event)).await
@@ -87,18 +90,16 @@ impl Events {
     /// events known that this very call has counted.
     pub async fn record_many(&self, consumer: &str, events: &[Event]) -> Result<Recorded> {
         check_batch("events", events.len())?;
-        let keys = self.keys(consumer)?;
-        let mut args = Vec::with_capacity(2 + 4 * events.len());
-        args.extend([consumer.to_owned(), self.settings().outbox_max.to_string()]);
+        let place = self.place(consumer)?;
+        let mut command = self.firing(&steps::RECORD, &place, [&place.timeline, &place.seen])?;
         for event in events {
             event.check()?;
-            event.push_args(&mut args);
+            command = event.args_of(command);
         }
-        let mut command = Command::script(&steps::RECORD, &keys.with([&keys.timeline, &keys.seen]), &args);
         if events.iter().all(|event| event.id.is_some()) {
             command = command.repeatable();
         }
-        let recorded = self.recorded(consumer, &self.services.backend().call(command).await?)?;
+        let recorded = self.recorded(consumer, &self.run(command).await?)?;
         let counted = recorded.counted.iter().filter(|counted| **counted).count();
         self.services.metrics().add(Counter::EventsRecorded, counted as u64);
         self.services.metrics().add(Counter::EventsDuplicate, (events.len() - counted) as u64);
@@ -148,9 +149,21 @@ impl Events {
             .collect()
     }
 
+    /// Begins the call of a step that may fire.
+    fn firing<'a>(
+        &self,
+        step: &'static Script,
+        place: &'a Place,
+        more: impl IntoIterator<Item = &'a Key>,
+    ) -> Result<Command> {
+        let job = NewJob::default().options(place.queue.settings())?;
+        Ok(place.command(step, more).arg(self.settings().waiting_max).arg(job))
+    }
+
     fn note_fired(&self, count: usize) {
         if count > 0 {
             self.services.metrics().add(Counter::TriggersFired, count as u64);
+            self.services.metrics().add(Counter::JobsEnqueued, count as u64);
             self.services.fired().notify_one();
         }
     }
@@ -185,13 +198,9 @@ impl Events {
 
     /// Closes the windows of these consumers if their time has come. What is wrong with one does not hold up the others; an error is the last of those.
     pub(super) async fn fire(&self, consumers: &[String]) -> Result<Vec<Trigger>> {
-        let command = |name: &String| {
-            let keys = self.keys_of(name);
-            let args: [&dyn ToArg; 2] = [name, &self.settings().outbox_max];
-            Command::script(&steps::FIRE, &keys.base, &args)
-        };
+        let command = |name: &String| self.firing(&steps::FIRE, &self.place_of(name), []);
         let (mut triggers, mut failed) = (Vec::new(), None);
-        let replies = self.services.backend().pipeline(consumers.iter().map(command).collect()).await?;
+        let replies = self.services.backend().pipeline(consumers.iter().map(command).collect::<Result<_>>()?).await?;
         for (name, reply) in consumers.iter().zip(replies) {
             match reply.and_then(|reply| self.fired(name, &reply)) {
                 Ok(fired) => triggers.extend(fired),
@@ -204,8 +213,7 @@ impl Events {
 
     /// Discards the events of the open window and returns how many there were. Timeline, known ids and triggers stay.
     pub async fn reset(&self, consumer: &str) -> Result<u64> {
-        let keys = self.keys(consumer)?;
-        let reply = self.run(&steps::RESET, &keys.base, &[&consumer]).await?;
+        let reply = self.run(self.place(consumer)?.command(&steps::RESET, [])).await?;
         if reply.is_nil() {
             return Err(no_consumer(consumer));
         }
@@ -229,10 +237,10 @@ impl Events {
                 format_args!("must be at least 1, and all windows within {MAX_SPAN_MS}"),
             ));
         }
-        let keys = self.keys(consumer)?;
+        let place = self.place(consumer)?;
         let word = if kind == WindowKind::Sliding { "sliding" } else { "tumbling" };
-        let args: [&dyn ToArg; 4] = [&consumer, &word, &width_ms, &windows];
-        let reply = self.run(&steps::WINDOWS, &keys.with([&keys.timeline]), &args).await?;
+        let command = place.command(&steps::WINDOWS, [&place.timeline]).arg(word).arg(width_ms).arg(windows);
+        let reply = self.run(command).await?;
         let numbers: Option<Vec<u64>> = reply.as_array().and_then(|parts| parts.iter().map(Value::as_u64).collect());
         let numbers = numbers.ok_or_else(|| Error::unexpected(steps::WINDOWS.name(), &reply))?;
         let [now, complete_from, counts @ ..] = numbers.as_slice() else {
@@ -251,11 +259,11 @@ impl Events {
     /// Returns the latest events, newest first, at most `limit`, which is at most [`MAX_PAGE`].
     pub async fn timeline(&self, consumer: &str, limit: usize) -> Result<Vec<TimelineEntry>> {
         check_limit(limit)?;
-        let keys = self.keys(consumer)?;
+        let place = self.place(consumer)?;
         self.info(consumer).await?;
         let range =
-            Command::new("ZREVRANGE").key(&keys.timeline).arg("0").arg(limit - 1).arg("WITHSCORES").repeatable();
-        let reply = self.services.backend().call(range).await?;
+            Command::new("ZREVRANGE").key(&place.timeline).arg("0").arg(limit - 1).arg("WITHSCORES").repeatable();
+        let reply = self.run(range).await?;
         let broken = || Error::unexpected("ZREVRANGE", &reply);
         let mut flat = Vec::new();
         for item in reply.as_array().ok_or_else(broken)? {

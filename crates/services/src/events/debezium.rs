@@ -24,7 +24,7 @@ use serde_json::{Map, Value as Json};
 use super::counting::Recorded;
 use super::event::{Event, MAX_SOURCE_MS, Op};
 use super::{Events, no_consumer, steps};
-use crate::backend::ToArg;
+use crate::backend::Command;
 use crate::batch::check_batch;
 use crate::error::{Error, Result};
 use crate::keys::MAX_NAME_BYTES;
@@ -198,10 +198,9 @@ impl Events {
 
     /// Returns the latest messages that could not be understood, each as `reason`, newline, message; newest first.
     pub async fn poison(&self, consumer: &str) -> Result<Vec<String>> {
-        let keys = self.keys(consumer)?;
+        let place = self.place(consumer)?;
         self.info(consumer).await?;
-        let command = crate::Command::new("LRANGE").key(&keys.poison).arg("0").arg("-1").repeatable();
-        let reply = self.services.backend().call(command).await?;
+        let reply = self.run(Command::new("LRANGE").key(&place.poison).arg("0").arg("-1").repeatable()).await?;
         let items = reply.as_array().ok_or_else(|| Error::unexpected("LRANGE", &reply))?;
         Ok(items
             .iter()
@@ -213,7 +212,7 @@ impl Events {
     async fn keep_poison(&self, consumer: &str, messages: &[Message], poison: &[Poison]) -> Result<()> {
         self.services.metrics().add(Counter::EventsPoison, poison.len() as u64);
         tracing::warn!(consumer, count = poison.len(), reason = poison[0].reason, "messages that are no events");
-        let keys = self.keys(consumer)?;
+        let place = self.place(consumer)?;
         let texts: Vec<String> = poison
             .iter()
             .map(|poison| {
@@ -223,9 +222,8 @@ impl Events {
             })
             .collect();
         let kept_ms = ms(self.settings().retention);
-        let mut args: Vec<&dyn ToArg> = vec![&MAX_POISON_KEPT, &kept_ms];
-        args.extend(texts.iter().map(|text| text as &dyn ToArg));
-        let reply = self.run(&steps::POISON, &[keys.definition().clone(), keys.poison], &args).await?;
+        let command = Command::script::<_, &str>(&steps::POISON, &[place.definition(), &place.poison], &[]);
+        let reply = self.run(command.arg(MAX_POISON_KEPT).arg(kept_ms).args_of(&texts)).await?;
         if reply.as_i64() == Some(1) { Ok(()) } else { Err(no_consumer(consumer)) }
     }
 }

@@ -21,16 +21,17 @@ use redpoll_resp::Value;
 use tokio::task::JoinSet;
 
 use super::consumer::{Target, tenants};
-use super::outbox::{Lease, Outcome};
+use super::delivery::Lease;
+use super::partition::{self, Place};
 use super::settings::EventsSettings;
+use super::trigger::Trigger;
 use super::webhook::{Answer, Sender};
-use super::{Events, MAX_PAGE, partition};
+use super::{Events, MAX_PAGE};
 use crate::Services;
 use crate::backend::Command;
 use crate::error::{Error, Result};
-use crate::jobs::{NewJob, Payload};
+use crate::jobs::{Leased, NewJob, Outcome, Payload, Settled, State, Ticket};
 use crate::keys::Tenant;
-use crate::ttl::ms;
 
 /// Most consumers taken from a partition in one round.
 const MAX_SCAN: usize = 256;
@@ -49,12 +50,12 @@ const ENQUEUED_ONCE: Duration = Duration::from_secs(7 * 86_400);
 pub struct Deliverer {
     services: Services,
     sender: Arc<Sender>,
-    running: JoinSet<Place>,
-    in_hand: HashMap<Place, usize>,
+    running: JoinSet<Consumer>,
+    in_hand: HashMap<Consumer, usize>,
 }
 
-/// A consumer of a tenant.
-type Place = (Tenant, String);
+/// A tenant's, by name.
+type Consumer = (Tenant, String);
 
 /// Consumers of a partition whose window is over, and such with something to deliver.
 type Scanned = (Vec<String>, Vec<String>);
@@ -161,41 +162,44 @@ impl Deliverer {
     }
 
     /// Leases as many triggers of one consumer as there is room for, and starts delivering them.
-    async fn take(&mut self, events: &Events, consumer: String) -> Result<()> {
+    async fn take(&mut self, events: &Events, name: String) -> Result<()> {
         let settings = &self.services.settings().events;
-        let place = (events.tenant.clone(), consumer);
-        let own = self.in_hand.get(&place).copied().unwrap_or(0);
+        let consumer = (events.tenant.clone(), name);
+        let own = self.in_hand.get(&consumer).copied().unwrap_or(0);
         let room = settings.concurrency_per_consumer.max(1).saturating_sub(own);
         let limit = room.min(settings.concurrency.max(1).saturating_sub(self.running.len())).min(MAX_PAGE);
         if limit == 0 {
             return Ok(());
         }
-        let Some((target, leases)) = events.lease_to_push(&place.1, limit).await? else {
-            return Ok(());
+        let place = Arc::new(events.place_of(&consumer.1));
+        let target = match events.target(&consumer.1).await {
+            Ok(target) if target.is_push() => target,
+            // It was removed or defined anew since.
+            Ok(_) | Err(Error::NotFound(_)) => return events.index(&place).await,
+            Err(error) => return Err(error),
         };
-        if leases.is_empty() {
-            return Ok(());
-        }
+        let leased = events.lease_from(&place, limit, place.queue.settings().lease).await?;
+        let is_all = leased.len() < limit;
         let target = Arc::new(target);
-        *self.in_hand.entry(place.clone()).or_default() += leases.len();
-        for lease in leases {
-            let delivery =
-                Delivery { events: events.clone(), sender: self.sender.clone(), target: target.clone(), lease };
-            let place = place.clone();
+        *self.in_hand.entry(consumer.clone()).or_default() += leased.len();
+        for leased in leased {
+            let (events, sender, place, target) = (events.clone(), self.sender.clone(), place.clone(), target.clone());
+            let (delivery, consumer) = (Delivery { events, sender, place, target }, consumer.clone());
             self.running.spawn(async move {
-                delivery.run().await;
-                place
+                delivery.run(&leased).await;
+                consumer
             });
         }
-        Ok(())
+        // What is left comes due later, if it is not delivered before.
+        if is_all { events.index(&place).await } else { Ok(()) }
     }
 
-    fn release(&mut self, done: Result<Place, tokio::task::JoinError>) {
-        let place = done.expect("a delivery neither panics nor is aborted");
-        if let Some(count) = self.in_hand.get_mut(&place) {
+    fn release(&mut self, done: Result<Consumer, tokio::task::JoinError>) {
+        let consumer = done.expect("a delivery neither panics nor is aborted");
+        if let Some(count) = self.in_hand.get_mut(&consumer) {
             *count -= 1;
             if *count == 0 {
-                self.in_hand.remove(&place);
+                self.in_hand.remove(&consumer);
             }
         }
     }
@@ -205,60 +209,67 @@ impl Deliverer {
 struct Delivery {
     events: Events,
     sender: Arc<Sender>,
+    place: Arc<Place>,
     target: Arc<Target>,
-    lease: Lease,
 }
 
 impl Delivery {
-    async fn run(self) {
+    async fn run(self, leased: &Leased) {
         // An attempt must be over before its trigger may be leased again.
         let limit = self.settings().delivery_timeout.min(self.settings().lease / 2);
-        let answer = match tokio::time::timeout(limit, self.attempt()).await {
-            Ok(answer) => answer,
-            Err(_) => Answer::Later { error: format!("not delivered within {} ms", limit.as_millis()), wait: None },
+        let (consumer, id) = (self.place.queue.name(), &leased.ticket.id);
+        let answer = match Lease::read(self.events.tenant.name(), consumer, leased) {
+            Ok(lease) => tokio::time::timeout(limit, self.attempt(&lease)).await.unwrap_or_else(|_| Answer::Later {
+                error: format!("not delivered within {} ms", limit.as_millis()),
+                wait: None,
+            }),
+            Err(error) => Answer::Never { error: error.to_string() },
         };
-        let (consumer, id) = (&self.lease.trigger.consumer, &self.lease.trigger.id);
+        let attempt = leased.job.attempt();
         let outcome = match answer {
-            Answer::Accepted => Outcome::Done,
-            Answer::Never { error } => Outcome::GiveUp { error },
+            Answer::Accepted => Outcome::Completed { result: None, ttl: None },
+            Answer::Never { error } => Outcome::GivenUp { error },
             Answer::Later { error, wait } => {
-                let pause = self.settings().pause(self.lease.attempt);
+                let pause = self.settings().pause(attempt);
                 let pause = wait.map_or(pause, |wait| wait.max(pause).min(self.settings().retry_cap));
-                Outcome::Retry { pause_ms: ms(pause), error }
+                Outcome::Failed { error, retry_after: Some(pause) }
             }
         };
-        if let Outcome::Retry { error, .. } | Outcome::GiveUp { error } = &outcome {
-            tracing::debug!(consumer, id, attempt = self.lease.attempt, error, "a trigger was not delivered");
+        if let Outcome::Failed { error, .. } | Outcome::GivenUp { error } = &outcome {
+            tracing::debug!(consumer, id, attempt, error, "a trigger was not delivered");
         }
-        self.settle(&outcome).await;
+        if let Err(error) = self.settle(&leased.ticket, &outcome).await {
+            tracing::warn!(consumer, id, %error, "the outcome of a delivery could not be kept");
+        }
     }
 
-    /// Reports the outcome. If the store does not take it, the lease ends by itself and the trigger comes again.
-    async fn settle(&self, outcome: &Outcome) {
-        let (consumer, id) = (&self.lease.trigger.consumer, &self.lease.trigger.id);
-        for attempt in 1..=SETTLE_ATTEMPTS {
-            match self.events.settle(consumer, id, &self.lease.token, outcome).await {
-                Ok(_) | Err(Error::NotFound(_)) => return,
+    /// Reports the outcome, and when there is something to deliver again. If the store does not take it, the lease ends by itself and the trigger comes again.
+    async fn settle(&self, ticket: &Ticket, outcome: &Outcome) -> Result<()> {
+        let mut attempt = 1;
+        loop {
+            match self.events.settle_job(&self.place, ticket, outcome.clone()).await {
+                Ok(Settled::Done(State::Waiting | State::Delayed)) => return self.events.index(&self.place).await,
+                Ok(Settled::Done(_)) => return Ok(()),
+                // The consumer was removed, or the lease has ended and another has the trigger.
+                Ok(Settled::Lost) => return Ok(()),
                 Err(error) if error.is_outage() && attempt < SETTLE_ATTEMPTS => {
                     tokio::time::sleep(self.settings().pause(attempt).min(Duration::from_secs(1))).await;
+                    attempt += 1;
                 }
-                Err(error) => {
-                    tracing::warn!(consumer, id, %error, "the outcome of a delivery could not be kept");
-                    return;
-                }
+                Err(error) => return Err(error),
             }
         }
     }
 
-    async fn attempt(&self) -> Answer {
+    async fn attempt(&self, lease: &Lease) -> Answer {
         let command = match &*self.target {
             Target::Webhook { url, secret } => {
-                return self.sender.send(url, secret.as_deref().unwrap_or_default(), &self.lease).await;
+                return self.sender.send(url, secret.as_deref().unwrap_or_default(), lease).await;
             }
-            Target::Job { queue, name } => return self.enqueue(queue, name).await,
-            Target::List { key } => Command::new("RPUSH").key(key).arg(self.lease.trigger.payload()),
-            Target::Stream { key, max_entries } => self.stream_entry(key, *max_entries),
-            Target::Channel { channel } => Command::new("PUBLISH").arg(channel).arg(self.lease.trigger.payload()),
+            Target::Job { queue, name } => return self.enqueue(&lease.trigger, queue, name).await,
+            Target::List { key } => Command::new("RPUSH").key(key).arg(lease.trigger.payload()),
+            Target::Stream { key, max_entries } => stream_entry(&lease.trigger, key, *max_entries),
+            Target::Channel { channel } => Command::new("PUBLISH").arg(channel).arg(lease.trigger.payload()),
             Target::Pull => {
                 return Answer::Later { error: "triggers of this consumer are pulled".to_owned(), wait: None };
             }
@@ -274,8 +285,7 @@ impl Delivery {
     }
 
     /// Enqueues a job whose id is the trigger's. A second attempt, after one whose answer was lost, finds that it was.
-    async fn enqueue(&self, queue: &str, name: &str) -> Answer {
-        let trigger = &self.lease.trigger;
+    async fn enqueue(&self, trigger: &Trigger, queue: &str, name: &str) -> Answer {
         let enqueue = async {
             let payload = Payload::json(trigger)?;
             let job = NewJob { id: Some(trigger.id.clone()), ..NewJob::new(name, payload) };
@@ -292,23 +302,16 @@ impl Delivery {
         }
     }
 
-    fn stream_entry(&self, key: &str, max_entries: Option<u64>) -> Command {
-        let trigger = &self.lease.trigger;
-        let mut command = Command::new("XADD").key(key);
-        if let Some(max_entries) = max_entries {
-            command = command.arg("MAXLEN").arg("~").arg(max_entries);
-        }
-        command
-            .arg("*")
-            .arg("id")
-            .arg(&trigger.id)
-            .arg("consumer")
-            .arg(&trigger.consumer)
-            .arg("trigger")
-            .arg(trigger.payload())
-    }
-
     fn settings(&self) -> &EventsSettings {
         self.events.settings()
     }
+}
+
+fn stream_entry(trigger: &Trigger, key: &str, max_entries: Option<u64>) -> Command {
+    let mut command = Command::new("XADD").key(key);
+    if let Some(max_entries) = max_entries {
+        command = command.arg("MAXLEN").arg("~").arg(max_entries);
+    }
+    let command = command.arg("*").arg("id").arg(&trigger.id).arg("consumer").arg(&trigger.consumer);
+    command.arg("trigger").arg(trigger.payload())
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Command;
 use crate::error::{Error, Result};
 use crate::keys::{MAX_NAME_BYTES, check_name};
 
@@ -88,10 +89,10 @@ impl Event {
     }
 
     /// Appends what the step takes per event.
-    pub(super) fn push_args(&self, args: &mut Vec<String>) {
-        args.push(self.id.clone().unwrap_or_default());
-        args.push(self.op.map(Op::letter).unwrap_or_default().to_owned());
-        args.push(self.source_ms.map(|ms| ms.to_string()).unwrap_or_default());
-        args.push(self.key.clone().unwrap_or_default());
+    pub(super) fn args_of(&self, command: Command) -> Command {
+        let source = self.source_ms.map(|ms| ms.to_string()).unwrap_or_default();
+        let command = command.arg(self.id.as_deref().unwrap_or_default());
+        let command = command.arg(self.op.map(Op::letter).unwrap_or_default()).arg(source);
+        command.arg(self.key.as_deref().unwrap_or_default())
     }
 }

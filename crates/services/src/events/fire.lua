@@ -1,8 +1,9 @@
 -- Fires if the open window is over, by time or because the threshold of events was lowered.
 --
--- KEYS[1..6]  the consumer
--- ARGV[2]     most triggers in an outbox
--- returns     {} | {id, record} of the trigger
+-- KEYS[1..25]  the consumer
+-- ARGV[3]      most triggers that wait
+-- ARGV[4]      see publish.lua
+-- returns      {} | {id, record} of the trigger
 local def, window, now = definition(), open_window(), now_ms()
 if not def or not window then
   redis.call('ZREM', DUE, NAME)
@@ -14,7 +15,7 @@ if not crowded and not over then
   index_window(def, window)
   return {}
 end
-if redis.call('ZCARD', OUTBOX) >= tonumber(ARGV[2]) then
+if waiting() >= tonumber(ARGV[3]) then
   -- Nothing is lost: the window stays, and somebody looks again in a second.
   redis.call('ZADD', DUE, text(now + 1000), NAME)
   return {}
@@ -26,5 +27,4 @@ else
 end
 redis.call('DEL', WINDOW)
 redis.call('ZREM', DUE, NAME)
-publish(def, now)
-return fired
+local reply = fired

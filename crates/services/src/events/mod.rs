@@ -1,7 +1,7 @@
 //! Events: counting per consumer, and a trigger each time a threshold is crossed.
 //!
 //! ```text
-//! record ─► window ──(max_events, or max_time_ms after its first event)──► outbox ─► Deliverer ─► job, webhook, list, …
+//! record ─► window ──(max_events, or max_time_ms after its first event)──► job of the consumer's queue ─► Deliverer ─► webhook, list, queue, …
 //!   └► timeline, seen ids                                                    └► dead ─► requeue or purge
 //! ```
 //!
@@ -10,7 +10,7 @@
 //! * Recording is one atomic step: count, first and last time, timeline, and the triggers it causes. A recorder that
 //!   dies has recorded a batch or has not.
 //! * **One trigger per crossing.** The step that crosses a threshold takes the window's events, opens the next window
-//!   with the surplus and writes the trigger to the outbox. At every moment: events recorded = events in triggers +
+//!   with the surplus and enqueues the trigger as a job of the consumer's own [queue](crate::jobs), which is among the consumer's keys. At every moment: events recorded = events in triggers +
 //!   events in the open window + events discarded by a reset + events of windows that expired.
 //! * Time is measured from the first event of a window, and a window is `[first, first + max_time_ms)`: an event at or
 //!   after its end opens the next one, whether or not somebody has looked meanwhile. Windows of idle consumers are closed
@@ -23,14 +23,13 @@
 //! * A window expires [`EventsSettings::retention`] after its first event, whatever comes later. One with `max_time_ms`
 //!   does not expire: it is a trigger that nobody has noticed yet. The timeline forgets each event after the same
 //!   time, and beyond [`EventsSettings::timeline_max`] events the oldest.
-//! * **Delivery at least once.** A trigger leaves the outbox only when its holder says that it was delivered, with the
-//!   token of its lease; a token that has been superseded is refused. The trigger's id is the same in every attempt, so
+//! * **Delivery at least once**, as of any job: a trigger is delivered when its holder says so with the token of its lease; a token that has been
+//!   superseded is refused, and the same said again is answered alike. The trigger's id is the job's, the same in every attempt, so
 //!   a receiver that remembers ids sees each once. Failures are repeated with exponential pauses and jitter, then the
-//!   trigger is dead: kept, listed, to be requeued or purged. Triggers have no order among each other; their ids
+//!   trigger is dead: kept until it is requeued or purged. Triggers have no order among each other; their ids
 //!   end in a number that counts the consumer's triggers without gaps.
-//!
-//! * A target `job` makes each trigger a job of a queue, once: that a trigger has been enqueued is remembered for a week, in the step that enqueues it,
-//!   also when the job has ended. From there workers have it, with their own retries.
+//! * A target `job` passes each trigger on to another queue of the tenant, once: that a trigger has been enqueued is remembered for a week, in the step that
+//!   enqueues it, also when the job has ended. From there workers have it, with the retries of that queue.
 //!
 //! # Keys
 //!
@@ -38,17 +37,19 @@
 //! indexes over its consumers change in the same step as the consumers.
 //!
 //! ```text
-//! rp:{tenant:events:07}:c:<consumer>  definition, state, totals   :w:<consumer>  open window
-//!                      :t:<consumer>  timeline                    :s:<consumer>  seen ids
-//!                      :o:<consumer>  outbox                      :r:<consumer>  triggers
-//!                      :d:<consumer>  dead                        :p:<consumer>  poison
-//!                      :due  windows by end   :ready  outboxes by next delivery   :names  consumers
-//! rp:{:events}:tenants                tenants that ever defined a consumer
+//! rp:kept:{tenant:events:07}:c:<consumer>  definition, state, totals   :w:<consumer>  open window
+//!                           :t:<consumer>  timeline                    :s:<consumer>  seen ids
+//!                           :p:<consumer>  poison                      :q:<consumer>:…  queue of triggers, see jobs
+//!                           :due  windows by end   :ready  queues by next delivery   :names  consumers
+//! rp:kept:{:events}:tenants                tenants that ever defined a consumer
 //! ```
+//!
+//! They must not be evicted: see [`kept`](crate::kept). What is `ready` is a hint: steps of events write it, the steps of jobs do not know of it, so
+//! the deliverer brings it up to date behind what those have done. One that dies in between leaves a hint that is early or at the end of its leases.
 //!
 //! # When the store is down
 //!
-//! Everything is an error; pretending to have counted would break the promise. The deliverer waits and goes on. Its
+//! Everything is an error, and counted; pretending to have counted events would break the promise. The deliverer waits and goes on. Its
 //! leases end by themselves.
 //!
 //! Not here: reading event streams (a consumer process does, and calls [`Events::record`]), and what a pipeline does with
@@ -58,9 +59,9 @@ mod consumer;
 mod counting;
 pub mod debezium;
 mod deliverer;
+mod delivery;
 mod event;
 mod operations;
-mod outbox;
 mod partition;
 mod seed;
 mod settings;
@@ -72,9 +73,9 @@ pub use consumer::{ConsumerInfo, Definition, State, Status, Target};
 pub use counting::{Recorded, TimelineEntry, WindowCounts, WindowKind};
 pub use debezium::{Ingested, Message};
 pub use deliverer::Deliverer;
+pub use delivery::{Held, Lease, Which};
 pub use event::{Event, Op};
 pub use operations::SERVICE;
-pub use outbox::{Held, Lease, Which};
 pub use partition::PARTITIONS;
 pub use seed::SERVICE as SEED_SERVICE;
 pub use settings::EventsSettings;
@@ -83,12 +84,12 @@ pub use trigger::{OpCounts, Reason, Trigger};
 use redpoll_resp::Value;
 
 use crate::Services;
-use crate::backend::{Command, ToArg};
+use crate::backend::Command;
 use crate::error::{Error, Result};
 use crate::keys::{Tenant, check_name};
-use crate::script::Script;
+use crate::metrics::Counter;
 
-use partition::{ConsumerKeys, Partition};
+use partition::{Partition, Place};
 
 /// Most events in one call.
 pub const MAX_BATCH_EVENTS: usize = crate::batch::MAX_BATCH;
@@ -120,14 +121,18 @@ impl Events {
         &self.services.settings().events
     }
 
-    fn keys(&self, consumer: &str) -> Result<ConsumerKeys> {
+    fn place(&self, consumer: &str) -> Result<Place> {
         check_name("consumer", consumer)?;
-        Ok(self.keys_of(consumer))
+        Ok(self.place_of(consumer))
     }
 
-    /// Names the keys of a consumer whose name has been checked.
-    fn keys_of(&self, consumer: &str) -> ConsumerKeys {
-        self.partition(partition::number_of(consumer)).consumer(consumer)
+    /// Finds the place of a consumer whose name has been checked.
+    fn place_of(&self, consumer: &str) -> Place {
+        self.partition_of(consumer).place(self, consumer)
+    }
+
+    fn partition_of(&self, consumer: &str) -> Partition {
+        self.partition(partition::number_of(consumer))
     }
 
     fn partition(&self, number: usize) -> Partition {
@@ -138,8 +143,9 @@ impl Events {
         (0..PARTITIONS).map(|number| self.partition(number))
     }
 
-    async fn run(&self, script: &'static Script, keys: &[crate::keys::Key], args: &[&dyn ToArg]) -> Result<Value> {
-        self.services.backend().call(Command::script(script, keys, args)).await
+    /// Talks to a store that does not evict, and counts when there is none.
+    async fn run(&self, command: Command) -> Result<Value> {
+        self.services.upon_kept(Counter::EventsOutages, self.services.backend().call(command)).await
     }
 }
 

@@ -21,7 +21,7 @@ const NAME: &str = "events";
 pub const SERVICE: Service = Service {
     name: NAME,
     doc: "Counts events per consumer and fires one trigger for each threshold crossed, by events or by time; delivers triggers by webhook, list, stream or channel, or lets them be leased.",
-    eviction: Eviction::Never,
+    eviction: Eviction::Kept,
     outage: &[OutagePolicy::Error],
     operations: &[
         operation!(NAME, "define", Put "/events/{consumer}/definition", define: DefineInput => ConsumerInfo, [200, 409, 422, 503, 504],
@@ -58,16 +58,16 @@ pub const SERVICE: Service = Service {
         operation!(NAME, "tick", Post "/events/tick", tick: TenantInput => Fired, [200, 422, 503, 504],
             "Closes the windows whose time has come.", "The server does so by itself all the time; each window is closed once, whoever calls."),
         operation!(NAME, "triggers", Get "/events/{consumer}/triggers", triggers: TriggersInput => HeldList, [200, 404, 422, 503, 504],
-            "Lists triggers that wait or are dead.", "Oldest first, with attempts and the last error."),
+            "Lists triggers that wait or are dead.", "With attempts and the last error. Of those that wait first those that are being delivered, then those that can be leased, then those that pause; of the dead the latest first."),
         operation!(NAME, "lease", Post "/events/{consumer}/lease", lease: LeaseInput => Leases, [200, 404, 409, 422, 503, 504],
             "Leases triggers.",
-            "Each is the caller's for `lease_ms`; then another gets it. Settle it with `ack` or `fail` and the token. A consumer whose triggers are pushed is a conflict."),
+            "Each is the caller's for `lease_ms`, at least 10; then another gets it. Settle it with `ack` or `fail` and the token. A consumer whose triggers are pushed is a conflict."),
         operation!(NAME, "ack", Post "/events/{consumer}/triggers/{trigger}/ack", ack: AckInput => Done, [200, 404, 409, 422, 503, 504],
-            "Says that a leased trigger has been dealt with.", "A conflict if another has leased it since, not found if it was settled already."),
+            "Says that a leased trigger has been dealt with.", "Said again it is answered alike. A conflict if another has leased it since or it was given up, not found if it is not remembered."),
         operation!(NAME, "fail", Post "/events/{consumer}/triggers/{trigger}/fail", fail: FailInput => Failed, [200, 404, 409, 422, 503, 504],
-            "Says that a leased trigger could not be dealt with.", "It comes again after a pause that doubles with each attempt; after the last attempt it is dead."),
-        operation!(NAME, "requeue", Post "/events/{consumer}/requeue", requeue: ReviveInput => CountOutput, [200, 404, 422, 503, 504],
-            "Puts dead triggers back as if never tried.", "One if `trigger` is given, else all; gives their number."),
+            "Says that a leased trigger could not be dealt with.", "It comes again after a pause that doubles with each attempt; after the last attempt it is dead. A conflict if it has been dealt with, or another has leased it since."),
+        operation!(NAME, "requeue", Post "/events/{consumer}/requeue", requeue: ReviveInput => CountOutput, [200, 404, 409, 422, 503, 504],
+            "Has dead triggers wait again as if never tried.", "One if `trigger` is given, else all; gives their number."),
         operation!(NAME, "purge", Post "/events/{consumer}/purge", purge: ReviveInput => CountOutput, [200, 404, 422, 503, 504],
             "Forgets dead triggers.", "One if `trigger` is given, else all; gives their number."),
     ],
@@ -182,7 +182,7 @@ inputs! {
         /// Most triggers, at most 1000; 1 if absent.
         #[serde(default = "one")]
         limit: usize,
-        /// How long they are the caller's, in milliseconds; a minute if absent.
+        /// How long they are the caller's, in milliseconds, 10 to a day; a minute if absent.
         #[serde(default = "minute")]
         lease_ms: u64,
     }
@@ -277,7 +277,7 @@ outputs! {
 
     /// A page of triggers.
     HeldList {
-        /// Oldest first.
+        /// In the order of their places.
         triggers: Vec<Held>
     }
 

@@ -2,10 +2,12 @@
 
 use redpoll_resp::Value;
 
-use super::steps;
+use super::{Events, steps};
 use crate::backend::Command;
 use crate::error::{Error, Result};
+use crate::jobs::Queue;
 use crate::keys::{Group, Key, Keyring, Tenant};
+use crate::script::Script;
 
 /// Parts of a tenant's consumers. Fixed, because every process must agree on where a consumer is.
 pub const PARTITIONS: usize = 8;
@@ -19,14 +21,15 @@ pub(super) struct Partition {
     pub(super) names: Key,
 }
 
-/// The keys of one consumer.
+/// Where one consumer is.
 #[derive(Debug)]
-pub(super) struct ConsumerKeys {
-    /// Consumer, window, outbox, triggers, due, ready: KEYS[1..6] of the steps.
-    pub(super) base: [Key; 6],
+pub(super) struct Place {
+    /// The queue in which its triggers are jobs; it has the consumer's name.
+    pub(super) queue: Queue,
+    /// Consumer, window, due, ready: KEYS[22..25] of the steps.
+    own: [Key; 4],
     pub(super) timeline: Key,
     pub(super) seen: Key,
-    pub(super) dead: Key,
     pub(super) poison: Key,
     pub(super) names: Key,
 }
@@ -40,7 +43,7 @@ pub(super) fn number_of(consumer: &str) -> usize {
 impl Partition {
     /// Names the keys of a tenant's partition.
     pub(super) fn new(keyring: &Keyring, tenant: &Tenant, number: usize) -> Self {
-        let group = keyring.group(tenant, "events", &[&format!("{number:02}")]);
+        let group = keyring.kept_group(tenant, "events", &[&format!("{number:02}")]);
         Self { due: group.key("due"), ready: group.key("ready"), names: group.key("names"), group }
     }
 
@@ -49,27 +52,36 @@ impl Partition {
         Command::script(&steps::SCAN, &[&self.due, &self.ready], &[limit])
     }
 
-    pub(super) fn consumer(&self, consumer: &str) -> ConsumerKeys {
+    /// Returns the key of a consumer's definition, state and totals.
+    pub(super) fn definition(&self, consumer: &str) -> Key {
+        self.group.named("c", consumer)
+    }
+
+    /// Returns all of a consumer's keys; its name has been checked.
+    pub(super) fn place(&self, events: &Events, consumer: &str) -> Place {
         let key = |kind| self.group.named(kind, consumer);
-        ConsumerKeys {
-            base: [key("c"), key("w"), key("o"), key("r"), self.due.clone(), self.ready.clone()],
+        let group = self.group.within("q", consumer);
+        let queue =
+            Queue::among(events.services.clone(), &events.tenant, consumer, group, events.settings().of_queue());
+        Place {
+            queue,
+            own: [self.definition(consumer), key("w"), self.due.clone(), self.ready.clone()],
             timeline: key("t"),
             seen: key("s"),
-            dead: key("d"),
             poison: key("p"),
             names: self.names.clone(),
         }
     }
 }
 
-impl ConsumerKeys {
+impl Place {
     pub(super) fn definition(&self) -> &Key {
-        &self.base[0]
+        &self.own[0]
     }
 
-    /// Returns KEYS of a step that takes more than the consumer's six.
-    pub(super) fn with<const N: usize>(&self, more: [&Key; N]) -> Vec<Key> {
-        self.base.iter().chain(more).cloned().collect()
+    /// Begins the call of a step upon the consumer, see `consumer.lua`; `more` are keys behind those of every step.
+    pub(super) fn command<'a>(&'a self, step: &'static Script, more: impl IntoIterator<Item = &'a Key>) -> Command {
+        self.queue.command(step, self.own.iter().chain(more)).arg(self.queue.name())
     }
 }
 

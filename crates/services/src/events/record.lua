@@ -1,14 +1,15 @@
 -- Counts events, and fires for every threshold they cross.
 --
--- KEYS[1..6]  the consumer
--- KEYS[7]     timeline  sorted set: sequence;op;source time;key, scored by the millisecond of arrival
--- KEYS[8]     seen      sorted set: event id, scored by the millisecond it is forgotten at
--- ARGV[2]     most triggers in an outbox
--- ARGV[3..]   four per event: id or '', operation or '', source time in ms or '', key or ''
--- returns     {'absent'} | {'stopped'} | {'full', triggers waiting}
---             | {'ok', now, one digit per event: 1 counted, 0 known already, events in the open window, its first
---                and last time, {id, record, ... of the triggers fired}}
-local TIMELINE, SEEN = KEYS[7], KEYS[8]
+-- KEYS[1..25]  the consumer
+-- KEYS[26]     timeline  sorted set: sequence;op;source time;key, scored by the millisecond of arrival
+-- KEYS[27]     seen      sorted set: event id, scored by the millisecond it is forgotten at
+-- ARGV[3]      most triggers that wait
+-- ARGV[4]      see publish.lua
+-- ARGV[5..]    four per event: id or '', operation or '', source time in ms or '', key or ''
+-- returns      {'absent'} | {'stopped'} | {'full', triggers waiting}
+--              | {'ok', now, one digit per event: 1 counted, 0 known already, events in the open window, its first
+--                 and last time, {id, record, ... of the triggers fired}}
+local TIMELINE, SEEN = KEYS[26], KEYS[27]
 -- How many old events and ids a step removes, besides as many as it adds; so they cannot pile up.
 local PRUNE_STEP = 64
 
@@ -27,15 +28,15 @@ end
 if def.state ~= 'running' then
   return {'stopped'}
 end
-local now, window, offered = now_ms(), open_window(), (#ARGV - 2) / 4
+local now, window, offered = now_ms(), open_window(), (#ARGV - 4) / 4
 
 -- Refuse before anything is written if the triggers might not fit.
-local waiting, crossings = redis.call('ZCARD', OUTBOX), 1
+local ahead, crossings = waiting(), 1
 if def.max_events > 0 then
   crossings = 1 + math.floor(((window and window.n or 0) + offered) / def.max_events)
 end
-if waiting + crossings > tonumber(ARGV[2]) then
-  return {'full', waiting}
+if ahead + crossings > tonumber(ARGV[3]) then
+  return {'full', ahead}
 end
 
 -- A clock that went back stands still until it has caught up.
@@ -64,7 +65,7 @@ local function is_known(id)
   return false
 end
 
-for index = 3, #ARGV, 4 do
+for index = 5, #ARGV, 4 do
   local id, op, source = ARGV[index], ARGV[index + 1], tonumber(ARGV[index + 2])
   with_ids = with_ids or id ~= ''
   if id ~= '' and is_known(id) then
@@ -129,6 +130,8 @@ end
 if #counted < #flags then
   redis.call('HINCRBY', CONSUMER, 'duplicates', #flags - #counted)
 end
-publish(def, now)
-return {'ok', text(now), table.concat(flags), window and window.n or 0, text(window and window.first or 0),
+local reply = {'ok', text(now), table.concat(flags), window and window.n or 0, text(window and window.first or 0),
   text(window and window.last or 0), fired}
+if #fired == 0 then
+  return reply
+end

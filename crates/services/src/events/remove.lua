@@ -1,9 +1,9 @@
 -- Forgets a stopped consumer and all that belongs to it.
 --
--- KEYS[1..6]  the consumer
--- KEYS[7]     names
--- KEYS[8..]   whatever else is the consumer's own
--- returns     triggers that were waiting | 'absent' | 'running'
+-- KEYS[1..25]  the consumer
+-- KEYS[26]     names
+-- KEYS[27..]   whatever else is the consumer's own
+-- returns      triggers that were waiting | 'absent' | 'running'
 local def = definition()
 if not def then
   return 'absent'
@@ -11,9 +11,10 @@ end
 if def.state == 'running' then
   return 'running'
 end
-local waiting = redis.call('ZCARD', OUTBOX)
+local left = waiting()
 redis.call('ZREM', DUE, NAME)
 redis.call('ZREM', READY, NAME)
-redis.call('ZREM', KEYS[7], NAME)
-redis.call('UNLINK', CONSUMER, WINDOW, OUTBOX, TRIGGERS, unpack(KEYS, 8))
-return waiting
+redis.call('ZREM', KEYS[26], NAME)
+redis.call('UNLINK', CONSUMER, WINDOW, unpack(KEYS, 1, 21))
+redis.call('UNLINK', unpack(KEYS, 27))
+return left

@@ -1,7 +1,7 @@
 -- Discards the open window.
 --
--- KEYS[1..6]  the consumer
--- returns     events discarded, false if there is no such consumer
+-- KEYS[1..25]  the consumer
+-- returns      events discarded, false if there is no such consumer
 local def, window = definition(), open_window()
 if not def then
   return false

@@ -20,7 +20,7 @@ const NAME: &str = "redis";
 pub const SERVICE: Service = Service {
     name: NAME,
     doc: "Event counts at the paths and in the envelope that existing clients of an event service expect.",
-    eviction: Eviction::Never,
+    eviction: Eviction::Kept,
     outage: &[OutagePolicy::Error],
     operations: &[
         operation!(NAME, "count", Get "/redis/count/{id}", count: IdInput => CountData, [200, 404, 422, 503, 504],

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use crate::jobs::{JobSettings, MAX_ATTEMPTS, MAX_DELAY, MAX_LEASE, MIN_LEASE};
 use crate::random;
+
+/// How many delivered triggers are remembered, so that who says twice that one is delivered gets the same answer.
+const REMEMBERED: u64 = 100;
 
 /// Settings of events and triggers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,9 +20,9 @@ pub struct EventsSettings {
     pub dedupe: Duration,
     /// Most ids remembered per consumer. Default 100,000.
     pub dedupe_max: u64,
-    /// Most triggers that wait for one consumer; events that might fire more are refused rather than losing any.
+    /// Most triggers of one consumer that wait or are being delivered; events that might fire more are refused rather than losing any.
     /// Default 1,000,000.
-    pub outbox_max: u64,
+    pub waiting_max: u64,
     /// Most dead triggers of one consumer; beyond, the oldest are dropped and counted. Default 10,000.
     pub dead_max: u64,
     /// How long a trigger is leased to the deliverer; longer than `delivery_timeout`. Default 60 s.
@@ -46,7 +50,7 @@ impl Default for EventsSettings {
             timeline_max: 10_000,
             dedupe: Duration::from_secs(86_400),
             dedupe_max: 100_000,
-            outbox_max: 1_000_000,
+            waiting_max: 1_000_000,
             dead_max: 10_000,
             lease: Duration::from_secs(60),
             delivery_timeout: Duration::from_secs(10),
@@ -61,6 +65,24 @@ impl Default for EventsSettings {
 }
 
 impl EventsSettings {
+    /// Returns those of the queue in which a consumer's triggers are jobs.
+    pub(super) fn of_queue(&self) -> JobSettings {
+        let attempts_max = self.attempts_max.clamp(1, MAX_ATTEMPTS);
+        JobSettings {
+            lease: self.lease.clamp(MIN_LEASE, MAX_LEASE),
+            length_max: self.waiting_max,
+            attempts_max,
+            lost_max: attempts_max,
+            retry_base: self.retry_base.min(MAX_DELAY),
+            retry_cap: self.retry_cap.min(MAX_DELAY),
+            completed_max: REMEMBERED,
+            dead_max: self.dead_max,
+            // Somebody decides about them.
+            dead_age: MAX_DELAY,
+            ..JobSettings::default()
+        }
+    }
+
     /// Returns the pause after a failed attempt, the first being 1: between half and all of `base * 2^(attempt - 1)`.
     pub(super) fn pause(&self, attempt: u32) -> Duration {
         random::pause(self.retry_base, self.retry_cap, attempt.saturating_sub(1))

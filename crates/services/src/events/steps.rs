@@ -1,16 +1,25 @@
 //! The atomic steps of event aggregation, each beside its Lua file.
 
+use crate::jobs::ENQUEUING;
 use crate::script::{Flags, INTEGERS, Repeat, Script};
 
 const CONSUMER: &str = include_str!("consumer.lua");
-const BURY: &str = include_str!("bury.lua");
+const PUBLISH: &str = include_str!("publish.lua");
 
 /// Counting twice is worse than an error; a batch in which every event has an id is repeated nevertheless.
-pub(super) static RECORD: Script =
-    Script::new("events.record", Flags::None, Repeat::Never, &[INTEGERS, CONSUMER, include_str!("record.lua")]);
+pub(super) static RECORD: Script = Script::new(
+    "events.record",
+    Flags::None,
+    Repeat::Never,
+    &[INTEGERS, CONSUMER, include_str!("record.lua"), ENQUEUING, PUBLISH],
+);
 /// A second run would find nothing to fire, and the caller would not learn of the trigger.
-pub(super) static FIRE: Script =
-    Script::new("events.fire", Flags::AllowOom, Repeat::Never, &[INTEGERS, CONSUMER, include_str!("fire.lua")]);
+pub(super) static FIRE: Script = Script::new(
+    "events.fire",
+    Flags::AllowOom,
+    Repeat::Never,
+    &[INTEGERS, CONSUMER, include_str!("fire.lua"), ENQUEUING, PUBLISH],
+);
 pub(super) static SCAN: Script = Script::new("events.scan", Flags::NoWrites, Repeat::Safe, &[include_str!("scan.lua")]);
 pub(super) static DEFINE: Script =
     Script::new("events.define", Flags::None, Repeat::Safe, &[INTEGERS, CONSUMER, include_str!("define.lua")]);
@@ -24,22 +33,7 @@ pub(super) static STATUS: Script =
     Script::new("events.status", Flags::NoWrites, Repeat::Safe, &[INTEGERS, CONSUMER, include_str!("status.lua")]);
 pub(super) static WINDOWS: Script =
     Script::new("events.windows", Flags::NoWrites, Repeat::Safe, &[INTEGERS, CONSUMER, include_str!("windows.lua")]);
+pub(super) static INDEX: Script =
+    Script::new("events.index", Flags::AllowOom, Repeat::Safe, &[INTEGERS, CONSUMER, include_str!("index.lua")]);
 pub(super) static POISON: Script =
     Script::new("events.poison", Flags::None, Repeat::Never, &[include_str!("poison.lua")]);
-pub(super) static LEASE: Script =
-    Script::new("events.lease", Flags::AllowOom, Repeat::Never, &[INTEGERS, CONSUMER, BURY, include_str!("lease.lua")]);
-/// A second run answers that the trigger is settled already, or that the lease is another's.
-pub(super) static SETTLE: Script = Script::new(
-    "events.settle",
-    Flags::AllowOom,
-    Repeat::Never,
-    &[INTEGERS, CONSUMER, BURY, include_str!("settle.lua")],
-);
-pub(super) static INSPECT: Script =
-    Script::new("events.inspect", Flags::NoWrites, Repeat::Safe, &[INTEGERS, CONSUMER, include_str!("inspect.lua")]);
-pub(super) static REVIVE: Script = Script::new(
-    "events.revive",
-    Flags::AllowOom,
-    Repeat::Never,
-    &[INTEGERS, CONSUMER, BURY, include_str!("revive.lua")],
-);

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::jobs::Job;
 
 /// Which threshold was crossed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -98,6 +99,12 @@ impl Trigger {
             source_last_ms: *high,
             operations: OpCounts { c, u, d, r, t, m },
         })
+    }
+
+    /// Reads the trigger that is a job of its consumer's queue.
+    pub(super) fn of_job(tenant: &str, consumer: &str, job: &Job) -> Result<Self> {
+        let record = job.payload.as_ref().and_then(|payload| std::str::from_utf8(payload.as_bytes()).ok());
+        Self::parse(tenant, consumer, &job.id, record.unwrap_or_default())
     }
 
     /// Returns the JSON text that receivers get.

@@ -29,7 +29,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use sha2::Sha256;
 
-use super::outbox::Lease;
+use super::delivery::Lease;
 use crate::error::{Error, Result};
 
 /// The header with the signature.

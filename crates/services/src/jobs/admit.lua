@@ -7,11 +7,11 @@ local function held_now()
   return found[2] and length + redis.call('ZCARD', KEYS[16]) or length, tonumber(found[1] or 0)
 end
 
--- Enqueues the jobs of ARGV from a place on, all or none; see enqueue.lua. Returns its answer; changes nothing unless that is ok.
-local function admit(at, length_max, bytes_max, is_flow)
+-- Enqueues the jobs of a list, such as ARGV, from a place in it on, all or none; see enqueue.lua. Returns its answer; changes nothing unless that is ok.
+local function admit(jobs, at, length_max, bytes_max, is_flow)
   local ids = {}
-  for index = at, #ARGV, 3 do
-    ids[#ids + 1] = ARGV[index]
+  for index = at, #jobs, 3 do
+    ids[#ids + 1] = jobs[index]
   end
   local replies, fresh, bytes, known = {}, {}, 0, {}
   for index, state in ipairs(read_many(STATES, ids)) do
@@ -30,7 +30,7 @@ local function admit(at, length_max, bytes_max, is_flow)
       end
       replies[index] = 'n'
       fresh[#fresh + 1] = index
-      bytes = bytes + #ARGV[at + 3 * index - 1]
+      bytes = bytes + #jobs[at + 3 * index - 1]
       known[id] = 'w'
     end
   end
@@ -50,9 +50,9 @@ local function admit(at, length_max, bytes_max, is_flow)
   local seen, share, due, expires, timeout, tail, sized, size, group
   local records, flows, link = {}, {}, nil
   for count, index in ipairs(fresh) do
-    local id, record = ids[index], ARGV[at + 3 * index - 1]
-    if seen ~= ARGV[at + 3 * index - 2] then
-      seen = ARGV[at + 3 * index - 2]
+    local id, record = ids[index], jobs[at + 3 * index - 1]
+    if seen ~= jobs[at + 3 * index - 2] then
+      seen = jobs[at + 3 * index - 2]
       local priority, delay, at, patience, limit, policy = string.match(seen, '^(%-?%d+),(%d+),(%d+),(%d+),(%d+);(.*)$')
       share = (127 - tonumber(priority)) * 2 ^ 44 + last
       due = math.max(now + tonumber(delay), tonumber(at))

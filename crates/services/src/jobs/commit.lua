@@ -24,7 +24,7 @@ if odd then
   return {'misfit', odd}
 end
 
-local reply = admit(9 + 3 * count, ARGV[2], ARGV[3], false)
+local reply = admit(ARGV, 9 + 3 * count, ARGV[2], ARGV[3], false)
 if reply[1] ~= 'ok' then
   return reply
 end

@@ -136,7 +136,7 @@ impl NewJob {
     }
 
     /// Returns the part of a step that most jobs of a batch share; see `enqueue.lua`.
-    pub(super) fn options(&self, settings: &JobSettings) -> Result<String> {
+    pub(crate) fn options(&self, settings: &JobSettings) -> Result<String> {
         let delay = bounded_ms("delay_ms", self.delay, MAX_DELAY)?;
         if self.at_ms > MAX_TTL_MS {
             return Err(Error::invalid("at_ms", format_args!("more than {MAX_TTL_MS}")));

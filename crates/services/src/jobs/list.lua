@@ -1,19 +1,30 @@
--- Lists jobs of one place.
+-- Lists jobs of one place, or of several, one after the other.
 --
 -- KEYS[1..21]  see queue.lua
--- ARGV[1]      place: w d a p c x o k
+-- ARGV[1]      places: some of w d a p c x o k
 -- ARGV[2..3]   how many to pass over, and how many to list: of the waiting the next first, those of groups behind the others, group by group; of the delayed
 --              and active the soonest, of the ended the latest
 -- returns      {id, state, record or nil, progress or nil, what went wrong last or nil, score, ...}
-local first, last = tonumber(ARGV[2]), ARGV[2] + ARGV[3] - 1
-local command = LIVE[ARGV[1]] and 'ZRANGE' or 'ZREVRANGE'
-local found, ids, fields = redis.call(command, PLACES[ARGV[1]], first, last, 'WITHSCORES'), {}, {}
-if ARGV[1] == 'w' and redis.call('HEXISTS', META, 'grouped') == 1 and #found < 2 * ARGV[3] then
-  local passed = redis.call('ZCARD', WAITING)
-  local more = redis.call('ZRANGE', GROUPED, math.max(first - passed, 0), last - passed)
-  for _, member in ipairs(more) do
-    found[#found + 1] = string.match(member, '^[^\1]*\1' .. string.rep('%d', 16) .. '(.*)$')
-    found[#found + 1] = '0'
+local skip, room = tonumber(ARGV[2]), tonumber(ARGV[3])
+local found, ids, fields = {}, {}, {}
+
+-- Lists what is left to list of a sorted set, and passes over what is left to pass over. `form` takes the id out of a member.
+local function list(key, command, form)
+  local last = skip + room - #found / 2 - 1
+  if last >= skip then
+    local some = redis.call(command, key, skip, last, 'WITHSCORES')
+    for index = 1, #some, 2 do
+      found[#found + 1] = form and string.match(some[index], form) or some[index]
+      found[#found + 1] = some[index + 1]
+    end
+    skip = math.max(0, skip - redis.call('ZCARD', key))
+  end
+end
+
+for place in string.gmatch(ARGV[1], '.') do
+  list(PLACES[place], LIVE[place] and 'ZRANGE' or 'ZREVRANGE')
+  if place == 'w' and redis.call('HEXISTS', META, 'grouped') == 1 then
+    list(GROUPED, 'ZRANGE', '^[^\1]*\1' .. string.rep('%d', 16) .. '(.*)$')
   end
 end
 for index = 1, #found, 2 do

@@ -96,20 +96,24 @@ impl Queue {
     /// Lists jobs of one state, at most [`MAX_BATCH`](super::MAX_BATCH) after passing over `skip`: of the waiting the next first, of the delayed and
     /// active the soonest, of the ended the latest. The active are listed with those that are to be cancelled.
     pub async fn list(&self, state: State, skip: usize, count: usize) -> Result<Vec<Inspected>> {
+        let mut listed = self.list_places(&[state], skip, count).await?;
+        if state == State::Waiting {
+            for (found, place) in listed.iter_mut().zip(skip..) {
+                found.ahead = Some(place as u64);
+            }
+        }
+        Ok(listed)
+    }
+
+    /// Lists jobs of some states, all of one of them before those of the next, as [`Queue::list`] does those of one.
+    pub(crate) async fn list_places(&self, states: &[State], skip: usize, count: usize) -> Result<Vec<Inspected>> {
         check_batch("count", count)?;
+        let places: String = states.iter().map(|state| state.letter()).collect();
         let command = Command::script::<Key, &str>(&LIST, self.keys(), &[]);
-        let reply = self.run(command.arg(state.letter()).arg(skip).arg(count)).await?;
+        let reply = self.run(command.arg(places).arg(skip).arg(count)).await?;
         let parts = reply.as_array().unwrap_or_default();
-        let read = |(index, part): (usize, &[Value])| {
-            let ahead = (state == State::Waiting).then_some((skip + index) as u64);
-            Inspected::read_listed(part, ahead)
-        };
-        parts
-            .chunks(6)
-            .enumerate()
-            .map(read)
-            .collect::<Option<_>>()
-            .ok_or_else(|| Error::unexpected(LIST.name(), &reply))
+        let listed = parts.chunks(6).map(Inspected::read_listed).collect::<Option<_>>();
+        listed.ok_or_else(|| Error::unexpected(LIST.name(), &reply))
     }
 }
 
@@ -160,15 +164,17 @@ impl Inspected {
         Some(Self { result: found.result_of(result), ..found })
     }
 
-    fn read_listed(parts: &[Value], ahead: Option<u64>) -> Option<Self> {
+    fn read_listed(parts: &[Value]) -> Option<Self> {
         let [id, state, record, progress, error, moment] = parts else { return None };
+        let job = Job::read(id, state, record)?;
         Some(Self {
-            job: Some(Job::read(id, state, record)?),
             progress: note(progress),
             error: text(error),
             result: None,
-            ahead,
-            moment_ms: if ahead.is_some() { None } else { number(moment) },
+            ahead: None,
+            // Those that wait stand in an order, not by a moment.
+            moment_ms: number(moment).filter(|_| job.state != State::Waiting),
+            job: Some(job),
         })
     }
 

@@ -106,6 +106,7 @@ pub use operations::SERVICE;
 pub use payload::Payload;
 pub use queue::{Bounds, Enqueued, MAX_BATCH_BYTES, Queue, Rate, Swept};
 pub use settings::{JobSettings, MAX_ATTEMPTS, MAX_DELAY, MAX_LEASE, MAX_TIMEOUT, MAX_WAIT, MIN_LEASE};
+pub(crate) use steps::ENQUEUING;
 pub(crate) use twins::TWINS;
 pub use work::{
     Exchanged, Heartbeat, LeaseOptions, Leased, MAX_ERROR_BYTES, MAX_PROGRESS_BYTES, Outcome, Settled, Ticket,

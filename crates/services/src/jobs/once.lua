@@ -12,7 +12,7 @@ local done = redis.call('GET', KEYS[KEYS_OF_ALL + 1])
 if done and tonumber(done) >= tonumber(ARGV[4]) then
   return {'done'}
 end
-local reply = admit(6, ARGV[2], ARGV[3], false)
+local reply = admit(ARGV, 6, ARGV[2], ARGV[3], false)
 if reply[1] == 'ok' then
   redis.call('SET', KEYS[KEYS_OF_ALL + 1], ARGV[4], 'PX', ARGV[5])
 end

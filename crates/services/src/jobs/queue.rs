@@ -40,6 +40,8 @@ struct Inner {
     name: String,
     group: Group,
     keys: Vec<Key>,
+    /// Settings of its own, if those of all queues are not its.
+    own: Option<JobSettings>,
 }
 
 /// What became of a job that was to be enqueued.
@@ -121,8 +123,17 @@ impl Queue {
     pub(super) fn open(services: Services, tenant: &Tenant, name: &str) -> Result<Self> {
         check_name("queue", name)?;
         let group = services.settings().keyring.kept_group(tenant, "jobs", &[name]);
+        Ok(Self::of_group(services, tenant, name, group, None))
+    }
+
+    /// Opens the queue of a service that has one among its own keys, so that its steps enqueue: in a group of its, with settings of its own.
+    pub(crate) fn among(services: Services, tenant: &Tenant, name: &str, group: Group, settings: JobSettings) -> Self {
+        Self::of_group(services, tenant, name, group, Some(settings))
+    }
+
+    fn of_group(services: Services, tenant: &Tenant, name: &str, group: Group, own: Option<JobSettings>) -> Self {
         let keys = KINDS.iter().map(|kind| group.key(kind)).collect();
-        Ok(Self { inner: Arc::new(Inner { services, tenant: tenant.clone(), name: name.to_owned(), group, keys }) })
+        Self { inner: Arc::new(Inner { services, tenant: tenant.clone(), name: name.to_owned(), group, keys, own }) }
     }
 
     /// Returns the name.
@@ -263,7 +274,7 @@ impl Queue {
     }
 
     pub(crate) fn settings(&self) -> &JobSettings {
-        &self.inner.services.settings().jobs
+        self.inner.own.as_ref().unwrap_or(&self.inner.services.settings().jobs)
     }
 
     pub(crate) fn count(&self, counter: Counter, count: usize) {
@@ -295,18 +306,15 @@ impl Queue {
     }
 
     /// Begins the call of a step that moves jobs; `more` are keys behind those of every step.
-    pub(super) fn command(&self, step: &'static Script, more: &[Key]) -> Command {
+    pub(crate) fn command<'a>(&'a self, step: &'static Script, more: impl IntoIterator<Item = &'a Key>) -> Command {
         let kept = self.settings().kept();
         let dice = (random::unit() * 999_999.0) as u64;
-        let first = format!("{dice},{kept}");
-        match more.is_empty() {
-            true => Command::script(step, &self.inner.keys, &[first]),
-            false => Command::script(step, &[self.inner.keys.as_slice(), more].concat(), &[first]),
-        }
+        let keys: Vec<&Key> = self.inner.keys.iter().chain(more).collect();
+        Command::script(step, &keys, &[format!("{dice},{kept}")])
     }
 
     /// Talks to a store that does not evict, and counts when there is none.
-    pub(super) async fn run(&self, command: Command) -> Result<Value> {
+    pub(crate) async fn run(&self, command: Command) -> Result<Value> {
         let services = &self.inner.services;
         services.upon_kept(Counter::JobsOutages, services.backend().call(command)).await
     }

@@ -7,29 +7,24 @@ const QUEUE: &str = include_str!("queue.lua");
 const GROUPS: &str = include_str!("groups.lua");
 const MOVES: &str = include_str!("moves.lua");
 const DUE: &str = include_str!("due.lua");
-const ADMIT: &str = include_str!("admit.lua");
+
+/// What a step needs that enqueues, behind [`INTEGERS`]; also one of a service that has a queue among its own keys.
+pub(crate) const ENQUEUING: &str = concat!(
+    include_str!("queue.lua"),
+    include_str!("groups.lua"),
+    include_str!("moves.lua"),
+    include_str!("admit.lua")
+);
 
 /// A job that was enqueued, done and forgotten meanwhile would be enqueued again.
-pub(super) static ENQUEUE: Script = Script::new(
-    "jobs.enqueue",
-    Flags::None,
-    Repeat::Never,
-    &[INTEGERS, QUEUE, GROUPS, MOVES, ADMIT, include_str!("enqueue.lua")],
-);
+pub(super) static ENQUEUE: Script =
+    Script::new("jobs.enqueue", Flags::None, Repeat::Never, &[INTEGERS, ENQUEUING, include_str!("enqueue.lua")]);
 /// A number that was enqueued is not enqueued again.
-pub(super) static ONCE: Script = Script::new(
-    "jobs.once",
-    Flags::None,
-    Repeat::Safe,
-    &[INTEGERS, QUEUE, GROUPS, MOVES, ADMIT, include_str!("once.lua")],
-);
+pub(super) static ONCE: Script =
+    Script::new("jobs.once", Flags::None, Repeat::Safe, &[INTEGERS, ENQUEUING, include_str!("once.lua")]);
 /// A job that is completed is not completed again, and the answer is the same.
-pub(super) static COMMIT: Script = Script::new(
-    "jobs.commit",
-    Flags::None,
-    Repeat::Safe,
-    &[INTEGERS, QUEUE, GROUPS, MOVES, ADMIT, EFFECTS, include_str!("commit.lua")],
-);
+pub(super) static COMMIT: Script =
+    Script::new("jobs.commit", Flags::None, Repeat::Safe, &[INTEGERS, ENQUEUING, EFFECTS, include_str!("commit.lua")]);
 /// A second run leases other jobs. Without leasing it gives the same answers, see [`super::Queue::settle`].
 pub(super) static WORK: Script = Script::new(
     "jobs.work",
@@ -70,12 +65,8 @@ pub(super) static BOUNDS: Script = Script::new(
     &[INTEGERS, QUEUE, GROUPS, MOVES, include_str!("bounds.lua")],
 );
 /// A second run would find the jobs waiting.
-pub(super) static REQUEUE: Script = Script::new(
-    "jobs.requeue",
-    Flags::None,
-    Repeat::Never,
-    &[INTEGERS, QUEUE, GROUPS, MOVES, ADMIT, include_str!("requeue.lua")],
-);
+pub(super) static REQUEUE: Script =
+    Script::new("jobs.requeue", Flags::None, Repeat::Never, &[INTEGERS, ENQUEUING, include_str!("requeue.lua")]);
 /// A second run removes more.
 pub(super) static CLEAR: Script = Script::new(
     "jobs.clear",

@@ -330,7 +330,7 @@ pub(crate) async fn spoilt_consumers_do_not_hold_up_others(place: Place) {
         events.define(&name, &definition).await.unwrap();
         events.record_many(&name, &some(if number % 2 == 0 { 10 } else { 1 })).await.unwrap();
         let partitions = (0..PARTITIONS).map(|number| format!("{number:02}"));
-        let keys = partitions.map(|part| keyring.group(events.tenant(), "events", &[&part]).named("c", &name));
+        let keys = partitions.map(|part| keyring.kept_group(events.tenant(), "events", &[&part]).named("c", &name));
         let mut spoilt = 0;
         for key in keys {
             if services.backend().call(Command::new("DEL").key(&key)).await.unwrap().as_i64() == Some(1) {
@@ -431,6 +431,49 @@ pub(crate) async fn wrong_type_of_a_target_key_is_dead_after_its_attempts(place:
     running.stop().await;
     let dead = events.triggers("c", Which::Dead, 0, 10).await.unwrap();
     assert!(dead[0].error.as_ref().unwrap().contains("WRONGTYPE"), "{dead:?}");
+}
+
+pub(crate) async fn triggers_that_waited_to_be_leased_are_pushed_once_there_is_a_target(place: Place) {
+    let (services, events) = open(&place, quick()).await;
+    let key = format!("jobs-{}", uuid::Uuid::new_v4());
+    events.define("c", &by_events(10)).await.unwrap();
+    let running = Running::start(&services);
+    let triggers = events.record_many("c", &some(30)).await.unwrap().triggers;
+    // One is at somebody's, who gives it back.
+    let lease = events.lease("c", 1, 3_600_000).await.unwrap().remove(0);
+    events.define("c", &to(Target::List { key: key.clone() })).await.unwrap();
+    eventually("delivery", || async { events.status("c").await.unwrap().delivered_total == 2 }).await;
+    assert_eq!(events.status("c").await.unwrap().waiting, 1);
+    assert!(!events.fail("c", (&lease.trigger.id, &lease.token), "not mine any more", Some(0)).await.unwrap());
+    delivered(&events, "c", 3).await;
+    running.stop().await;
+    let length = services.backend().call(Command::new("LLEN").key(&key)).await.unwrap();
+    assert_eq!(length.as_i64(), Some(triggers.len() as i64));
+}
+
+pub(crate) async fn a_trigger_that_cannot_be_read_is_dead_and_holds_up_nothing(place: Place) {
+    let (services, events) = open(&place, quick()).await;
+    let key = format!("jobs-{}", uuid::Uuid::new_v4());
+    events.define("c", &to(Target::List { key: key.clone() })).await.unwrap();
+    let triggers = events.record_many("c", &some(30)).await.unwrap().triggers;
+    // Its record in the consumer's queue, wherever that is.
+    let keyring = &services.settings().keyring;
+    let mut spoilt = 0;
+    for number in 0..PARTITIONS {
+        let head = format!("{}{{{}:events:{number:02}}}", keyring.kept_prefix(), events.tenant().name());
+        let record = Command::new("HSET").key(format!("{head}:q:c:p")).arg(&triggers[1].id).arg("b7:triggerspoilt");
+        let has = Command::new("EXISTS").key(format!("{head}:q:c:p"));
+        if services.backend().call(has).await.unwrap().as_i64() == Some(1) {
+            assert_eq!(services.backend().call(record).await.unwrap().as_i64(), Some(0));
+            spoilt += 1;
+        }
+    }
+    assert_eq!(spoilt, 1);
+    let running = Running::start(&services);
+    eventually("death", || async { events.status("c").await.unwrap().dead == 1 }).await;
+    delivered(&events, "c", 2).await;
+    running.stop().await;
+    assert_eq!(events.purge("c", Some(&triggers[1].id)).await, Ok(1));
 }
 
 /// What a process leaves behind that died after leasing: its lease ends, and another delivers.

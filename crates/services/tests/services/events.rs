@@ -133,7 +133,7 @@ async fn window_expiry(services: &Services, events: &Events, consumer: &str) -> 
     assert_eq!(tenant.len(), 1);
     let prefix = &services.settings().keyring;
     for number in 0..redpoll_services::events::PARTITIONS {
-        let key = prefix.group(events.tenant(), "events", &[&format!("{number:02}")]).named("w", consumer);
+        let key = prefix.kept_group(events.tenant(), "events", &[&format!("{number:02}")]).named("w", consumer);
         let reply = services.backend().call(Command::new("PEXPIRETIME").key(key)).await.unwrap().as_i64().unwrap();
         if reply != -2 {
             return reply;

@@ -183,7 +183,8 @@ on_every_backend! {
         triggers_are_appended_to_a_stream
         triggers_are_published_to_a_channel
         wrong_type_of_a_target_key_is_dead_after_its_attempts
-        a_dead_deliverers_lease_ends;
+        a_dead_deliverers_lease_ends triggers_that_waited_to_be_leased_are_pushed_once_there_is_a_target
+        a_trigger_that_cannot_be_read_is_dead_and_holds_up_nothing;
     event_operations:
         events_round_trip
         endpoints_of_an_earlier_service;
@@ -435,7 +436,7 @@ on_every_backend! {
         holders_that_vanish_do_not_keep_a_trigger_for_ever
         pauses_grow_with_attempts
         pushed_triggers_cannot_be_leased
-        full_outbox_refuses_events_and_loses_none
+        a_full_queue_refuses_events_and_loses_none
         the_dead_are_bounded_and_dropping_is_counted;
     typed:
         http_is_cached_as_it_says

@@ -4,8 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redpoll_services::Error;
 use redpoll_services::events::{Definition, Event, Events, EventsSettings, Target, Which};
+use redpoll_services::kept::OnEviction;
+use redpoll_services::metrics::Counter;
+use redpoll_services::{Command, Error, Settings, jobs};
+use redpoll_testkit::RedisServer;
 use tokio::runtime::Handle;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -15,6 +18,9 @@ use crate::support::{Place, eventually, tenant};
 
 /// Long enough that no lease ends during a test.
 const LONG_MS: u64 = 3_600_000;
+
+/// The shortest lease.
+const SHORT_MS: u64 = jobs::MIN_LEASE.as_millis() as u64;
 
 async fn open(place: &Place, events: EventsSettings) -> Events {
     place.services_with(settings(events)).await.events(&tenant())
@@ -80,7 +86,7 @@ pub(crate) async fn ack_of_a_lost_lease_is_refused(place: Place) {
     let events = open(&place, EventsSettings::default()).await;
     events.define("c", &by_events(1)).await.unwrap();
     events.record("c", &Event::default()).await.unwrap();
-    let first = events.lease("c", 1, 1).await.unwrap().remove(0);
+    let first = events.lease("c", 1, SHORT_MS).await.unwrap().remove(0);
     assert_eq!(first.attempt, 1);
     let mut second = Vec::new();
     while second.is_empty() {
@@ -93,9 +99,12 @@ pub(crate) async fn ack_of_a_lost_lease_is_refused(place: Place) {
     assert!(matches!(events.fail("c", (id, &first.token), "late", None).await, Err(Error::Conflict(_))));
     assert!(matches!(events.ack("c", id, "forged").await, Err(Error::Conflict(_))));
     // The refused ones changed nothing: the lease is still the second holder's.
-    assert!(events.lease("c", 1, 1).await.unwrap().is_empty());
+    assert!(events.lease("c", 1, SHORT_MS).await.unwrap().is_empty());
+    // Twice, as who did not hear the answer would.
     events.ack("c", id, &second.token).await.unwrap();
-    assert!(matches!(events.ack("c", id, &second.token).await, Err(Error::NotFound(_))));
+    events.ack("c", id, &second.token).await.unwrap();
+    assert!(matches!(events.fail("c", (id, &second.token), "late", None).await, Err(Error::Conflict(_))));
+    assert!(matches!(events.ack("c", "unknown", &second.token).await, Err(Error::NotFound(_))));
     let status = events.status("c").await.unwrap();
     assert_eq!((status.waiting, status.delivered_total), (0, 1));
 }
@@ -104,7 +113,7 @@ pub(crate) async fn ended_lease_nobody_took_can_still_be_settled(place: Place) {
     let events = open(&place, EventsSettings::default()).await;
     events.define("c", &by_events(1)).await.unwrap();
     events.record("c", &Event::default()).await.unwrap();
-    let lease = events.lease("c", 1, 1).await.unwrap().remove(0);
+    let lease = events.lease("c", 1, SHORT_MS).await.unwrap().remove(0);
     eventually("the end of the lease", || async {
         let held = events.triggers("c", Which::Waiting, 0, 1).await.unwrap().remove(0);
         let again = events.record("c", &Event::default()).await.unwrap();
@@ -154,7 +163,7 @@ pub(crate) async fn failed_attempts_end_among_the_dead(place: Place) {
             assert_eq!(dead, attempt == 3);
         }
     }
-    assert!(events.lease("c", 10, 1).await.unwrap().is_empty());
+    assert!(events.lease("c", 10, SHORT_MS).await.unwrap().is_empty());
     let dead = events.triggers("c", Which::Dead, 0, 10).await.unwrap();
     assert_eq!(dead.len(), 2);
     assert!(dead.iter().all(|held| held.attempts == 3 && held.error.as_deref() == Some("no luck") && !held.leased));
@@ -176,7 +185,7 @@ pub(crate) async fn holders_that_vanish_do_not_keep_a_trigger_for_ever(place: Pl
     events.define("c", &by_events(1)).await.unwrap();
     events.record("c", &Event::default()).await.unwrap();
     eventually("death", || async {
-        events.lease("c", 1, 1).await.unwrap();
+        events.lease("c", 1, SHORT_MS).await.unwrap();
         events.status("c").await.unwrap().dead == 1
     })
     .await;
@@ -197,7 +206,7 @@ pub(crate) async fn pauses_grow_with_attempts(place: Place) {
     let pause = held.at_ms - created;
     assert!((50_000..130_000).contains(&pause), "{pause}");
     assert!(!held.leased);
-    assert!(events.lease("c", 1, 1).await.unwrap().is_empty());
+    assert!(events.lease("c", 1, SHORT_MS).await.unwrap().is_empty());
 }
 
 pub(crate) async fn pushed_triggers_cannot_be_leased(place: Place) {
@@ -207,14 +216,14 @@ pub(crate) async fn pushed_triggers_cannot_be_leased(place: Place) {
     definition.target = list;
     events.define("c", &definition).await.unwrap();
     events.record("c", &Event::default()).await.unwrap();
-    assert!(matches!(events.lease("c", 1, 1).await, Err(Error::Conflict(_))));
+    assert!(matches!(events.lease("c", 1, SHORT_MS).await, Err(Error::Conflict(_))));
     // Redefined, those that wait can be.
     events.define("c", &by_events(1)).await.unwrap();
     assert_eq!(events.lease("c", 1, LONG_MS).await.unwrap().len(), 1);
 }
 
-pub(crate) async fn full_outbox_refuses_events_and_loses_none(place: Place) {
-    let events = open(&place, EventsSettings { outbox_max: 3, ..EventsSettings::default() }).await;
+pub(crate) async fn a_full_queue_refuses_events_and_loses_none(place: Place) {
+    let events = open(&place, EventsSettings { waiting_max: 3, ..EventsSettings::default() }).await;
     events.define("c", &Definition { max_time_ms: Some(1), ..by_events(2) }).await.unwrap();
     events.record_many("c", &some(4)).await.unwrap();
     events.record("c", &Event::default()).await.unwrap();
@@ -247,7 +256,29 @@ pub(crate) async fn the_dead_are_bounded_and_dropping_is_counted(place: Place) {
     }
     let dead = events.triggers("c", Which::Dead, 0, 10).await.unwrap();
     let numbers: Vec<_> = dead.iter().map(|held| held.trigger.id.rsplit('-').next().unwrap().to_owned()).collect();
-    assert_eq!(numbers, ["0000000002", "0000000003"]);
+    assert_eq!(numbers, ["0000000003", "0000000002"]);
     let status = events.status("c").await.unwrap();
     assert_eq!((status.dead, status.dead_dropped_total, status.waiting), (2, 1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_may_evict_events_records_none() {
+    let server = RedisServer::start().unwrap();
+    let place = Place::at(server.url());
+    let services = place.services_with(settings(EventsSettings::default())).await;
+    let events = services.events(&tenant());
+    for (setting, value) in [("maxmemory", "100mb"), ("maxmemory-policy", "volatile-lru")] {
+        let command = Command::new("CONFIG").arg("SET").arg(setting).arg(value);
+        services.backend().call(command).await.unwrap();
+    }
+    for refused in
+        [events.define("c", &by_events(1)).await.map(drop), events.record("c", &Event::default()).await.map(drop)]
+    {
+        assert!(matches!(&refused, Err(Error::Unavailable(reason)) if reason.contains("volatile-lru")), "{refused:?}");
+    }
+    assert_eq!(services.metrics().value(Counter::EventsOutages), 2);
+    let tolerant = Settings { eviction: OnEviction::Tolerate, ..settings(EventsSettings::default()) };
+    let events = place.services_with(tolerant).await.events(&tenant());
+    events.define("c", &by_events(1)).await.unwrap();
+    assert_eq!(events.record("c", &Event::default()).await.unwrap().triggers.len(), 1);
 }
