@@ -5,7 +5,7 @@
 //! it: workers run jobs, applications keep sessions, servers exchange messages. The same is done with redis-server as
 //! partner: what fails on both is the script's fault, what fails on ours alone is ours. [`table`] lists the clients.
 //!
-//! The scripts of other languages lie in `xtask/clients`; they know a host and a port and nothing of us. Libraries are
+//! The scripts of other languages lie in `xtask/clients`; they know a host and a port and nothing of us, but for the browser's, which is there for our HTTP. Libraries are
 //! installed below the build directory. Which commands each sends, the servers tell (`INFO commandstats`); [`page`] makes
 //! `docs/frameworks.md` of a run of all.
 
@@ -13,7 +13,7 @@ mod page;
 mod redis_cli;
 mod table;
 
-use crate::install::{self, REDIS_CLI};
+use crate::install::{self, CHROMIUM, REDIS_CLI};
 use crate::oracle::{self, Server, Started};
 use crate::workspace::{Profile, build_folder, build_redpoll, cargo, execute, program, root};
 use anyhow::{Context, Result, ensure};
@@ -117,7 +117,11 @@ fn measure(client: &Client, binary: Option<PathBuf>) -> Outcome {
     let (mut checks, mut commands) = (0, BTreeSet::new());
     let result = match client.kind {
         Kind::Inside(run) => binary.map(|_| run()),
-        Kind::PythonWithServer(..) | Kind::NodeWithServer(..) => Some(with_own_server(client, binary, &mut checks)),
+        // Another server has no HTTP.
+        Kind::Browser(..) if binary.is_none() => None,
+        Kind::PythonWithServer(..) | Kind::NodeWithServer(..) | Kind::Browser(..) => {
+            Some(with_own_server(client, binary, &mut checks))
+        }
         _ => Some(oracle::start(binary).and_then(|server| {
             server.client()?.run("CONFIG RESETSTAT");
             run_on(client, server.address(), &[], &mut checks)?;
@@ -160,7 +164,10 @@ fn run_on(client: &Client, server: SocketAddr, more: &[&str], checks: &mut usize
             run.args(["-W", "ignore"]).arg(script(name)).env("PYTHONDONTWRITEBYTECODE", "1");
             run
         }
-        Kind::Node(name, packages) | Kind::NodeWithServer(name, packages) => {
+        Kind::Node(name, packages) | Kind::NodeWithServer(name, packages) | Kind::Browser(name, packages) => {
+            if matches!(client.kind, Kind::Browser(..)) {
+                CHROMIUM.ensure()?;
+            }
             install::node_modules_with(&folder, packages)?;
             let mut run = program("node");
             run.arg("--no-warnings").arg(script(name)).arg(folder);

@@ -25,6 +25,8 @@ pub(crate) const REDIS_CLI: Tool = Tool { probe: &["redis-cli", "--version"], pa
 /// Python with what makes virtual environments.
 const PYTHON: Tool =
     Tool { probe: &["python3", "-c", "import ensurepip, venv"], packages: "python3 python3-venv python3-pip" };
+/// A browser, which the scripts find at `/usr/bin/chromium`.
+pub(crate) const CHROMIUM: Tool = Tool { probe: &["/usr/bin/chromium", "--version"], packages: "chromium" };
 /// The runtime of JavaScript.
 pub(crate) const NODE: Tool = Tool { probe: &["node", "--version"], packages: "nodejs npm" };
 /// Its package manager.

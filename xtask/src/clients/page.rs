@@ -132,7 +132,7 @@ fn versions(client: &Client) -> String {
         Kind::Own(_) => "as installed".to_owned(),
         Kind::Inside(_) => "as in Cargo.lock".to_owned(),
         Kind::Python(_, packages) | Kind::PythonWithServer(_, packages) => packages.join(", ").replace("==", " "),
-        Kind::Node(_, packages) | Kind::NodeWithServer(_, packages) => {
+        Kind::Node(_, packages) | Kind::NodeWithServer(_, packages) | Kind::Browser(_, packages) => {
             let split =
                 |package: &&str| package.rsplit_once('@').map_or_else(String::new, |(name, v)| format!("{name} {v}"));
             packages.iter().map(split).collect::<Vec<_>>().join(", ")

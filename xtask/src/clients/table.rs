@@ -40,9 +40,11 @@ pub(super) enum Kind {
     PythonWithServer(&'static str, &'static [&'static str]),
     /// As [`Kind::Node`], the script starting and killing its server.
     NodeWithServer(&'static str, &'static [&'static str]),
+    /// As [`Kind::NodeWithServer`], the script driving a browser at our HTTP.
+    Browser(&'static str, &'static [&'static str]),
 }
 use Effort::{Full, Smoke};
-use Kind::{Inside, Node, NodeWithServer, Own, Python, PythonWithServer};
+use Kind::{Browser, Inside, Node, NodeWithServer, Own, Python, PythonWithServer};
 
 const CELERY: &[&str] = &["celery[redis]==5.7.0", "celery-redbeat==2.4.2", "redis==8.1.0"];
 const BULLMQ: &[&str] = &["bullmq@6.7.0", "ioredis@6.0.0"];
@@ -71,6 +73,7 @@ pub(super) const CLIENTS: &[Client] = &[
     Client { name: "docket",            effort: Full,  kind: Python("docket_jobs.py", &["pydocket==0.27.0", "redis==8.1.0"]), work: "worker on streams: calls, delays, keys, replacing, cancelling, retries, perpetual tasks, a killed worker" },
     Client { name: "bullmq",            effort: Full,  kind: Node("bullmq_jobs.mjs", BULLMQ), work: "jobs in bulk, delays, retries with backoff, priorities, pause, rate limits, deduplication, schedulers, flows, waiting for children, metrics, events, a killed worker" },
     Client { name: "bullmq-crash",      effort: Full,  kind: NodeWithServer("bullmq_crash.mjs", BULLMQ), work: "347 jobs (plain, delayed, ranked, a flow), server killed in the middle, then the worker, then a clean restart" },
+    Client { name: "browser",           effort: Full,  kind: Browser("browser_feeds.mjs", &["puppeteer-core@24.36.0"]), work: "Chromium: EventSource and WebSocket on channels, patterns, topics and events of jobs; back at a topic after the server was killed; a page of another origin" },
     Client { name: "bull",              effort: Full,  kind: Node("older_queues.mjs", &["bull@4.16.5", "bee-queue@2.0.0"]), work: "Bull and Bee-Queue: jobs in bulk, delays, retries, repeats, rate limit, progress, events, cleaning" },
     Client { name: "flask-session",     effort: Full,  kind: Python("flask_sessions.py", &["Flask-Session==0.8.0", "flask==3.1.3", "redis==8.1.0"]), work: "sessions of an application: create, read, regenerate at login, clear, expire, both formats" },
     Client { name: "django-redis",      effort: Full,  kind: Python("django_cache.py", &["django-redis==7.0.0", "django==5.2.19", "redis==8.1.0"]), work: "django-redis and Django's own cache: the cache interface, TTLs, patterns, compression, herd client, locks, sessions of an application" },
