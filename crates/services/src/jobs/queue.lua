@@ -45,10 +45,10 @@ local function token_of(state)
   return string.sub(state, 26, 41)
 end
 
--- Tells whether a token, as it was given to a worker, is that of a job's last lease.
+-- Tells whether a token, as it was given to a worker, is that of a job's last lease, if there was one.
 local function is_leased_as(state, token)
   local last = token_of(state)
-  return last == token or tonumber(last) == tonumber(token)
+  return last ~= NO_TOKEN and (last == token or tonumber(last) == tonumber(token))
 end
 
 -- The group of a job; nil if it has none.

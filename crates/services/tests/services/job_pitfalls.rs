@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redpoll_services::jobs::{JobSettings, LeaseOptions, MAX_BATCH_BYTES, NewJob, Outcome, Payload, State};
+use redpoll_services::jobs::{
+    JobSettings, LeaseOptions, MAX_BATCH_BYTES, NewJob, Outcome, Payload, Settled, State, Ticket,
+};
 use redpoll_services::metrics::Counter;
 use redpoll_services::{Backend, Command, Error, Settings};
 use redpoll_store::{Config, Store};
@@ -250,4 +252,19 @@ pub(crate) async fn a_call_carries_only_so_much(place: Place) {
     assert!(matches!(error, Error::TooLarge { max_bytes: MAX_BATCH_BYTES, .. }), "{error:?}");
     queue.settle(&outcomes[..2]).await.unwrap();
     assert_eq!(queue.counts().await.unwrap().active, 66);
+}
+
+/// A job that was never leased has a token of zeros in its state, which is nobody's.
+pub(crate) async fn a_job_that_was_not_leased_has_no_token(place: Place) {
+    let queue = queue(&place).await;
+    queue.enqueue(&named("a")).await.unwrap();
+    let ticket = Ticket { id: "a".to_owned(), token: 0 };
+    for outcome in [
+        Outcome::Completed { result: None, ttl: None },
+        Outcome::Failed { error: "?".to_owned(), retry_after: None },
+        Outcome::Released { delay: Duration::ZERO },
+    ] {
+        assert_eq!(queue.settle(&[(ticket.clone(), outcome)]).await, Ok(vec![Settled::Lost]));
+    }
+    assert_eq!(state_of(&queue, "a").await, State::Waiting);
 }

@@ -36,7 +36,7 @@ on_every_backend! {
     job_pitfalls:
         equal_priorities_come_in_order a_due_job_does_not_vanish what_a_reaper_takes_back_is_not_done_yet
         two_producers_of_one_id_make_one_job a_worker_that_was_paused_is_refused attempts_are_counted_before_the_run
-        a_step_does_its_share_of_very_many a_call_carries_only_so_much;
+        a_step_does_its_share_of_very_many a_call_carries_only_so_much a_job_that_was_not_leased_has_no_token;
     job_races:
         every_job_ends_exactly_once_under_64_workers one_consumer_sees_the_order_in_which_jobs_came
         a_worker_that_dies_while_taking_loses_nothing delayed_jobs_are_moved_once_by_many;
