@@ -253,7 +253,9 @@ mod tests {
             let (name, packages) = match client.kind {
                 Kind::Own(_) | Kind::Inside(_) => continue,
                 Kind::Python(name, packages) | Kind::PythonWithServer(name, packages) => (name, packages),
-                Kind::Node(name, packages) | Kind::NodeWithServer(name, packages) => (name, packages),
+                Kind::Node(name, packages) | Kind::NodeWithServer(name, packages) | Kind::Browser(name, packages) => {
+                    (name, packages)
+                }
             };
             assert!(script(name).is_file(), "{name}");
             assert!(packages.iter().all(|package| package.rsplit(['=', '@']).next().is_some_and(is_version)), "{name}");

@@ -327,14 +327,14 @@ impl Events {
         let from = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
         let commands = self.partitions().map(|partition| lex_page(&partition.names, &from, limit)).collect();
         let mut names = Vec::new();
-        for reply in self.services.backend().pipeline(commands).await? {
+        for reply in self.run_all(commands).await? {
             names.extend(texts(&reply?)?);
         }
         names.sort_unstable();
         names.truncate(limit);
         let definition =
             |name: &String| Command::new("HGETALL").key(self.partition_of(name).definition(name)).repeatable();
-        let replies = self.services.backend().pipeline(names.iter().map(definition).collect()).await?;
+        let replies = self.run_all(names.iter().map(definition).collect()).await?;
         let mut consumers = Vec::with_capacity(names.len());
         for (name, reply) in names.iter().zip(replies) {
             let fields = Fields::read(reply?)?;
@@ -385,6 +385,16 @@ impl Events {
             last_trigger,
             info,
         })
+    }
+
+    /// Makes sure that there is a consumer of this name.
+    pub(super) async fn ensure_defined(&self, consumer: &str) -> Result<()> {
+        check_name("consumer", consumer)?;
+        let key = self.partition_of(consumer).definition(consumer);
+        match self.run(Command::new("EXISTS").key(key).repeatable()).await?.as_i64() {
+            Some(1) => Ok(()),
+            _ => Err(no_consumer(consumer)),
+        }
     }
 
     /// Returns where a consumer's triggers go.

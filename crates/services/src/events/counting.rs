@@ -163,7 +163,6 @@ impl Events {
     fn note_fired(&self, count: usize) {
         if count > 0 {
             self.services.metrics().add(Counter::TriggersFired, count as u64);
-            self.services.metrics().add(Counter::JobsEnqueued, count as u64);
             self.services.fired().notify_one();
         }
     }
@@ -190,7 +189,7 @@ impl Events {
     pub async fn tick(&self) -> Result<Vec<Trigger>> {
         let scans = self.partitions().map(|partition| partition.scan(MAX_PAGE)).collect();
         let mut due = Vec::new();
-        for reply in self.services.backend().pipeline(scans).await? {
+        for reply in self.run_all(scans).await? {
             due.extend(partition::read_scan(&reply?)?.0);
         }
         self.fire(&due).await
@@ -200,7 +199,7 @@ impl Events {
     pub(super) async fn fire(&self, consumers: &[String]) -> Result<Vec<Trigger>> {
         let command = |name: &String| self.firing(&steps::FIRE, &self.place_of(name), []);
         let (mut triggers, mut failed) = (Vec::new(), None);
-        let replies = self.services.backend().pipeline(consumers.iter().map(command).collect::<Result<_>>()?).await?;
+        let replies = self.run_all(consumers.iter().map(command).collect::<Result<_>>()?).await?;
         for (name, reply) in consumers.iter().zip(replies) {
             match reply.and_then(|reply| self.fired(name, &reply)) {
                 Ok(fired) => triggers.extend(fired),

@@ -30,7 +30,7 @@ use super::{Events, MAX_PAGE};
 use crate::Services;
 use crate::backend::Command;
 use crate::error::{Error, Result};
-use crate::jobs::{Leased, NewJob, Outcome, Payload, Settled, State, Ticket};
+use crate::jobs::{Leased, NewJob, Outcome, Payload, Settled, State};
 use crate::keys::Tenant;
 
 /// Most consumers taken from a partition in one round.
@@ -52,6 +52,8 @@ pub struct Deliverer {
     sender: Arc<Sender>,
     running: JoinSet<Consumer>,
     in_hand: HashMap<Consumer, usize>,
+    /// Whose triggers were taken last.
+    last: Option<Consumer>,
 }
 
 /// A tenant's, by name.
@@ -64,7 +66,7 @@ impl Deliverer {
     /// Makes a deliverer upon services, with their settings.
     pub fn new(services: Services) -> Self {
         let sender = Arc::new(Sender::new(services.settings().events.delivery_timeout));
-        Self { services, sender, running: JoinSet::new(), in_hand: HashMap::new() }
+        Self { services, sender, running: JoinSet::new(), in_hand: HashMap::new(), last: None }
     }
 
     /// Delivers until `shutdown` is ready, then finishes what it has in hand.
@@ -104,10 +106,24 @@ impl Deliverer {
             let page = tenants(&self.services, after.as_ref()).await?;
             let last_page = page.len() < MAX_PAGE;
             after = page.last().cloned();
+            let mut ready = Vec::new();
             for (events, scanned) in self.scan(&page).await {
-                match scanned {
-                    Ok(scanned) => more |= self.look_after(&events, scanned, &mut failed).await,
+                let closed = match scanned {
+                    Ok((due, names)) => {
+                        ready.extend(names.into_iter().map(|name| (events.tenant.clone(), name)));
+                        if due.is_empty() { Ok(Vec::new()) } else { events.fire(&due).await }
+                    }
+                    Err(error) => Err(error),
+                };
+                match closed {
+                    // There may be more to deliver.
+                    Ok(fired) => more |= !fired.is_empty(),
                     Err(error) => failed = Some(error),
+                }
+            }
+            for consumer in self.by_turns(ready) {
+                if let Err(error) = self.take(consumer).await {
+                    failed = Some(error);
                 }
             }
             if last_page {
@@ -144,27 +160,18 @@ impl Deliverer {
         replies
     }
 
-    /// Closes windows and starts deliveries in one partition; true if some were closed, and then there may be more to deliver.
-    async fn look_after(&mut self, events: &Events, (due, ready): Scanned, failed: &mut Option<Error>) -> bool {
-        let mut more = false;
-        if !due.is_empty() {
-            match events.fire(&due).await {
-                Ok(fired) => more = !fired.is_empty(),
-                Err(error) => *failed = Some(error),
-            }
-        }
-        for consumer in ready {
-            if let Err(error) = self.take(events, consumer).await {
-                *failed = Some(error);
-            }
-        }
-        more
+    /// Puts consumers in the order in which it is their turn: behind the one whose triggers were taken last.
+    fn by_turns(&self, mut ready: Vec<Consumer>) -> Vec<Consumer> {
+        ready.sort_unstable();
+        let first = self.last.as_ref().map_or(0, |last| ready.partition_point(|consumer| consumer <= last));
+        ready.rotate_left(first);
+        ready
     }
 
     /// Leases as many triggers of one consumer as there is room for, and starts delivering them.
-    async fn take(&mut self, events: &Events, name: String) -> Result<()> {
+    async fn take(&mut self, consumer: Consumer) -> Result<()> {
         let settings = &self.services.settings().events;
-        let consumer = (events.tenant.clone(), name);
+        let events = self.services.events(&consumer.0);
         let own = self.in_hand.get(&consumer).copied().unwrap_or(0);
         let room = settings.concurrency_per_consumer.max(1).saturating_sub(own);
         let limit = room.min(settings.concurrency.max(1).saturating_sub(self.running.len())).min(MAX_PAGE);
@@ -172,15 +179,23 @@ impl Deliverer {
             return Ok(());
         }
         let place = Arc::new(events.place_of(&consumer.1));
-        let target = match events.target(&consumer.1).await {
-            Ok(target) if target.is_push() => target,
-            // It was removed or defined anew since.
-            Ok(_) | Err(Error::NotFound(_)) => return events.index(&place).await,
-            Err(error) => return Err(error),
-        };
         let leased = events.lease_from(&place, limit, place.queue.settings().lease).await?;
-        let is_all = leased.len() < limit;
-        let target = Arc::new(target);
+        let is_drained = leased.len() < limit;
+        if leased.is_empty() {
+            return events.index(&place).await;
+        }
+        self.last = Some(consumer.clone());
+        // Read behind the lease: what was fired since the consumer was defined anew does not go where its triggers went before.
+        let target = match events.target(&consumer.1).await {
+            Ok(target) if target.is_push() => Arc::new(target),
+            other => {
+                events.release(&place, &leased).await?;
+                return other.map(drop).or_else(|error| match error {
+                    Error::NotFound(_) => Ok(()),
+                    error => Err(error),
+                });
+            }
+        };
         *self.in_hand.entry(consumer.clone()).or_default() += leased.len();
         for leased in leased {
             let (events, sender, place, target) = (events.clone(), self.sender.clone(), place.clone(), target.clone());
@@ -190,8 +205,8 @@ impl Deliverer {
                 consumer
             });
         }
-        // What is left comes due later, if it is not delivered before.
-        if is_all { events.index(&place).await } else { Ok(()) }
+        // What is left comes due later, if anything is.
+        if is_drained { events.index(&place).await } else { Ok(()) }
     }
 
     fn release(&mut self, done: Result<Consumer, tokio::task::JoinError>) {
@@ -238,27 +253,29 @@ impl Delivery {
         if let Outcome::Failed { error, .. } | Outcome::GivenUp { error } = &outcome {
             tracing::debug!(consumer, id, attempt, error, "a trigger was not delivered");
         }
-        if let Err(error) = self.settle(&leased.ticket, &outcome).await {
-            tracing::warn!(consumer, id, %error, "the outcome of a delivery could not be kept");
+        let settled = self.insist(|| self.events.settle_job(&self.place, &leased.ticket, outcome.clone())).await;
+        let told = match settled {
+            // It is to be delivered again, before its lease would have ended.
+            Ok(Settled::Done(State::Waiting | State::Delayed)) => self.insist(|| self.events.index(&self.place)).await,
+            // Lost: the consumer was removed, or the lease has ended and another has the trigger.
+            settled => settled.map(drop),
+        };
+        if let Err(error) = told {
+            tracing::warn!(consumer, id, %error, "what became of a delivery could not be told; the trigger may come again when its lease ends");
         }
     }
 
-    /// Reports the outcome, and when there is something to deliver again. If the store does not take it, the lease ends by itself and the trigger comes again.
-    async fn settle(&self, ticket: &Ticket, outcome: &Outcome) -> Result<()> {
-        let mut attempt = 1;
-        loop {
-            match self.events.settle_job(&self.place, ticket, outcome.clone()).await {
-                Ok(Settled::Done(State::Waiting | State::Delayed)) => return self.events.index(&self.place).await,
-                Ok(Settled::Done(_)) => return Ok(()),
-                // The consumer was removed, or the lease has ended and another has the trigger.
-                Ok(Settled::Lost) => return Ok(()),
-                Err(error) if error.is_outage() && attempt < SETTLE_ATTEMPTS => {
+    /// Tells the store something, again if it is down. If it stays down, the lease ends by itself and the trigger comes again.
+    async fn insist<T, F: Future<Output = Result<T>>>(&self, tell: impl Fn() -> F) -> Result<T> {
+        for attempt in 1..SETTLE_ATTEMPTS {
+            match tell().await {
+                Err(error) if error.is_outage() => {
                     tokio::time::sleep(self.settings().pause(attempt).min(Duration::from_secs(1))).await;
-                    attempt += 1;
                 }
-                Err(error) => return Err(error),
+                other => return other,
             }
         }
+        tell().await
     }
 
     async fn attempt(&self, lease: &Lease) -> Answer {

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::consumer::check_limit;
 use super::partition::Place;
 use super::trigger::Trigger;
-use super::{Events, steps};
+use super::{Events, MAX_PAGE, no_consumer, steps};
+use crate::backend::Command;
 use crate::error::{Error, Result};
-use crate::jobs::{self, Inspected, LeaseOptions, Leased, Outcome, Settled, State, Ticket};
+use crate::jobs::{self, Inspected, LeaseOptions, Leased, MAX_ID_BYTES, Outcome, Settled, State, Ticket};
 use crate::keys::check_name;
 use crate::metrics::Counter;
 
@@ -102,6 +103,13 @@ impl Events {
         place.queue.lease(&LeaseOptions { count: limit, lease: Some(lease), wait: Duration::ZERO }).await
     }
 
+    /// Hands leased triggers back as if they had not been leased.
+    pub(super) async fn release(&self, place: &Place, leased: &[Leased]) -> Result<()> {
+        let released = |leased: &Leased| (leased.ticket.clone(), Outcome::Released { delay: Duration::ZERO });
+        place.queue.settle(&leased.iter().map(released).collect::<Vec<_>>()).await?;
+        self.index(place).await
+    }
+
     /// Says that a leased trigger has been dealt with; saying so again is answered alike.
     ///
     /// A conflict if another has leased it since or it was given up, not found if it is not remembered.
@@ -138,17 +146,19 @@ impl Events {
     /// Settles a lease by what was shown of it, and returns where its trigger is then.
     async fn settle(&self, place: &Place, trigger: &str, token: &str, outcome: Outcome) -> Result<State> {
         check_name("trigger", trigger)?;
-        // No lease has a token that is no number, nor this one.
-        let ticket = Ticket { id: trigger.to_owned(), token: token.parse().unwrap_or(0) };
-        match self.settle_job(place, &ticket, outcome).await? {
-            Settled::Done(state) => Ok(state),
-            // Why, if there is something to say about it.
-            Settled::Lost => Err(match place.queue.job(trigger).await {
-                Err(Error::NotFound(_)) => {
-                    Error::NotFound(format!("trigger {trigger:?} of consumer {:?}", place.queue.name()))
-                }
-                _ => lost(trigger),
-            }),
+        let unknown = || Error::NotFound(format!("trigger {trigger:?} of consumer {:?}", place.queue.name()));
+        if trigger.len() > MAX_ID_BYTES {
+            return Err(unknown());
+        }
+        if let Ok(token) = token.parse() {
+            let ticket = Ticket { id: trigger.to_owned(), token };
+            if let Settled::Done(state) = self.settle_job(place, &ticket, outcome).await? {
+                return Ok(state);
+            }
+        }
+        match place.queue.job(trigger).await {
+            Err(Error::NotFound(_)) => Err(unknown()),
+            _ => Err(lost(trigger)),
         }
     }
 
@@ -173,13 +183,13 @@ impl Events {
     }
 
     /// Lists triggers, at most `limit` after the first `offset`: of those that wait first those that are being delivered, then those that can be leased, in
-    /// their order, then those that pause; of the dead the latest first. `limit` is at most [`MAX_PAGE`](super::MAX_PAGE).
+    /// their order, then those that pause; of the dead the latest first. `limit` is at most [`MAX_PAGE`].
     pub async fn triggers(&self, consumer: &str, which: Which, offset: usize, limit: usize) -> Result<Vec<Held>> {
         check_limit(limit)?;
         if offset > MAX_OFFSET {
             return Err(Error::invalid("offset", format_args!("must be at most {MAX_OFFSET}")));
         }
-        self.target(consumer).await?;
+        self.ensure_defined(consumer).await?;
         let states: &[State] = match which {
             Which::Waiting => &[State::Active, State::Waiting, State::Delayed],
             Which::Dead => &[State::Dead],
@@ -188,28 +198,40 @@ impl Events {
         listed.into_iter().map(|found| Held::read(self.tenant.name(), consumer, found)).collect()
     }
 
-    /// Has a dead trigger, or all of them, wait again as if never tried; returns how many. A conflict if too many would wait.
+    /// Has a dead trigger, or all of them, wait again as if never tried, the oldest first; returns how many, which is as many as there is room for.
     pub async fn requeue(&self, consumer: &str, trigger: Option<&str>) -> Result<u64> {
-        let (place, ids) = self.dead_of(consumer, trigger).await?;
-        let count = place.queue.requeue(ids.as_ref().map_or(jobs::Which::All, |ids| jobs::Which::Ids(ids))).await?;
-        if count > 0 {
-            self.index(&place).await?;
-            self.services.fired().notify_one();
+        let place = self.place(consumer)?;
+        trigger.map_or(Ok(()), |trigger| check_name("trigger", trigger))?;
+        let mut total = 0;
+        // One step handles a page; there are so many dead at most, and new ones need not be waited for.
+        for _ in 0..=self.settings().dead_max / MAX_PAGE as u64 {
+            let command = place.command(&steps::REQUEUE, []).arg(self.settings().waiting_max).arg(MAX_PAGE);
+            let reply = self.run(trigger.iter().fold(command, Command::arg)).await?;
+            if reply.is_nil() {
+                return Err(no_consumer(consumer));
+            }
+            let count = reply.as_u64().ok_or_else(|| Error::unexpected(steps::REQUEUE.name(), &reply))?;
+            total += count;
+            if count > 0 {
+                self.services.fired().notify_one();
+            }
+            if count < MAX_PAGE as u64 {
+                break;
+            }
         }
-        Ok(count)
+        Ok(total)
     }
 
     /// Forgets a dead trigger, or all of them; returns how many.
     pub async fn purge(&self, consumer: &str, trigger: Option<&str>) -> Result<u64> {
-        let (place, ids) = self.dead_of(consumer, trigger).await?;
-        place.queue.clear(State::Dead, ids.as_ref().map_or(jobs::Which::All, |ids| jobs::Which::Ids(ids))).await
-    }
-
-    /// Finds a consumer, which must be there, and the ids of a trigger; none if all are meant.
-    async fn dead_of(&self, consumer: &str, trigger: Option<&str>) -> Result<(Place, Option<[String; 1]>)> {
-        self.target(consumer).await?;
+        self.ensure_defined(consumer).await?;
         trigger.map_or(Ok(()), |trigger| check_name("trigger", trigger))?;
-        Ok((self.place_of(consumer), trigger.map(|trigger| [trigger.to_owned()])))
+        let ids = match trigger {
+            Some(trigger) if trigger.len() > MAX_ID_BYTES => return Ok(0),
+            trigger => trigger.map(|trigger| [trigger.to_owned()]),
+        };
+        let which = ids.as_ref().map_or(jobs::Which::All, |ids| jobs::Which::Ids(ids));
+        self.place_of(consumer).queue.clear(State::Dead, which).await
     }
 }
 

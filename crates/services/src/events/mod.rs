@@ -24,7 +24,7 @@
 //!   does not expire: it is a trigger that nobody has noticed yet. The timeline forgets each event after the same
 //!   time, and beyond [`EventsSettings::timeline_max`] events the oldest.
 //! * **Delivery at least once**, as of any job: a trigger is delivered when its holder says so with the token of its lease; a token that has been
-//!   superseded is refused, and the same said again is answered alike. The trigger's id is the job's, the same in every attempt, so
+//!   superseded is refused, and the same said again is answered alike as long as the trigger is remembered. The trigger's id is the job's, the same in every attempt, so
 //!   a receiver that remembers ids sees each once. Failures are repeated with exponential pauses and jitter, then the
 //!   trigger is dead: kept until it is requeued or purged. Triggers have no order among each other; their ids
 //!   end in a number that counts the consumer's triggers without gaps.
@@ -146,6 +146,10 @@ impl Events {
     /// Talks to a store that does not evict, and counts when there is none.
     async fn run(&self, command: Command) -> Result<Value> {
         self.services.upon_kept(Counter::EventsOutages, self.services.backend().call(command)).await
+    }
+
+    async fn run_all(&self, commands: Vec<Command>) -> Result<Vec<Result<Value>>> {
+        self.services.upon_kept(Counter::EventsOutages, self.services.backend().pipeline(commands)).await
     }
 }
 

@@ -5,8 +5,9 @@ use redpoll_resp::Value;
 use super::{Events, steps};
 use crate::backend::Command;
 use crate::error::{Error, Result};
-use crate::jobs::Queue;
+use crate::jobs::{Own, Queue};
 use crate::keys::{Group, Key, Keyring, Tenant};
+use crate::metrics::Counter;
 use crate::script::Script;
 
 /// Parts of a tenant's consumers. Fixed, because every process must agree on where a consumer is.
@@ -61,8 +62,8 @@ impl Partition {
     pub(super) fn place(&self, events: &Events, consumer: &str) -> Place {
         let key = |kind| self.group.named(kind, consumer);
         let group = self.group.within("q", consumer);
-        let queue =
-            Queue::among(events.services.clone(), &events.tenant, consumer, group, events.settings().of_queue());
+        let own = Own { settings: events.settings().of_queue(), outages: Counter::EventsOutages };
+        let queue = Queue::among(events.services.clone(), &events.tenant, consumer, group, own);
         Place {
             queue,
             own: [self.definition(consumer), key("w"), self.due.clone(), self.ready.clone()],

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::jobs::{JobSettings, MAX_ATTEMPTS, MAX_DELAY, MAX_LEASE, MIN_LEASE};
 use crate::random;
 
-/// How many delivered triggers are remembered, so that who says twice that one is delivered gets the same answer.
-const REMEMBERED: u64 = 100;
+/// How many delivered triggers are remembered, so that who says twice that one is delivered gets the same answer: as many as can be leased at once.
+const REMEMBERED: u64 = super::MAX_PAGE as u64;
 
 /// Settings of events and triggers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,8 @@ pub struct EventsSettings {
     pub lease: Duration,
     /// Longest time a receiver may take to answer. Default 10 s.
     pub delivery_timeout: Duration,
-    /// Attempts after which a trigger is dead. Default 18, which with the pauses below is about seven hours.
+    /// Failed attempts after which a trigger is dead, and leases that end without an outcome; counted apart, for triggers fired from now on. Default 18, which
+    /// with the pauses below is about seven hours.
     pub attempts_max: u32,
     /// Pause after the first failed attempt; it doubles with each. Default 1 s.
     pub retry_base: Duration,

@@ -33,6 +33,13 @@ pub(super) static STATUS: Script =
     Script::new("events.status", Flags::NoWrites, Repeat::Safe, &[INTEGERS, CONSUMER, include_str!("status.lua")]);
 pub(super) static WINDOWS: Script =
     Script::new("events.windows", Flags::NoWrites, Repeat::Safe, &[INTEGERS, CONSUMER, include_str!("windows.lua")]);
+/// A second run would find the triggers waiting.
+pub(super) static REQUEUE: Script = Script::new(
+    "events.requeue",
+    Flags::AllowOom,
+    Repeat::Never,
+    &[INTEGERS, CONSUMER, ENQUEUING, include_str!("requeue.lua")],
+);
 pub(super) static INDEX: Script =
     Script::new("events.index", Flags::AllowOom, Repeat::Safe, &[INTEGERS, CONSUMER, include_str!("index.lua")]);
 pub(super) static POISON: Script =

@@ -104,3 +104,16 @@ local function admit(jobs, at, length_max, bytes_max, is_flow)
   arrived = arrived + #fresh
   return {'ok', table.concat(replies)}
 end
+
+-- Has a dead job wait again, as a new one with the record it has. It may wait as long as it likes: whoever has it tried again has looked at it.
+local function revive(id, state)
+  local order = math.floor(number(state, 2, 17) / 2 ^ 44) * 2 ^ 44 + redis.call('HINCRBY', META, 'seq', 1)
+  leave(PLACES.k, id)
+  if group_of(state) then
+    groups().count(1)
+  end
+  state = 'w' .. string.format('%016d', order) .. string.sub(state, 18, 54) .. '0000000000000' .. string.sub(state, 68)
+  wait(id, state, '00000000', NO_TOKEN, now)
+  tell('requeued', id, 'w')
+  freed = freed - number(state, 78, 86)
+end

@@ -104,6 +104,7 @@ pub use look::{Counts, Inspected};
 pub(crate) use once::NUMBER_AGE;
 pub use operations::SERVICE;
 pub use payload::Payload;
+pub(crate) use queue::Own;
 pub use queue::{Bounds, Enqueued, MAX_BATCH_BYTES, Queue, Rate, Swept};
 pub use settings::{JobSettings, MAX_ATTEMPTS, MAX_DELAY, MAX_LEASE, MAX_TIMEOUT, MAX_WAIT, MIN_LEASE};
 pub(crate) use steps::ENQUEUING;

@@ -40,8 +40,16 @@ struct Inner {
     name: String,
     group: Group,
     keys: Vec<Key>,
-    /// Settings of its own, if those of all queues are not its.
-    own: Option<JobSettings>,
+    own: Option<Own>,
+}
+
+/// What a queue has that is a service's own.
+#[derive(Debug)]
+pub(crate) struct Own {
+    /// Its settings.
+    pub(crate) settings: JobSettings,
+    /// Where it is counted that the store was down. Nothing else is: what becomes of its jobs, the service counts.
+    pub(crate) outages: Counter,
 }
 
 /// What became of a job that was to be enqueued.
@@ -126,12 +134,12 @@ impl Queue {
         Ok(Self::of_group(services, tenant, name, group, None))
     }
 
-    /// Opens the queue of a service that has one among its own keys, so that its steps enqueue: in a group of its, with settings of its own.
-    pub(crate) fn among(services: Services, tenant: &Tenant, name: &str, group: Group, settings: JobSettings) -> Self {
-        Self::of_group(services, tenant, name, group, Some(settings))
+    /// Opens the queue of a service that has one among its own keys, so that its steps enqueue: in a group of its.
+    pub(crate) fn among(services: Services, tenant: &Tenant, name: &str, group: Group, own: Own) -> Self {
+        Self::of_group(services, tenant, name, group, Some(own))
     }
 
-    fn of_group(services: Services, tenant: &Tenant, name: &str, group: Group, own: Option<JobSettings>) -> Self {
+    fn of_group(services: Services, tenant: &Tenant, name: &str, group: Group, own: Option<Own>) -> Self {
         let keys = KINDS.iter().map(|kind| group.key(kind)).collect();
         Self { inner: Arc::new(Inner { services, tenant: tenant.clone(), name: name.to_owned(), group, keys, own }) }
     }
@@ -274,10 +282,13 @@ impl Queue {
     }
 
     pub(crate) fn settings(&self) -> &JobSettings {
-        self.inner.own.as_ref().unwrap_or(&self.inner.services.settings().jobs)
+        self.inner.own.as_ref().map_or(&self.inner.services.settings().jobs, |own| &own.settings)
     }
 
     pub(crate) fn count(&self, counter: Counter, count: usize) {
+        if self.inner.own.is_some() {
+            return;
+        }
         self.inner.services.metrics().add(counter, count as u64);
     }
 
@@ -316,7 +327,8 @@ impl Queue {
     /// Talks to a store that does not evict, and counts when there is none.
     pub(crate) async fn run(&self, command: Command) -> Result<Value> {
         let services = &self.inner.services;
-        services.upon_kept(Counter::JobsOutages, services.backend().call(command)).await
+        let outages = self.inner.own.as_ref().map_or(Counter::JobsOutages, |own| own.outages);
+        services.upon_kept(outages, services.backend().call(command)).await
     }
 }
 

@@ -40,18 +40,8 @@ if #revived > 0 and (length + #revived > tonumber(ARGV[2]) or held + bytes > ton
   return {'full', length, held}
 end
 for _, job in ipairs(revived) do
-  local id, state = job[1], job[2]
-  local order = math.floor(number(state, 2, 17) / 2 ^ 44) * 2 ^ 44 + redis.call('HINCRBY', META, 'seq', 1)
-  leave(PLACES.k, id)
-  if group_of(state) then
-    groups().count(1)
-  end
-  -- It may wait as long as it likes: whoever has it tried again has looked at it.
-  state = 'w' .. string.format('%016d', order) .. string.sub(state, 18, 54) .. '0000000000000' .. string.sub(state, 68)
-  wait(id, state, '00000000', NO_TOKEN, now)
-  tell('requeued', id, 'w')
+  revive(job[1], job[2])
 end
-freed = freed - bytes
 save()
 write_many('HSET', RECORDS, edited)
 wake(arrived)

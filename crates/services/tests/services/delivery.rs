@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redpoll_services::events::webhook::{ATTEMPT_HEADER, ID_HEADER, SIGNATURE_HEADER, verify};
-use redpoll_services::events::{
-    Definition, Deliverer, Event, Events, EventsSettings, PARTITIONS, Target, Trigger, Which,
-};
+use redpoll_services::events::{Definition, Deliverer, Events, EventsSettings, PARTITIONS, Target, Trigger, Which};
 use redpoll_services::jobs::{self, LeaseOptions, NewJob, Payload, State};
 use redpoll_services::{Command, Error, Services};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -20,7 +18,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::events::{by_events, settings, some};
 use crate::support::{Place, eventually, tenant};
 
-const SECRET: &str = "a secret of more than sixteen bytes";
+pub(crate) const SECRET: &str = "a secret of more than sixteen bytes";
 
 /// A request as it came.
 #[derive(Debug, Clone)]
@@ -31,15 +29,15 @@ struct Received {
 }
 
 /// A webhook receiver on a free port.
-struct Receiver {
-    address: SocketAddr,
+pub(crate) struct Receiver {
+    pub(crate) address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
     status: Arc<AtomicU16>,
     task: JoinHandle<()>,
 }
 
 impl Receiver {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (received, status) = (Arc::default(), Arc::new(AtomicU16::new(200)));
@@ -48,17 +46,17 @@ impl Receiver {
     }
 
     /// Takes the receiver away: nobody listens and every connection is cut.
-    async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         self.task.abort();
         let _ = (&mut self.task).await;
     }
 
-    async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         self.task = tokio::spawn(serve(listener, Arc::clone(&self.received), Arc::clone(&self.status)));
     }
 
-    fn target(&self) -> Target {
+    pub(crate) fn target(&self) -> Target {
         Target::Webhook { url: format!("http://{}/hook?x=1", self.address), secret: Some(SECRET.into()) }
     }
 
@@ -67,7 +65,7 @@ impl Receiver {
     }
 
     /// Returns how often each id was accepted.
-    fn accepted(&self) -> HashMap<String, usize> {
+    pub(crate) fn accepted(&self) -> HashMap<String, usize> {
         let mut accepted = HashMap::new();
         for received in self.all().iter().filter(|received| received.status == 200) {
             *accepted.entry(received.headers[ID_HEADER].clone()).or_default() += 1;
@@ -110,13 +108,13 @@ async fn answer(stream: &mut BufReader<TcpStream>, received: &Mutex<Vec<Received
 }
 
 /// A deliverer that runs until it is told to stop.
-struct Running {
+pub(crate) struct Running {
     stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
+    pub(crate) task: JoinHandle<()>,
 }
 
 impl Running {
-    fn start(services: &Services) -> Self {
+    pub(crate) fn start(services: &Services) -> Self {
         let (stop, stopped) = oneshot::channel();
         let deliverer = Deliverer::new(services.clone());
         let task = tokio::spawn(deliverer.run(async move {
@@ -125,13 +123,13 @@ impl Running {
         Self { stop, task }
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         let _ = self.stop.send(());
         self.task.await.unwrap();
     }
 }
 
-fn quick() -> EventsSettings {
+pub(crate) fn quick() -> EventsSettings {
     EventsSettings {
         retry_base: Duration::from_millis(10),
         retry_cap: Duration::from_millis(40),
@@ -141,17 +139,17 @@ fn quick() -> EventsSettings {
     }
 }
 
-async fn open(place: &Place, events: EventsSettings) -> (Services, Events) {
+pub(crate) async fn open(place: &Place, events: EventsSettings) -> (Services, Events) {
     let services = place.services_with(settings(events)).await;
     let events = services.events(&tenant());
     (services, events)
 }
 
-fn to(target: Target) -> Definition {
+pub(crate) fn to(target: Target) -> Definition {
     Definition { target, ..by_events(10) }
 }
 
-async fn delivered(events: &Events, consumer: &str, count: u64) {
+pub(crate) async fn delivered(events: &Events, consumer: &str, count: u64) {
     eventually("delivery", || async {
         let status = events.status(consumer).await.unwrap();
         status.delivered_total == count && status.waiting == 0
@@ -431,67 +429,4 @@ pub(crate) async fn wrong_type_of_a_target_key_is_dead_after_its_attempts(place:
     running.stop().await;
     let dead = events.triggers("c", Which::Dead, 0, 10).await.unwrap();
     assert!(dead[0].error.as_ref().unwrap().contains("WRONGTYPE"), "{dead:?}");
-}
-
-pub(crate) async fn triggers_that_waited_to_be_leased_are_pushed_once_there_is_a_target(place: Place) {
-    let (services, events) = open(&place, quick()).await;
-    let key = format!("jobs-{}", uuid::Uuid::new_v4());
-    events.define("c", &by_events(10)).await.unwrap();
-    let running = Running::start(&services);
-    let triggers = events.record_many("c", &some(30)).await.unwrap().triggers;
-    // One is at somebody's, who gives it back.
-    let lease = events.lease("c", 1, 3_600_000).await.unwrap().remove(0);
-    events.define("c", &to(Target::List { key: key.clone() })).await.unwrap();
-    eventually("delivery", || async { events.status("c").await.unwrap().delivered_total == 2 }).await;
-    assert_eq!(events.status("c").await.unwrap().waiting, 1);
-    assert!(!events.fail("c", (&lease.trigger.id, &lease.token), "not mine any more", Some(0)).await.unwrap());
-    delivered(&events, "c", 3).await;
-    running.stop().await;
-    let length = services.backend().call(Command::new("LLEN").key(&key)).await.unwrap();
-    assert_eq!(length.as_i64(), Some(triggers.len() as i64));
-}
-
-pub(crate) async fn a_trigger_that_cannot_be_read_is_dead_and_holds_up_nothing(place: Place) {
-    let (services, events) = open(&place, quick()).await;
-    let key = format!("jobs-{}", uuid::Uuid::new_v4());
-    events.define("c", &to(Target::List { key: key.clone() })).await.unwrap();
-    let triggers = events.record_many("c", &some(30)).await.unwrap().triggers;
-    // Its record in the consumer's queue, wherever that is.
-    let keyring = &services.settings().keyring;
-    let mut spoilt = 0;
-    for number in 0..PARTITIONS {
-        let head = format!("{}{{{}:events:{number:02}}}", keyring.kept_prefix(), events.tenant().name());
-        let record = Command::new("HSET").key(format!("{head}:q:c:p")).arg(&triggers[1].id).arg("b7:triggerspoilt");
-        let has = Command::new("EXISTS").key(format!("{head}:q:c:p"));
-        if services.backend().call(has).await.unwrap().as_i64() == Some(1) {
-            assert_eq!(services.backend().call(record).await.unwrap().as_i64(), Some(0));
-            spoilt += 1;
-        }
-    }
-    assert_eq!(spoilt, 1);
-    let running = Running::start(&services);
-    eventually("death", || async { events.status("c").await.unwrap().dead == 1 }).await;
-    delivered(&events, "c", 2).await;
-    running.stop().await;
-    assert_eq!(events.purge("c", Some(&triggers[1].id)).await, Ok(1));
-}
-
-/// What a process leaves behind that died after leasing: its lease ends, and another delivers.
-pub(crate) async fn a_dead_deliverers_lease_ends(place: Place) {
-    let receiver = Receiver::start().await;
-    let (services, events) = open(&place, EventsSettings { lease: Duration::from_millis(50), ..quick() }).await;
-    // It leases while the target is not there, and is gone.
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/hook?x=1", silent.local_addr().unwrap());
-    events.define("c", &to(Target::Webhook { url, secret: Some(SECRET.into()) })).await.unwrap();
-    events.record_many("c", &some(10)).await.unwrap();
-    let running = Running::start(&services);
-    eventually("a lease", || async { events.triggers("c", Which::Waiting, 0, 1).await.unwrap()[0].attempts > 0 }).await;
-    running.task.abort();
-    events.define("c", &to(receiver.target())).await.unwrap();
-    let running = Running::start(&services);
-    delivered(&events, "c", 1).await;
-    running.stop().await;
-    assert_eq!(receiver.accepted().values().sum::<usize>(), 1);
-    assert_eq!(events.record("c", &Event::default()).await.unwrap().count, 1);
 }

@@ -48,6 +48,7 @@ mod operations;
 mod processes;
 mod pubsub;
 mod ratelimit;
+mod redelivery;
 mod refresh_tokens;
 mod reservations;
 mod schedule_killed;
@@ -182,9 +183,7 @@ on_every_backend! {
         triggers_become_jobs_once
         triggers_are_appended_to_a_stream
         triggers_are_published_to_a_channel
-        wrong_type_of_a_target_key_is_dead_after_its_attempts
-        a_dead_deliverers_lease_ends triggers_that_waited_to_be_leased_are_pushed_once_there_is_a_target
-        a_trigger_that_cannot_be_read_is_dead_and_holds_up_nothing;
+        wrong_type_of_a_target_key_is_dead_after_its_attempts;
     event_operations:
         events_round_trip
         endpoints_of_an_earlier_service;
@@ -375,6 +374,13 @@ on_every_backend! {
         a_signal_before_the_wait_is_not_lost
         a_lost_message_costs_an_interval
         subscriptions_end_with_those_who_wait;
+    redelivery:
+        a_dead_deliverers_lease_ends
+        silent_receivers_take_turns_with_others
+        triggers_of_a_consumer_that_is_pulled_now_are_not_pushed
+        many_dead_are_requeued_as_far_as_there_is_room_and_delivered
+        triggers_that_waited_to_be_leased_are_pushed_once_there_is_a_target
+        a_trigger_that_cannot_be_read_is_dead_and_holds_up_nothing;
     refresh_tokens:
         a_family_lives_by_rotation reuse_of_a_rotated_token_revokes_the_family a_double_submit_gets_the_same_successor
         without_grace_one_of_many_rotates after_the_grace_a_repetition_is_a_reuse

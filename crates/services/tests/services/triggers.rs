@@ -85,7 +85,11 @@ pub(crate) async fn one_trigger_per_crossing_of_32_recorders(place: Place) {
 pub(crate) async fn ack_of_a_lost_lease_is_refused(place: Place) {
     let events = open(&place, EventsSettings::default()).await;
     events.define("c", &by_events(1)).await.unwrap();
-    events.record("c", &Event::default()).await.unwrap();
+    let id = events.record("c", &Event::default()).await.unwrap().triggers.remove(0).id;
+    for forged in ["forged", "0", "-1", "17"] {
+        assert!(matches!(events.fail("c", (&id, forged), "?", None).await, Err(Error::Conflict(_))), "{forged}");
+        assert!(matches!(events.ack("c", &id, forged).await, Err(Error::Conflict(_))), "{forged}");
+    }
     let first = events.lease("c", 1, SHORT_MS).await.unwrap().remove(0);
     assert_eq!(first.attempt, 1);
     let mut second = Vec::new();
@@ -277,6 +281,7 @@ async fn a_store_that_may_evict_events_records_none() {
         assert!(matches!(&refused, Err(Error::Unavailable(reason)) if reason.contains("volatile-lru")), "{refused:?}");
     }
     assert_eq!(services.metrics().value(Counter::EventsOutages), 2);
+    assert!(events.list(None, 10).await.is_err() && events.tick().await.is_err());
     let tolerant = Settings { eviction: OnEviction::Tolerate, ..settings(EventsSettings::default()) };
     let events = place.services_with(tolerant).await.events(&tenant());
     events.define("c", &by_events(1)).await.unwrap();
