@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redpoll_services::pubsub::{Body, Gap, Heard, Message, Overflow, PubSub, Subscription, SubscriptionOptions};
 use redpoll_services::streams::Event;
@@ -88,8 +89,24 @@ pub(crate) async fn what_is_published_is_heard(place: Place) {
     assert_eq!(subscription.dropped(), 0);
 }
 
-/// The naive helper hands whatever name it is given to SUBSCRIBE, so that `orders.*` hears nothing but a channel of that name.
+/// What a connection of its own hears first that has subscribed to a name, of what is published to these channels in turn.
+async fn first_heard(place: &Place, name: &str, channels: [&str; 2]) -> String {
+    let (services, own) = (place.services().await, tenant());
+    let named = |name: &str| format!("{}:{name}", own.name());
+    let mut listener = place.listen(&named(name)).await;
+    for channel in channels {
+        let payload = format!("{{\"to\":\"{channel}\"}}");
+        services.backend().call(Command::new("PUBLISH").arg(named(channel)).arg(payload)).await.unwrap();
+    }
+    let heard: serde_json::Value = serde_json::from_str(&listener.payload().await).unwrap();
+    heard["to"].as_str().unwrap().to_owned()
+}
+
 pub(crate) async fn a_star_is_a_star_and_a_pattern_is_a_pattern(place: Place) {
+    // The naive way hands whatever name it is given to SUBSCRIBE.
+    let heard = first_heard(&place, "orders.*", ["orders.new", "orders.*"]).await;
+    assert_eq!(heard, "orders.*", "the naive helper hears nothing but a channel of that name");
+
     let site = site(&place).await;
     let (by_name, by_pattern) = (site.here.subscription(), site.here.subscription());
     by_name.subscribe("orders.*").await.unwrap();
@@ -120,8 +137,14 @@ pub(crate) async fn tenants_hear_nothing_of_each_other(place: Place) {
     hears_next(&subscription, &services.pubsub(&all), "c").await;
 }
 
-/// The naive helper subscribes to what is known when it starts.
 pub(crate) async fn channels_come_and_go_while_somebody_waits(place: Place) {
+    // The naive way subscribes to what is known when it starts.
+    assert_eq!(
+        first_heard(&place, "early", ["late", "early"]).await,
+        "early",
+        "the naive helper is deaf to what came later"
+    );
+
     let site = site(&place).await;
     let subscription = Arc::new(site.here.subscription());
     let waiting = {
@@ -165,8 +188,17 @@ pub(crate) async fn nothing_is_missed_from_when_subscribing_returns(place: Place
     }
 }
 
-/// The naive helper calls its handlers one after the other, so one that sleeps holds up all.
 pub(crate) async fn a_slow_reader_holds_up_nobody_and_is_told(place: Place) {
+    // The naive way calls its handlers one after the other.
+    let mut has_fast_heard = false;
+    let one_by_one = async {
+        let slow = std::future::pending::<()>();
+        slow.await;
+        has_fast_heard = true;
+    };
+    assert!(tokio::time::timeout(Duration::from_millis(20), one_by_one).await.is_err());
+    assert!(!has_fast_heard, "the slow handler of the naive helper holds up the fast one");
+
     let site = site(&place).await;
     let options = |overflow| SubscriptionOptions { buffer: 10, buffer_bytes: 1 << 20, overflow };
     let slow = [Overflow::DropOldest, Overflow::DropNewest, Overflow::Close]

@@ -14,7 +14,7 @@ use tokio::sync::{Barrier, Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::stream_groups::take;
-use crate::streams::{BRIEF, event, group, group_with, keyed, name_of, publish, site, stream};
+use crate::streams::{BRIEF, HandMade, event, group, group_with, keyed, name_of, publish, site, stream};
 use crate::support::{Place, eventually, tenant};
 
 /// A consumer at work, and how to stop it.
@@ -92,6 +92,15 @@ pub(crate) async fn keys_in_order_and_others_at_once(place: Place) {
 }
 
 pub(crate) async fn errors_and_panics_are_failures(place: Place) {
+    // The naive way acknowledges with reading, so what fails then is gone.
+    let hand_made = HandMade::new(&place.services().await, "g").await;
+    hand_made.add(&[]).await;
+    assert_eq!(
+        (hand_made.read("a", &["NOACK"]).await, hand_made.pending().await),
+        (1, 0),
+        "nothing is left to try again"
+    );
+
     let stream = stream(&place).await;
     let options =
         GroupOptions { attempts_max: Some(2), retry_base: Some(Duration::from_millis(1)), ..GroupOptions::default() };
@@ -159,6 +168,12 @@ pub(crate) async fn what_is_held_is_renewed(place: Place) {
 }
 
 pub(crate) async fn a_crash_between_handling_and_acknowledging(place: Place) {
+    // The naive way: everybody reads what is new, and what one had when it died is pending for ever.
+    let hand_made = HandMade::new(&place.services().await, "g").await;
+    hand_made.add(&[]).await;
+    assert_eq!((hand_made.read("dies", &[]).await, hand_made.read("lives", &[]).await), (1, 0));
+    assert_eq!(hand_made.pending().await, 1, "and nobody gets it");
+
     let stream = stream(&place).await;
     let group = group(&stream, "g").await;
     publish(&stream, &["1"]).await;

@@ -6,7 +6,7 @@ use redpoll_services::Error;
 use redpoll_services::streams::{EntryId, Event, Full, GroupOptions, Limits, Reason, Start, StreamSettings};
 
 use crate::stream_groups::{names, take};
-use crate::streams::{event, group, name_of, publish, site, up_to};
+use crate::streams::{HandMade, event, group, name_of, publish, site, up_to};
 use crate::support::{Place, eventually};
 
 fn at_most(length_max: u64) -> Limits {
@@ -16,6 +16,13 @@ fn at_most(length_max: u64) -> Limits {
 pub(crate) async fn needed_entries_are_not_trimmed(place: Place) {
     let site = site(&place, StreamSettings::default()).await;
     let stream = &site.stream;
+    // The naive way, MAXLEN, drops what is pending: it can be claimed for ever, and there is nothing to handle.
+    let hand_made = HandMade::new(&site.services, "g").await;
+    let id = hand_made.add(&[]).await;
+    assert_eq!(hand_made.read("a", &[]).await, 1);
+    hand_made.add(&["MAXLEN", "1"]).await;
+    assert_eq!((hand_made.pending().await, hand_made.is_there(&id).await), (1, false), "the naive stream lost it");
+
     stream.configure(&at_most(3)).await.unwrap();
     // Nobody needs anything.
     publish(stream, &["1", "2", "3", "4", "5"]).await;
@@ -29,7 +36,7 @@ pub(crate) async fn needed_entries_are_not_trimmed(place: Place) {
         fast.ack(&delivery.ticket).await.unwrap();
     }
     publish(stream, &["10"]).await;
-    // The naive way, MAXLEN, drops what is pending and what was not read.
+    // What is pending is there, and what was not read.
     assert_eq!(stream.info().await.unwrap().length, 7);
     let rest = take(&slow, 10).await;
     assert_eq!(names(&rest), ["5", "6", "7", "8", "9", "10"]);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use redpoll_resp::Value;
 use redpoll_services::streams::{
     Effect, EntryId, Event, Group, GroupOptions, Limits, Range, Start, Stream, StreamSettings, TakeOptions,
 };
@@ -41,7 +42,7 @@ impl Site {
         name: &'static str,
         before: &[&str],
         after: &[&str],
-    ) -> redpoll_services::Result<redpoll_resp::Value> {
+    ) -> redpoll_services::Result<Value> {
         let command = before.iter().fold(Command::new(name), |command, arg| command.arg(*arg));
         self.services
             .backend()
@@ -76,6 +77,51 @@ impl Site {
     pub(crate) async fn xadd(&self, id: &str, fields: &[&str]) -> EntryId {
         let reply = self.native("XADD", &[], &[&[id], fields].concat()).await.unwrap();
         reply.as_str().unwrap().parse().unwrap()
+    }
+}
+
+/// A stream and its group as they are made by hand.
+pub(crate) struct HandMade {
+    services: Services,
+    key: String,
+    group: &'static str,
+}
+
+impl HandMade {
+    pub(crate) async fn new(services: &Services, group: &'static str) -> Self {
+        let made = Self { services: services.clone(), key: tenant().name().to_owned(), group };
+        made.call(&["XGROUP", "CREATE"], &[group, "$", "MKSTREAM"]).await;
+        made
+    }
+
+    async fn call(&self, before: &[&'static str], after: &[&str]) -> Value {
+        let command = before[1..].iter().fold(Command::new(before[0]), Command::arg);
+        let command = after.iter().fold(command.key(&self.key), Command::arg);
+        self.services.backend().call(command).await.unwrap()
+    }
+
+    pub(crate) async fn add(&self, options: &[&str]) -> String {
+        self.call(&["XADD"], &[options, &["*", "a", "1"]].concat()).await.as_str().unwrap().to_owned()
+    }
+
+    /// Reads what is new as a consumer, and returns how many entries that were.
+    pub(crate) async fn read(&self, consumer: &str, options: &[&str]) -> usize {
+        let command = Command::new("XREADGROUP").arg("GROUP").arg(self.group).arg(consumer);
+        let command = options.iter().fold(command, Command::arg).arg("STREAMS");
+        let reply = self.services.backend().call(command.key(&self.key).arg(">")).await.unwrap();
+        let entries = match &reply {
+            Value::Map(pairs) => pairs.first().map(|(_, entries)| entries),
+            other => other.as_array().and_then(|streams| streams.first()?.as_array()?.get(1)),
+        };
+        entries.map_or(0, |entries| entries.as_array().unwrap().len())
+    }
+
+    pub(crate) async fn pending(&self) -> i64 {
+        self.call(&["XPENDING"], &[self.group]).await.as_array().unwrap()[0].as_i64().unwrap()
+    }
+
+    pub(crate) async fn is_there(&self, id: &str) -> bool {
+        !self.call(&["XRANGE"], &[id, id]).await.as_array().unwrap().is_empty()
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redpoll_services::jobs::{Headers, JobSettings, LeaseOptions, NewJob, Payload, State, Which};
 use redpoll_services::workers::{Context, Failure, MAX_HELD, Order, Seen, Stop, Unhandled, Worker, WorkerState};
-use redpoll_services::{Error, Services};
+use redpoll_services::{Command, Error, Services};
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -18,6 +18,13 @@ use crate::workers::{Gate, SHORT, becomes, enqueue, gated, job, queue, queue_wit
 const OFTEN: Duration = Duration::from_millis(400);
 
 pub(crate) async fn draining_lets_runs_end_and_hands_the_rest_back(place: Place) {
+    // The naive way pops what it is going to work on, and is stopped.
+    let (services, list) = (place.services().await, tenant().name().to_owned());
+    let call = |command: Command| async { services.backend().call(command).await.unwrap().as_i64() };
+    assert_eq!(call(Command::new("RPUSH").key(&list).arg("1").arg("2")).await, Some(2));
+    drop(services.backend().call(Command::new("LPOP").key(&list).arg("2")).await.unwrap());
+    assert_eq!(call(Command::new("LLEN").key(&list)).await, Some(0), "the naive worker takes its work along");
+
     let queue = queue(&place).await;
     let jobs: Vec<NewJob> = (0..6).map(|number| job(&number.to_string(), "slow")).collect();
     enqueue(&queue, &jobs).await;
@@ -131,6 +138,9 @@ pub(crate) async fn a_dead_worker_is_never_shown_alive(place: Place) {
         has_started.notify_one();
         running.ended().await
     });
+    // The naive way is a field that says so, until somebody says otherwise.
+    let (naive, field) = (format!("naive:{}", tenant.name()), "victim");
+    services.backend().call(Command::new("HSET").key(&naive).arg(field).arg("alive")).await.unwrap();
     ready.notified().await;
     let is_alive = || async {
         let seen = listed(&services, tenant.name()).await;
@@ -148,6 +158,8 @@ pub(crate) async fn a_dead_worker_is_never_shown_alive(place: Place) {
     .await;
     runtime.shutdown_background();
     eventually("it is dead", || async { !is_alive().await }).await;
+    let naive = services.backend().call(Command::new("HGET").key(&naive).arg(field)).await.unwrap();
+    assert_eq!(naive.as_str(), Some("alive"), "the naive list shows the dead alive");
     let dead = listed(&services, tenant.name()).await.remove(0);
     assert!(!dead.is_alive && dead.name == "victim");
     // Others that announce themselves do not bring it back, nor does one of its name.
