@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::sync::atomic::AtomicU64;
 
 use libfuzzer_sys::fuzz_target;
 use redpoll_keyspace::Limits as Thresholds;
@@ -25,7 +26,7 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
 fn read() -> (Result<Replayed, Error>, Vec<Vec<Vec<u8>>>) {
     let mut commands = Vec::new();
     let thresholds = Thresholds::default();
-    let reading = Reading { limits: Limits::default(), into: Into { limits: &thresholds, seed: 1 }, torn: Torn::CutOff };
+    let reading = Reading { limits: Limits::default(), into: Into { limits: &thresholds, seed: 1, read: &AtomicU64::new(0) }, torn: Torn::CutOff };
     let result = replay(&LogFiles::new(&*FOLDER, "log"), &reading, &mut |record| {
         if let Record::Command(args) = record {
             commands.push(args.iter().map(|arg| arg.to_vec()).collect());

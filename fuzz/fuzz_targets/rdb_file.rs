@@ -3,6 +3,7 @@
 #![no_main]
 
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 use libfuzzer_sys::fuzz_target;
 use redpoll_keyspace::Limits;
@@ -13,7 +14,7 @@ fuzz_target!(|input: &[u8]| {
     let mut bytes = b"REDIS0004".to_vec();
     bytes.extend_from_slice(input);
     let (limits, len) = (Limits::default(), bytes.len() as u64);
-    let into = Into { limits: &limits, seed: 1 };
+    let into = Into { limits: &limits, seed: 1, read: &AtomicU64::new(0) };
     match read_snapshot_from(bytes.as_slice(), len, Path::new("fuzzed.rdb"), into, &mut |_| Ok(())) {
         Ok(read) => assert!(read.len <= len),
         Err(Error::Snapshot { offset, reason, .. }) => assert!(offset <= len && !reason.is_empty()),

@@ -10,7 +10,7 @@ use crate::command::{ADMIN, Command, Family, LOADING, NOSCRIPT, STALE, WHOLE, cm
 use crate::config_file::{self, Scope};
 use crate::cx::Cx;
 use crate::engine::Engine;
-use crate::error::{Error, SYNTAX};
+use crate::error::{Error, LOADING as STILL_LOADING, SYNTAX};
 use crate::evict;
 use crate::help;
 use crate::settings::{self, SETTINGS, Setting, SettingRow, SettingValue};
@@ -124,6 +124,9 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
         if checked.iter().any(|(other, _)| other.name == row.name) {
             return Err(refuse("duplicate parameter"));
         }
+        if cx.engine.load_state.is_on() && OF_DATA_FILES.contains(&row.setting) {
+            return Err(STILL_LOADING);
+        }
         if row.is_protected() && !permits(cx.engine, Setting::EnableProtectedConfigs, &cx.session.client) {
             return Err(refuse("can't set protected config"));
         }
@@ -150,6 +153,9 @@ fn set(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
     cx.out.ok();
     Ok(())
 }
+
+/// Settings that say where data files are and in which form, which stays as it is while they are loaded.
+const OF_DATA_FILES: [Setting; 3] = [Setting::Dir, Setting::Appendonly, Setting::EncryptionKeyFile];
 
 /// Settings that say where clients come in.
 const DOORS: [Setting; 3] = [Setting::Bind, Setting::Port, Setting::TlsPort];

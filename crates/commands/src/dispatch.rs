@@ -1,7 +1,7 @@
 //! The dispatcher: from arguments to a reply, on one page.
 //!
 //! ```text
-//! make room ► resolve ► arity ► logged in? ► memory? ► busy? ► paused? ─► queue, if MULTI is open
+//! make room ► resolve ► arity ► logged in? ► memory? ► loaded? ► busy? ► paused? ─► queue, if MULTI is open
 //!                                                               └► lock the shards of the keys ► handler ► journal, counts ► serve who waited ► unlock
 //! ```
 //!
@@ -25,12 +25,15 @@ use crate::args::Args;
 use crate::blocking;
 use crate::client::Client;
 use crate::command::{
-    ADMIN, ALLOW_BUSY, DENYOOM, EXCLUSIVE, Flags, Keys, MAY_REPLICATE, NO_AUTH, NOT_QUEUED, PROTECTED, RUNS_SCRIPT,
-    SKIP_MONITOR, TRANSACTION, WHOLE, WRITE,
+    ADMIN, ALLOW_BUSY, DENYOOM, EXCLUSIVE, Flags, Keys, LOADING, MAY_REPLICATE, NO_AUTH, NOT_QUEUED, PROTECTED,
+    RUNS_SCRIPT, SKIP_MONITOR, TRANSACTION, WHOLE, WRITE,
 };
 use crate::cx::{Cx, Origin};
 use crate::engine::{Engine, Moment};
-use crate::error::{DEBUG_NOT_ALLOWED, Error, NO_AUTH as NOT_LOGGED_IN, OUT_OF_MEMORY, TOO_FEW_REPLICAS, wrong_arity};
+use crate::error::{
+    DEBUG_NOT_ALLOWED, Error, LOADING as STILL_LOADING, NO_AUTH as NOT_LOGGED_IN, OUT_OF_MEMORY, TOO_FEW_REPLICAS,
+    wrong_arity,
+};
 use crate::journal::Journal;
 use crate::registry::Resolved;
 use crate::session::{Place, ReplyMode, Session};
@@ -240,6 +243,9 @@ fn admit<'e>(engine: &'e Engine, session: &Session, args: Args<'_>, origin: Orig
     {
         return refuse(refusal);
     }
+    if engine.load_state.is_on() && origin != Origin::Replay && !resolved.has(LOADING) {
+        return refuse(STILL_LOADING);
+    }
     if let Some(kind) = engine.turn.busy()
         && !resolved.has(ALLOW_BUSY)
     {
@@ -391,7 +397,7 @@ pub(crate) fn run(cx: &mut Cx<'_, '_>, resolved: &Resolved, args: Args<'_>) {
     if cx.session.tracking.is_some() {
         tracking::remember(cx, resolved, args);
     }
-    if cx.engine.monitors.any() && !resolved.has(SKIP_MONITOR | ADMIN) {
+    if cx.engine.monitors.any() && !resolved.has(SKIP_MONITOR | ADMIN) && !cx.is_replay() {
         monitor::show(cx, args);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use redpoll_keyspace::{Effects, EventClasses, Keyspace, Millis, Stamping};
 use redpoll_resp::encode_command;
 
@@ -13,11 +13,13 @@ use crate::blocking::Blocking;
 use crate::client::{Arrival, Clients};
 use crate::cx::Cx;
 use crate::disposal::Disposal;
-use crate::error::{Error, log_failing};
+use crate::error::Error;
 use crate::evict::Evictor;
 use crate::exchange::Exchange;
 use crate::journal::Journal;
 use crate::latency::LatencyMonitor;
+use crate::load_state::LoadState;
+use crate::log_health::LogHealth;
 use crate::monitor::Monitors;
 use crate::notifications;
 use crate::pause::Pause;
@@ -346,37 +348,11 @@ pub struct Engine {
     pub log_is_off: AtomicBool,
     /// Snapshots and rewrites of the log.
     pub persistence: Persistence,
+    /// Whether the data is still being loaded.
+    pub load_state: LoadState,
     /// Who writes them, if there is a data directory.
     pub snapshots: OnceLock<Box<dyn Snapshots>>,
     random: AtomicU64,
-}
-
-/// Whether the log can be written, and what the disk said if not: commands that write are refused then. Asking costs one relaxed load.
-#[derive(Debug, Default)]
-pub struct LogHealth {
-    failing: AtomicBool,
-    reason: Mutex<Option<String>>,
-}
-
-impl LogHealth {
-    /// Takes over what the disk said last, nothing if it is well; returns what was known before.
-    pub fn note(&self, failure: Option<String>) -> Option<String> {
-        let mut reason = self.reason.lock();
-        self.failing.store(failure.is_some(), Ordering::Relaxed);
-        std::mem::replace(&mut *reason, failure)
-    }
-
-    /// Tells whether the disk refuses.
-    #[inline]
-    pub fn is_failing(&self) -> bool {
-        self.failing.load(Ordering::Relaxed)
-    }
-
-    /// Returns the refusal of a command that writes; none if the disk has recovered.
-    #[cold]
-    pub fn refusal(&self) -> Option<Error> {
-        self.reason.lock().as_deref().map(log_failing)
-    }
 }
 
 impl Engine {
@@ -418,6 +394,7 @@ impl Engine {
             disposal: Disposal::default(),
             log_is_off: AtomicBool::new(false),
             persistence: Persistence::default(),
+            load_state: LoadState::default(),
             snapshots: OnceLock::new(),
             random: AtomicU64::new(seed),
         };

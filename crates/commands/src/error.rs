@@ -146,6 +146,8 @@ texts! {
     BUSY_SCRIPT = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
     /// A function runs too long.
     BUSY_FUNCTION = "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
+    /// What needs the data while it is loaded at the start.
+    LOADING = "LOADING Redis is loading the dataset in memory";
     /// SCRIPT KILL and FUNCTION KILL while nothing runs.
     NOT_BUSY = "NOTBUSY No scripts in execution right now.";
     /// SCRIPT KILL and FUNCTION KILL of what has written.

@@ -265,7 +265,7 @@ impl Engine {
 pub(crate) fn before_command(engine: &Engine, session: &mut Session, out: &mut Writer, origin: Origin) {
     session.out_of_memory = false;
     let limit = engine.settings.size(Setting::Maxmemory);
-    if limit == 0 || origin == Origin::Replay {
+    if limit == 0 || origin == Origin::Replay || engine.load_state.is_on() {
         return;
     }
     let room = hold(engine, limit, session.slot, &Grant::of_command);
@@ -279,6 +279,7 @@ pub(crate) fn before_command(engine: &Engine, session: &mut Session, out: &mut W
 pub fn in_background(engine: &Engine) -> Room {
     match engine.settings.size(Setting::Maxmemory) {
         0 => Room::Enough,
+        _ if engine.load_state.is_on() => Room::Enough,
         limit => hold(engine, limit, 0, &|_| Grant(BACKGROUND_NANOS)),
     }
 }

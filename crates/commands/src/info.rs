@@ -75,7 +75,7 @@ fn info(cx: &mut Cx<'_, '_>, args: Args<'_>) -> Result<(), Error> {
 }
 
 /// The text as it grows.
-struct Lines(String);
+pub(crate) struct Lines(String);
 
 impl Lines {
     fn title(&mut self, title: &str) {
@@ -83,7 +83,7 @@ impl Lines {
         write!(self.0, "{gap}# {title}\r\n").expect("writing to a string cannot fail");
     }
 
-    fn add(&mut self, name: &str, value: impl std::fmt::Display) {
+    pub(crate) fn add(&mut self, name: &str, value: impl std::fmt::Display) {
         write!(self.0, "{name}:{value}\r\n").expect("writing to a string cannot fail");
     }
 

@@ -27,6 +27,8 @@ pub mod journal;
 pub mod key_spec;
 pub mod latency;
 mod latency_report;
+pub mod load_state;
+pub mod log_health;
 pub mod monitor;
 mod names;
 mod notifications;

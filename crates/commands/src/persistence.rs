@@ -304,11 +304,12 @@ pub(crate) fn remove_history(engine: &Engine) {
     }
 }
 
-/// Saves before the program ends.
+/// Saves before the program ends; never what is not all loaded.
 ///
 /// # Errors
 /// Nothing could be saved; the program's log says why.
 pub fn save_before_end(engine: &Engine, ending: Ending) -> Result<(), Error> {
+    let ending = if engine.load_state.is_on() { Ending::NoSave } else { ending };
     let is_wanted = match ending {
         Ending::NoSave => false,
         Ending::ByRule => !rules(engine).is_empty(),

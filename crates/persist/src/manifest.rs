@@ -104,6 +104,12 @@ impl Manifest {
         Manifest::parse(&text).map_err(|(place, reason)| Error::Manifest { path, place, reason })
     }
 
+    /// Returns how many bytes there are to read, as far as the disk tells.
+    pub fn length(&self, files: &LogFiles) -> u64 {
+        let names = self.base.iter().chain(&self.increments).map(|(name, _)| files.path(name));
+        names.map(|path| files.disk.length(&path).unwrap_or(0)).sum()
+    }
+
     fn parse(text: &[u8]) -> Result<Manifest, (Place, &'static str)> {
         if text.is_empty() {
             return Err((Place::Whole, "Found an empty AOF manifest"));

@@ -6,6 +6,7 @@
 
 use std::io::{Read, SeekFrom};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use redpoll_resp::{Access, Limits, Parse, ProtocolError, RequestParser};
 
@@ -150,6 +151,7 @@ pub(crate) fn read_log_file(
     let damaged = |offset, reason: String| Error::Damaged { path: path.to_owned(), offset, form, reason };
     loop {
         let count = reader.fill(&mut *file).map_err(Error::io(path))?;
+        reading.into.read.fetch_add(count as u64, Ordering::Relaxed);
         while let Some(args) = reader.next(&limits).map_err(|(offset, reason)| damaged(offset, reason))? {
             let offset = reader.offset;
             unit.add(args, offset, &mut |command| {
@@ -305,6 +307,8 @@ impl Unit {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+
     use redpoll_testkit::Scratch;
 
     use super::*;
@@ -318,8 +322,11 @@ mod tests {
         std::fs::write(&file, content).unwrap();
         let mut seen = Vec::new();
         let limits = redpoll_keyspace::Limits::default();
-        let reading =
-            Reading { limits: Limits::default(), into: Into { limits: &limits, seed: 1 }, torn: Torn::CutOff };
+        let reading = Reading {
+            limits: Limits::default(),
+            into: Into { limits: &limits, seed: 1, read: &AtomicU64::new(0) },
+            torn: Torn::CutOff,
+        };
         let replayed = replay(&files, &reading, &mut |record| {
             let Record::Command(args) = record else { panic!("there is no snapshot") };
             seen.push(args.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" "));
@@ -387,8 +394,11 @@ mod tests {
             std::fs::write(files.path(&manifest.increments[0].0), [SET, &SET[..9]].concat()).unwrap();
             std::fs::write(files.path(&manifest.increments[1].0), next).unwrap();
             let limits = redpoll_keyspace::Limits::default();
-            let reading =
-                Reading { limits: Limits::default(), into: Into { limits: &limits, seed: 1 }, torn: Torn::CutOff };
+            let reading = Reading {
+                limits: Limits::default(),
+                into: Into { limits: &limits, seed: 1, read: &AtomicU64::new(0) },
+                torn: Torn::CutOff,
+            };
             let replayed = replay(&files, &reading, &mut |_| Ok(()));
             assert_eq!(replayed.is_ok(), expected);
             if let Ok(replayed) = replayed {

@@ -1,7 +1,8 @@
 //! What is to run, running, and its end.
 //!
 //! The order of the start is so that what can be wrong is found before anything is touched: ports first, then the store
-//! with its log, then the servers, then the line that says that all is ready. The end goes backwards: servers finish the
+//! with its log, then the servers, then the line that says that all is ready. If loading takes long the servers come before it has ended: they tell their
+//! clients so, and who watches over the program hears that it lives. The end goes backwards: servers finish the
 //! requests they have, triggers in hand are delivered, schedules finish their pass, the log is flushed. If snapshots are made by rule one is made first, and if it cannot be, nothing ends.
 //!
 //! With a backend elsewhere there is no store here, so only HTTP is served.
@@ -10,6 +11,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use redpoll_http::{BoundServer, HttpConfig, HttpServer};
@@ -19,7 +21,7 @@ use redpoll_services::schedules::Ticker;
 use redpoll_services::{Backend, Services, Settings};
 use redpoll_store::commands::persistence::Ending;
 use redpoll_store::commands::settings::{Setting, SettingValue, find};
-use redpoll_store::{Config, Store};
+use redpoll_store::{Config, Error, Store};
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -31,6 +33,9 @@ use crate::{listen, redis_server};
 
 /// Fewest threads that serve HTTP: a call may wait for the disk.
 const HTTP_THREADS_MIN: usize = 4;
+
+/// How long whoever comes while data is loaded waits to be let in; most loading takes less.
+const LOADING_PATIENCE: Duration = Duration::from_millis(250);
 
 /// How the program speaks of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +64,10 @@ struct Running {
     resp: Option<Server>,
     http: Option<HttpServer>,
     store: Option<Store>,
+    /// The store's data is on its way.
+    loading: Option<JoinHandle<Result<(), Error>>>,
+    /// The services, if they are wanted.
+    services: Option<Services>,
     /// What works on its own: deliveries and schedules.
     tasks: Vec<Background>,
     /// A client of the Redis protocol asks for the end.
@@ -78,10 +87,16 @@ impl Plan {
     async fn serve(self, config: Config) -> anyhow::Result<()> {
         let mut signals = Signals::take()?;
         let bound = self.http.as_ref().map(bind_http).transpose()?;
-        let running = self.start(config, bound).await?;
-        running.announce(self.voice, &self.backend)?;
+        let mut running = self.start(config, bound).await?;
         let store = running.store.clone();
-        let ended = running.run_to_the_end(&mut signals).await;
+        let ended = match running.load(&mut signals).await? {
+            Loaded::GivenUp => running.finish(&mut signals).await,
+            Loaded::Everything(word) => {
+                running.begin_work();
+                running.announce(self.voice, &self.backend)?;
+                running.run_to_the_end(word, &mut signals).await
+            }
+        };
         if let (Err(_), Some(store)) = (&ended, store) {
             // Nobody waits any longer for what is being written.
             store.give_up_saving();
@@ -92,27 +107,25 @@ impl Plan {
     /// Starts everything there is to run.
     async fn start(&self, config: Config, bound: Option<BoundServer>) -> anyhow::Result<Running> {
         let shutdown = Arc::new(Notify::new());
-        let (backend, store, resp) = match &self.backend {
-            BackendChoice::Embedded => {
-                let (store, server) = self.start_store(config, Arc::clone(&shutdown))?;
-                (Backend::embedded(store.clone()), Some(store), Some(server))
-            }
-            BackendChoice::Elsewhere(url) => (backend::connect(url).await?, None, None),
+        let mut running =
+            Running { resp: None, http: None, store: None, loading: None, services: None, tasks: Vec::new(), shutdown };
+        let backend = match &self.backend {
+            BackendChoice::Embedded => Backend::embedded(self.start_store(config, &mut running).await?),
+            BackendChoice::Elsewhere(url) => backend::connect(url).await?,
         };
         if self.voice == Voice::Redis {
             // Whoever starts a redis-server wants nothing but a store.
-            return Ok(Running { resp, http: None, store, tasks: Vec::new(), shutdown });
+            return Ok(running);
         }
         let settings = Settings::from_environment(&|name| std::env::var(name).ok())?;
         let services = Services::new(backend, settings);
-        tokio::spawn(backend::warn_of_eviction(services.clone()));
-        let tasks = vec![Background::deliver(services.clone()), Background::tick(services.clone())];
-        let http = bound.map(|bound| bound.serve(services)).transpose()?;
-        Ok(Running { resp, http, store, tasks, shutdown })
+        running.http = bound.map(|bound| bound.serve(services.clone())).transpose()?;
+        running.services = Some(services);
+        Ok(running)
     }
 
     /// Opens the store and serves the Redis protocol on it.
-    fn start_store(&self, config: Config, shutdown: Arc<Notify>) -> anyhow::Result<(Store, Server)> {
+    async fn start_store(&self, config: Config, running: &mut Running) -> anyhow::Result<Store> {
         let settings = config.settings();
         let port = u16::try_from(settings.int(Setting::Port)).expect("the table bounds ports");
         let tls = TlsConfig::of(settings);
@@ -121,22 +134,25 @@ impl Plan {
         if plain {
             bind.iter().try_for_each(|host| listen::try_listening(host, port))?;
         }
-        let dir = PathBuf::from(settings.text(Setting::Dir));
         let mut server = ServerConfig { bind, port, workers: self.threads, tls, plain, unix: None };
         let entrances = Entrances::open(&server, settings).context(listen::PORT_ADVICE)?;
         if self.voice == Voice::Redis {
             redis_server::introduce(port);
         }
-        let store = Store::open(config.on_shutdown(move || shutdown.notify_one()))?;
-        if let Ok(absolute) = dir.canonicalize() {
-            put(&store, "dir", SettingValue::Text(absolute.to_string_lossy().into_owned()));
+        let shutdown = Arc::clone(&running.shutdown);
+        let (store, load) = Store::begin(config.on_shutdown(move || shutdown.notify_one()))?;
+        let mut loading = tokio::task::spawn_blocking(move || load.run());
+        match tokio::time::timeout(LOADING_PATIENCE, &mut loading).await {
+            Ok(loaded) => loaded??,
+            Err(_) => running.loading = Some(loading),
         }
         server.unix = UnixConfig::of(&store.engine().settings);
         let server = Server::start_at(entrances, store.clone(), &server).context(listen::PORT_ADVICE)?;
         if let Some(address) = server.addresses().first() {
             put(&store, "port", SettingValue::Number(address.port().into()));
         }
-        Ok((store, server))
+        (running.resp, running.store) = (Some(server), Some(store.clone()));
+        Ok(store)
     }
 }
 
@@ -152,17 +168,77 @@ fn bind_http(config: &HttpConfig) -> anyhow::Result<BoundServer> {
     }
 }
 
+/// What became of loading.
+enum Loaded {
+    /// It has ended, and perhaps somebody asked for the program's end in the last moment.
+    Everything(Option<Word>),
+    /// The end of the program came before it.
+    GivenUp,
+}
+
+/// Who asks for the end.
+enum Word {
+    Signal(SignalSeen),
+    /// A client, whose command has saved already.
+    Client,
+}
+
 impl Running {
+    /// Waits until somebody asks for the end.
+    async fn asked_to_end(&self, signals: &mut Signals) -> Word {
+        tokio::select! {
+            signal = signals.wait() => Word::Signal(signal),
+            () = self.shutdown.notified() => Word::Client,
+        }
+    }
+
+    /// Waits until the data is loaded, or the end of the program is asked for.
+    async fn load(&mut self, signals: &mut Signals) -> anyhow::Result<Loaded> {
+        let Some(mut loading) = self.loading.take() else { return Ok(Loaded::Everything(None)) };
+        let resp = listed(self.resp.as_ref().map(Server::addresses).unwrap_or_default(), "");
+        let http = listed(self.http.as_ref().map(HttpServer::addresses).unwrap_or_default(), "http://");
+        tracing::info!(resp, http, "loading takes a while: clients are let in and told so");
+        let word = tokio::select! {
+            loaded = &mut loading => {
+                loaded??;
+                return Ok(Loaded::Everything(None));
+            }
+            word = self.asked_to_end(signals) => word,
+        };
+        tracing::info!("the end is asked for before everything is loaded");
+        if let Some(store) = &self.store {
+            store.engine().load_state.give_up();
+        }
+        match loading.await? {
+            Ok(()) => Ok(Loaded::Everything(Some(word))),
+            Err(Error::GivenUp) => Ok(Loaded::GivenUp),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Does what has to wait for the data.
+    fn begin_work(&mut self) {
+        if let Some(store) = &self.store
+            && let Ok(absolute) = PathBuf::from(store.engine().settings.text(Setting::Dir)).canonicalize()
+        {
+            put(store, "dir", SettingValue::Text(absolute.to_string_lossy().into_owned()));
+        }
+        if let Some(services) = &self.services {
+            tokio::spawn(backend::warn_of_eviction(services.clone()));
+            self.tasks = vec![Background::deliver(services.clone()), Background::tick(services.clone())];
+        }
+    }
+
     /// Serves until somebody asks for the end and what is to be saved is saved, then lets everything finish.
-    async fn run_to_the_end(self, signals: &mut Signals) -> anyhow::Result<()> {
+    async fn run_to_the_end(self, mut word: Option<Word>, signals: &mut Signals) -> anyhow::Result<()> {
         loop {
-            let signal = tokio::select! {
-                signal = signals.wait() => signal,
-                () = self.shutdown.notified() => {
-                    // The client's command has saved already.
-                    tracing::info!("User requested shutdown...");
-                    break;
-                }
+            let word = match word.take() {
+                Some(word) => word,
+                None => self.asked_to_end(signals).await,
+            };
+            let Word::Signal(signal) = word else {
+                tracing::info!("User requested shutdown...");
+                break;
             };
             tracing::info!("Received {} scheduling shutdown...", signal.name);
             tokio::select! {
@@ -170,6 +246,11 @@ impl Running {
                 _ = signals.wait() => bail!("stopped by a second signal before everything was saved"),
             }
         }
+        self.finish(signals).await
+    }
+
+    /// Lets everything finish, unless another signal comes.
+    async fn finish(self, signals: &mut Signals) -> anyhow::Result<()> {
         tracing::info!("stopping: finishing the requests received so far");
         tokio::select! {
             stopped = self.stop() => stopped,

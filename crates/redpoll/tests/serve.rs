@@ -279,3 +279,74 @@ fn a_second_signal_ends_a_stop_that_waits_for_a_request() {
     assert_eq!(code, Some(1));
     assert!(said.contains("second signal"), "{said}");
 }
+
+/// Starts the program in a directory whose log takes long to load, and waits until it lets clients in; returns its addresses, Redis protocol and HTTP.
+fn begin_slowly(scratch: &Scratch) -> (Served, SocketAddr, SocketAddr) {
+    let config = scratch.path().join("slow.conf");
+    std::fs::write(&config, "key-load-delay 100000\n").unwrap();
+    let mut served = Served::start_in(&scratch.path().join("data"), &["--config", config.to_str().unwrap()]);
+    let line = served.wait_for_stderr("loading takes a while");
+    let address = |mark: &str| {
+        let rest = line.split_once(mark).unwrap_or_else(|| panic!("{mark} is not in {line}")).1;
+        rest.split('"').next().unwrap().parse().unwrap()
+    };
+    let (resp, http) = (address("resp=\""), address("http=\"http://"));
+    (served, resp, http)
+}
+
+#[test]
+fn while_data_is_loaded_clients_are_told_so_and_the_end_does_not_wait() {
+    let scratch = Scratch::new().unwrap();
+    let launch = Launch { dir: Some(scratch.path().join("data")), ..Launch::default() };
+    let program = launch.start().unwrap();
+    let mut client = program.client().unwrap();
+    (0..200).for_each(|index| drop(client.run(&format!("SET key:{index} {index}"))));
+    assert_eq!(program.terminate().unwrap().code(), Some(0));
+
+    for end in ["TERM", "SHUTDOWN SAVE", "KILL"] {
+        let (mut served, resp, http) = begin_slowly(&scratch);
+        let mut client = Client::connect(resp).unwrap();
+        assert!(client.run("GET key:1").print().contains("LOADING Redis is loading the dataset in memory"));
+        let info = client.run("INFO persistence").print();
+        assert!(info.contains("loading:1") && info.contains("loading_total_bytes:"), "{info}");
+        // Who restarts what is not alive lets it load; who sends requests to what is ready sends none.
+        let http = Http::new(http);
+        assert_eq!(http.get("/healthz").status, 200);
+        let ready = http.get("/readyz");
+        assert!(ready.status == 503 && ready.body.contains("loading"), "{}", ready.body);
+        match end {
+            "SHUTDOWN SAVE" => assert!(client.run(end).print().contains("closed")),
+            signal => served.send_signal(signal),
+        }
+        let (code, said) = served.wait();
+        assert_eq!(code, if end == "KILL" { None } else { Some(0) }, "{end}: {said}");
+    }
+    let (mut served, resp, http) = begin_slowly(&scratch);
+    let mut client = Client::connect(resp).unwrap();
+    assert!(client.run("CONFIG SET key-load-delay 0").print().contains("OK"));
+    assert_eq!(served.ready_line()["resp"], json!(resp));
+    assert_eq!(int(&client.run("DBSIZE")), 200);
+    assert_eq!(Http::new(http).get("/readyz").status, 200);
+    served.signal();
+    assert_eq!(served.wait().0, Some(0));
+}
+
+#[test]
+fn damage_that_is_found_late_ends_the_program_all_the_same() {
+    let scratch = Scratch::new().unwrap();
+    let launch = Launch { dir: Some(scratch.path().join("data")), ..Launch::default() };
+    let program = launch.start().unwrap();
+    let mut client = program.client().unwrap();
+    (0..20).for_each(|index| drop(client.run(&format!("SET key:{index} {index}"))));
+    let file = program.dir().join("appendonlydir/appendonly.aof.1.incr.aof");
+    assert_eq!(program.terminate().unwrap().code(), Some(0));
+    let mut log = std::fs::read(&file).unwrap();
+    log.extend_from_slice(b"?3\r\n$3\r\nSET\r\n");
+    std::fs::write(&file, &log).unwrap();
+    let (mut served, resp, _) = begin_slowly(&scratch);
+    let _client = Client::connect(resp).unwrap();
+    let (code, said) = served.wait();
+    assert_eq!(code, Some(1));
+    assert!(said.contains("damaged at offset") && said.contains("appendonly.aof.1.incr.aof"), "{said}");
+    assert_eq!(std::fs::read(&file).unwrap(), log, "nothing is repaired unasked");
+}

@@ -11,6 +11,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use redpoll_commands::args::Args;
 use redpoll_commands::registry::Registry;
@@ -66,7 +67,7 @@ impl Checker {
     /// # Errors
     /// [`Error::Directory`] if nothing is there to be looked at, [`Error::Log`] if the system refuses.
     pub fn look(&self, path: &Path) -> Result<Vec<Finding>, Error> {
-        let into = Into { limits: &self.thresholds, seed: 0 };
+        let into = Into { limits: &self.thresholds, seed: 0, read: &AtomicU64::new(0) };
         let reading = Reading { limits: loading::readable(), into, torn: Torn::Refuse };
         let known = |args: &[&[u8]]| match self.registry.resolve_logged(Args(args)) {
             Ok(command) if command.accepts(args.len()) => Ok(()),

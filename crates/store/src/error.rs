@@ -31,6 +31,9 @@ pub enum Error {
         /// What the system said.
         reason: String,
     },
+    /// Loading was [given up](crate::commands::load_state::LoadState::give_up).
+    #[error("loading was given up, since the program ends")]
+    GivenUp,
     /// The data directory cannot be used.
     #[error("data directory {path}: {reason}")]
     Directory {

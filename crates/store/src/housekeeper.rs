@@ -94,7 +94,9 @@ fn keep_house(inner: &Weak<Inner>, called: &Receiver<Call>, is_called: &AtomicBo
         if !engine.debug.background_paused.load(Ordering::Relaxed) {
             (next_shard, pause) = go_round(engine, next_shard);
             note_failure(engine, inner.log.log().and_then(|log| log.failure()));
-            if let Some(keeper) = &inner.keeper {
+            if let Some(keeper) = &inner.keeper
+                && !engine.load_state.is_on()
+            {
                 SharedKeeper(Arc::clone(keeper)).look(engine);
             }
         }
@@ -106,7 +108,8 @@ fn keep_house(inner: &Weak<Inner>, called: &Receiver<Call>, is_called: &AtomicBo
 fn go_round(engine: &Engine, mut next_shard: ShardIndex) -> (ShardIndex, Duration) {
     let mut pause = PERIOD;
     let expires = !engine.debug.lazy_expire_only.load(Ordering::Relaxed);
-    if expires && !engine.pause.is_on(engine.clock.now()) {
+    // What is half loaded may still be read, kept or renamed by what follows.
+    if expires && !engine.pause.is_on(engine.clock.now()) && !engine.load_state.is_on() {
         let begun = engine.clock.ticks();
         (next_shard, pause) = sweep_round(engine, next_shard);
         let nanos = engine.clock.ticks() - begun;

@@ -41,6 +41,7 @@ pub use clock::SystemClock;
 pub use config::Config;
 pub use connection::Connection;
 pub use error::Error;
+pub use loading::Load;
 pub use log::Onlooker;
 pub use redpoll_commands as commands;
 pub use redpoll_persist::{Error as LogError, disk, faulty};

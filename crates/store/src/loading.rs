@@ -1,10 +1,12 @@
 //! Data on its way from files into the engine: at the start, and when DEBUG RELOAD and LOADAOF ask for it.
 //!
-//! With a log, the log is what counts, and a snapshot beside it is not looked at. Without one the snapshot is loaded, if there is one. A file that is damaged
+//! At the start nobody else uses the data, but the store may be asked how far it is ([`Load`]). With a log, the log is what counts, and a snapshot beside it is not looked at. Without one the snapshot is loaded, if there is one. A file that is damaged
 //! keeps the store from opening: it says where the damage is, and nothing is overwritten.
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use redpoll_commands::args::Args;
 use redpoll_commands::cx::Cx;
@@ -17,20 +19,42 @@ use redpoll_commands::settings::Setting;
 use redpoll_keyspace::{Effects, Limits as Thresholds, View};
 use redpoll_persist::disk::Disk;
 use redpoll_persist::{
-    Error as FileError, Into, Item, LogFiles, Read, Reading, Record, Replayed, Torn, read_snapshot, replay,
+    Error as FileError, Into, Item, LogFiles, Manifest, Read, Reading, Record, Replayed, Torn, read_snapshot, replay,
 };
 use redpoll_resp::{Limits, Protocol, Writer};
 
 use crate::Error;
+use crate::store::Inner;
+
+/// Data that is still to be loaded. Until it [is](Load::run), its store refuses whatever needs it.
+#[must_use = "the store serves nothing before its data is loaded"]
+pub struct Load {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl Load {
+    /// Loads what the log in the data directory holds, if the log is on, or else the snapshot, if there is one. It takes as long as it takes; INFO says how far it is.
+    ///
+    /// # Errors
+    /// [`Error::Directory`] if the data directory cannot be made or written, [`Error::Log`] if the log is damaged in the middle or the snapshot anywhere; [`Error::GivenUp`]. The
+    /// store is of no use then.
+    pub fn run(self) -> Result<(), Error> {
+        let engine = &self.inner.engine;
+        let loaded = self.inner.keeper.as_ref().map_or(Ok(()), |keeper| keeper.load(engine));
+        loaded.map_err(|error| if engine.load_state.is_given_up() { Error::GivenUp } else { error })?;
+        engine.load_state.end();
+        Ok(())
+    }
+}
 
 /// What is read back: everything the parser can hold, whatever the settings say now. They may have said something else when it was written.
 pub(crate) fn readable() -> Limits {
     Limits { max_bulk_len: usize::MAX, max_request_len: usize::MAX, ..Limits::default() }
 }
 
-/// Returns the secret from which hash tables inside values seed their hash functions.
-fn seed(engine: &Engine) -> u64 {
-    engine.keyspace.member_seed()
+/// Returns what values are made into: with the secret from which hash tables inside them seed their hash functions.
+fn into<'a>(engine: &'a Engine, thresholds: &'a Thresholds) -> Into<'a> {
+    Into { limits: thresholds, seed: engine.keyspace.member_seed(), read: &engine.load_state.read }
 }
 
 /// Replays the log at the start.
@@ -40,11 +64,16 @@ pub(crate) fn replay_log(engine: &Engine, files: &LogFiles) -> Result<Replayed, 
     let mut stored = Stored::new(Existing::Refuse, None);
     let thresholds = engine.settings.limits();
     let torn = if engine.settings.is_on(Setting::AofLoadTruncated) { Torn::CutOff } else { Torn::Refuse };
-    let reading = Reading { limits: readable(), into: Into { limits: &thresholds, seed: seed(engine) }, torn };
+    let reading = Reading { limits: readable(), into: into(engine, &thresholds), torn };
+    engine.load_state.expect(Manifest::read(files)?.length(files));
     let replayed = replay(files, &reading, &mut |record| {
         let args = match record {
-            Record::Command(args) => args,
+            Record::Command(args) => {
+                go_on(engine, 1)?;
+                args
+            }
             Record::Stored(item) => {
+                look_at(engine, &item)?;
                 return put(engine, &mut stored, item, |run| with_first_view(engine, run));
             }
         };
@@ -57,7 +86,7 @@ pub(crate) fn replay_log(engine: &Engine, files: &LogFiles) -> Result<Replayed, 
                 Err(String::from_utf8_lossy(out.as_slice()[1..].trim_ascii()).into_owned())
             }
             Outcome::Done => Ok(()),
-            Outcome::Paused(_) => unreachable!("nobody can pause a store that is not open yet"),
+            Outcome::Paused(_) => unreachable!("no pause holds the log back"),
             Outcome::Apart => unreachable!("whoever reads the log has a thread of its own"),
             Outcome::Blocked => unreachable!("nothing waits while the log is replayed"),
         }
@@ -80,7 +109,9 @@ pub(crate) fn replay_log(engine: &Engine, files: &LogFiles) -> Result<Replayed, 
 pub(crate) fn load_snapshot(engine: &Engine, disk: &dyn Disk, path: &Path) -> Result<(), Error> {
     let mut stored = Stored::new(Existing::Refuse, Some(engine.clock.now()));
     let thresholds = engine.settings.limits();
+    engine.load_state.expect(disk.length(path).unwrap_or(0));
     let read = match read(engine, disk, &thresholds, path, &mut |item| {
+        look_at(engine, &item)?;
         put(engine, &mut stored, item, |run| with_first_view(engine, run))
     }) {
         Ok(read) => read,
@@ -96,6 +127,31 @@ pub(crate) fn load_snapshot(engine: &Engine, disk: &dyn Disk, path: &Path) -> Re
     begin_counting(engine, &stored);
     let Stored { loaded, expired, empty, .. } = stored;
     tracing::info!("Done loading RDB, keys loaded: {loaded}, keys expired: {expired}, empty keys skipped: {empty}.");
+    Ok(())
+}
+
+/// Looks at something of a snapshot on its way at the start.
+fn look_at(engine: &Engine, item: &Item<'_>) -> Result<(), String> {
+    match item {
+        Item::Aux(b"used-mem", bytes) => {
+            let bytes = std::str::from_utf8(bytes).ok().and_then(|digits| digits.parse().ok());
+            engine.load_state.note_memory(bytes.unwrap_or(0));
+            Ok(())
+        }
+        Item::Keys(keys) => go_on(engine, keys.len()),
+        _ => Ok(()),
+    }
+}
+
+/// Tells whether so many more keys are to be loaded at the start, and takes the time that the settings want them to take.
+fn go_on(engine: &Engine, keys: usize) -> Result<(), String> {
+    if engine.load_state.is_given_up() {
+        return Err("loading was given up".into());
+    }
+    let micros = engine.settings.size(Setting::KeyLoadDelay) * keys;
+    if micros > 0 {
+        engine.clock.sleep(Duration::from_micros(micros as u64));
+    }
     Ok(())
 }
 
@@ -116,7 +172,7 @@ fn read(
     path: &Path,
     take: &mut redpoll_persist::Take<'_>,
 ) -> Result<Read, FileError> {
-    read_snapshot(disk, path, Into { limits: thresholds, seed: seed(engine) }, take)
+    read_snapshot(disk, path, into(engine, thresholds), take)
 }
 
 fn warn_of_rest(path: &Path, read: Read) {
@@ -166,9 +222,8 @@ pub(crate) fn reload_log(cx: &mut Cx<'_, '_>, files: &LogFiles) -> Result<(), Co
     let (engine, mut stored) = (cx.engine, Stored::new(Existing::Refuse, None));
     reload::reload(cx, Before::Replaced, |loading| {
         let thresholds = engine.settings.limits();
-        let into = Into { limits: &thresholds, seed: seed(engine) };
         // What was just flushed has no torn end.
-        let reading = Reading { limits: readable(), into, torn: Torn::Refuse };
+        let reading = Reading { limits: readable(), into: into(engine, &thresholds), torn: Torn::Refuse };
         let replayed = replay(files, &reading, &mut |record| match record {
             Record::Command(args) => loading.command(args),
             Record::Stored(item) => put(engine, &mut stored, item, |run| run(loading.view())),

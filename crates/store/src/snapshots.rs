@@ -32,8 +32,9 @@ use redpoll_keyspace::View;
 use redpoll_persist::disk::Disk;
 use redpoll_persist::{Error as FileError, Manifest};
 
+use crate::Error;
 use crate::loading;
-use crate::log::{LogSlot, log_files};
+use crate::log::{LogSlot, SharedLog, StoreLog, log_files};
 use crate::seals::{DataFiles, Seals};
 use crate::store::Inner;
 use job::{Job, Purpose};
@@ -88,6 +89,24 @@ impl Keeper {
     /// Tells it which store it works for.
     pub(crate) fn serve(&self, store: Weak<Inner>) {
         self.store.set(store).expect("a keeper serves one store");
+    }
+
+    /// Loads what the data directory holds, and keeps it from now on.
+    pub(crate) fn load(self: &Arc<Self>, engine: &Engine) -> Result<(), Error> {
+        let log_wanted = engine.settings.is_on(Setting::Appendonly);
+        if log_wanted {
+            let onlookers = Arc::clone(&self.log.onlookers);
+            self.log.replace(Some(Arc::new(StoreLog::recover(engine, onlookers, &self.disk, &self.dir)?)));
+        } else {
+            loading::load_snapshot(engine, &*self.disk, &self.place(engine))?;
+        }
+        self.renew_seals(engine);
+        engine.log_is_off.store(!log_wanted, Ordering::Relaxed);
+        let log = Box::new(SharedLog(Arc::clone(&self.log)));
+        engine.log.set(log).ok().expect("a new engine has no log yet");
+        let snapshots = Box::new(SharedKeeper(Arc::clone(self)));
+        engine.snapshots.set(snapshots).ok().expect("a new engine makes no snapshots yet");
+        Ok(())
     }
 
     /// Returns where the snapshot is.

@@ -18,11 +18,12 @@ use redpoll_script::twin::Twins;
 use crate::disposer::Disposer;
 use crate::host::StoreHost;
 use crate::housekeeper::Housekeeper;
-use crate::log::{LogSlot, Onlooker, SharedLog, StoreLog};
+use crate::loading::Load;
+use crate::log::{LogSlot, Onlooker};
 use crate::machine::Machine;
 use crate::seals::Seals;
-use crate::snapshots::{Keeper, SharedKeeper};
-use crate::{Config, Connection, Error, Subscription, SystemClock, loading};
+use crate::snapshots::Keeper;
+use crate::{Config, Connection, Error, Subscription, SystemClock};
 
 /// Connections kept for [`Store::call`] to borrow.
 const POOLED_MAX: usize = 64;
@@ -59,6 +60,16 @@ impl Store {
     /// # Errors
     /// [`Error::Directory`] if the data directory cannot be made or written, [`Error::Log`] if the log is damaged in the middle or the snapshot anywhere.
     pub fn open(config: Config) -> Result<Store, Error> {
+        let (store, load) = Store::begin(config)?;
+        load.run()?;
+        Ok(store)
+    }
+
+    /// Opens a store as [`Store::open`] does, without its data: until that is [loaded](Load::run), which may take long, it refuses what needs it with `-LOADING`.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`] that are about settings.
+    pub fn begin(config: Config) -> Result<(Store, Load), Error> {
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| Error::System(error.to_string()))?;
         let mut registry = Registry::new(redpoll_commands::families());
@@ -84,7 +95,9 @@ impl Store {
         make_users(&engine, &config.users)?;
         let disk = config.disk.unwrap_or_else(|| Arc::new(SystemDisk));
         let seals = Seals::open(&engine.settings.text(Setting::EncryptionKeyFile), config.keys, disk)?;
-        let (log, keeper) = recover(&engine, seals)?;
+        let log = Arc::new(LogSlot::new(&engine));
+        let keeper = keeper(&engine, seals, &log)?;
+        engine.load_state.begin(engine.clock.now());
         let host = StoreHost { log: Arc::clone(&log), on_shutdown: config.on_shutdown };
         engine.host.set(Box::new(host)).ok().expect("a new engine has no host yet");
         let inner = Arc::new(Inner { engine, log, keeper, twins });
@@ -93,7 +106,8 @@ impl Store {
         }
         let housekeeper =
             Housekeeper::start(&inner, inner.keeper.clone()).map_err(|error| Error::System(error.to_string()))?;
-        Ok(Store { inner, pool: Arc::default(), housekeeper: Arc::new(housekeeper) })
+        let load = Load { inner: Arc::clone(&inner) };
+        Ok((Store { inner, pool: Arc::default(), housekeeper: Arc::new(housekeeper) }, load))
     }
 
     /// Makes a connection: a session with a database and buffers of its own, for one thread.
@@ -244,28 +258,15 @@ impl Store {
     }
 }
 
-/// Takes the data directory, if there is one, and loads what is there.
-fn recover(engine: &Engine, seals: Seals) -> Result<(Arc<LogSlot>, Option<Arc<Keeper>>), Error> {
-    let (log, dir) = (Arc::new(LogSlot::new(engine)), engine.settings.text(Setting::Dir));
+/// Returns who keeps the data directory, if the settings name one.
+fn keeper(engine: &Engine, seals: Seals, log: &Arc<LogSlot>) -> Result<Option<Arc<Keeper>>, Error> {
+    let dir = engine.settings.text(Setting::Dir);
+    if !dir.is_empty() {
+        return Ok(Some(Arc::new(Keeper::new(seals, PathBuf::from(dir), Arc::clone(log)))));
+    }
+    let reason = "a log needs a directory ('dir')".into();
     let log_wanted = engine.settings.is_on(Setting::Appendonly);
-    if dir.is_empty() {
-        let refuse = |reason: &str| Err(Error::Setting { name: "appendonly".into(), reason: reason.into() });
-        return if log_wanted { refuse("a log needs a directory ('dir')") } else { Ok((log, None)) };
-    }
-    let dir = PathBuf::from(dir);
-    let disk = seals.disk();
-    let keeper = Arc::new(Keeper::new(seals, dir.clone(), Arc::clone(&log)));
-    if log_wanted {
-        log.replace(Some(Arc::new(StoreLog::recover(engine, Arc::clone(&log.onlookers), &disk, &dir)?)));
-    } else {
-        loading::load_snapshot(engine, &*disk, &keeper.place(engine))?;
-    }
-    keeper.renew_seals(engine);
-    engine.log_is_off.store(!log_wanted, Ordering::Relaxed);
-    engine.log.set(Box::new(SharedLog(Arc::clone(&log)))).ok().expect("a new engine has no log yet");
-    let snapshots = Box::new(SharedKeeper(Arc::clone(&keeper)));
-    engine.snapshots.set(snapshots).ok().expect("a new engine makes no snapshots yet");
-    Ok((log, Some(keeper)))
+    if log_wanted { Err(Error::Setting { name: "appendonly".into(), reason }) } else { Ok(None) }
 }
 
 /// Makes the users that the settings or the file they name tell of.

@@ -15,7 +15,8 @@ pub(super) fn persistence(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     let last = |record: &Record| record.last_seconds.map_or(-1, |seconds| seconds as i64);
     let status = |record: &Record| if record.failures > 0 { "err" } else { "ok" };
     let scheduled = engine.persistence.rewrite_scheduled.load(Ordering::Relaxed);
-    lines.zeros(&["loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"]);
+    lines.add("loading", u8::from(engine.load_state.is_on()));
+    lines.zeros(&["async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"]);
     lines.add("current_fork_perc", "0.00");
     lines.add("current_save_keys_processed", known.active.map_or(0, |active| active.keys_written));
     lines.add("current_save_keys_total", known.active.map_or(0, |active| active.keys));
@@ -39,4 +40,5 @@ pub(super) fn persistence(cx: &mut Cx<'_, '_>, lines: &mut Lines) {
     lines.add("aof_rewrites_consecutive_failures", known.rewrites.failures);
     lines.add("aof_last_write_status", if engine.log_health.is_failing() { "err" } else { "ok" });
     lines.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    engine.load_state.tell(lines, now);
 }

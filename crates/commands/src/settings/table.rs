@@ -235,8 +235,8 @@ settings! {
     TlsSessionCaching "tls-session-caching" SettingKind::Bool, "yes", NoEffect, "Whether they are remembered.";
     Unixsocket "unixsocket" SettingKind::Text, "", AtStart, "Path of a socket for clients on this machine; empty for none.";
     Unixsocketperm "unixsocketperm" SettingKind::Octal, "0", AtStart, "Permissions of that socket, octal; 0 leaves them as the system makes them.";
-    KeyLoadDelay "key-load-delay" int(i32::MIN as i64, i32::MAX as i64), "0", NoEffect, "For tests of redis-server: slows loading down.";
-    LoadingProcessEventsIntervalBytes "loading-process-events-interval-bytes" int(1024, i32::MAX as i64), "2097152", NoEffect, "For tests of redis-server: how often clients are looked after while loading.";
+    KeyLoadDelay "key-load-delay" int(i32::MIN as i64, i32::MAX as i64), "0", Always, "For tests: microseconds to wait for each key that is loaded at the start.";
+    LoadingProcessEventsIntervalBytes "loading-process-events-interval-bytes" int(1024, i32::MAX as i64), "2097152", NoEffect, "For tests of redis-server: how often clients are looked after while loading; here they are at any time.";
     RdbKeySaveDelay "rdb-key-save-delay" int(i32::MIN as i64, i32::MAX as i64), "0", Always, "For tests: microseconds to wait for each key that is saved.";
     UseExitOnPanic "use-exit-on-panic" SettingKind::Bool, "no", NoEffect, "For tests of redis-server: how it ends after a broken invariant.";
     WatchdogPeriod "watchdog-period" INT, "0", NoEffect, "For tests of redis-server: reports what takes long.";

@@ -1,5 +1,7 @@
 //! What is wrong is found at its place, and cut away without taking anything else along.
 
+use std::sync::atomic::AtomicU64;
+
 use redpoll_resp::Limits;
 use redpoll_testkit::Scratch;
 
@@ -27,7 +29,11 @@ fn log(increments: &[&[u8]]) -> (Scratch, LogFiles) {
 
 fn look(files: &LogFiles) -> Vec<Finding> {
     let limits = redpoll_keyspace::Limits::default();
-    let reading = Reading { limits: Limits::default(), into: Into { limits: &limits, seed: 1 }, torn: Torn::Refuse };
+    let reading = Reading {
+        limits: Limits::default(),
+        into: Into { limits: &limits, seed: 1, read: &AtomicU64::new(0) },
+        torn: Torn::Refuse,
+    };
     let known = |args: &[&[u8]]| if args[0] == b"FOREIGN" { Err("an unknown command") } else { Ok(()) };
     check_log(files, &reading, &known).unwrap()
 }

@@ -2,6 +2,7 @@
 
 use std::io::{Cursor, Write};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 
 use redpoll_resp::Limits;
 use redpoll_testkit::Scratch;
@@ -102,7 +103,8 @@ fn log(dir: &Scratch, disk: &Arc<dyn Disk>) -> (LogFiles, PathBuf) {
 
 fn values(files: &LogFiles, torn: Torn) -> std::result::Result<Vec<String>, crate::Error> {
     let limits = redpoll_keyspace::Limits::default();
-    let reading = Reading { limits: Limits::default(), into: Into { limits: &limits, seed: 1 }, torn };
+    let reading =
+        Reading { limits: Limits::default(), into: Into { limits: &limits, seed: 1, read: &AtomicU64::new(0) }, torn };
     let mut values = Vec::new();
     let replayed = replay(files, &reading, &mut |record| {
         if let Record::Command([name, value]) = record
@@ -160,7 +162,8 @@ fn no_flipped_bit_and_no_cut_of_a_snapshot_passes() {
     let bytes = std::fs::read(&place).unwrap();
     assert!(!bytes.windows(SECRET.len()).any(|part| part == SECRET));
     let limits = redpoll_keyspace::Limits::default();
-    let read = || read_snapshot(&*disk, &place, Into { limits: &limits, seed: 1 }, &mut |_| Ok(()));
+    let read =
+        || read_snapshot(&*disk, &place, Into { limits: &limits, seed: 1, read: &AtomicU64::new(0) }, &mut |_| Ok(()));
     assert_eq!(read().unwrap().version, 10);
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 use redpoll_keyspace::rdb::{
     Extent, KEY_LEN_MAX, Refused, StoredKey, VERSION_MAX, is_empty_value, length_extent, read_length,
@@ -32,6 +33,8 @@ pub struct Into<'a> {
     pub limits: &'a Limits,
     /// A secret that goes into hash functions.
     pub seed: u64,
+    /// Counts the bytes that are read, for who asks how far that has come.
+    pub read: &'a AtomicU64,
 }
 
 /// What a snapshot holds, one after the other.
@@ -97,7 +100,7 @@ pub fn read_snapshot_from(
     take: &mut Take<'_>,
 ) -> Result<Read, Error> {
     let mut reader = Reader {
-        window: Window::new(source, file_len),
+        window: Window::new(source, file_len, into.read),
         into,
         begin: 0,
         version: 0,
@@ -124,7 +127,7 @@ struct Next {
 }
 
 struct Reader<'a, R> {
-    window: Window<R>,
+    window: Window<'a, R>,
     into: Into<'a>,
     /// Offset of what is being read.
     begin: u64,

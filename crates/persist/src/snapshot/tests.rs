@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 use redpoll_keyspace::rdb::{
@@ -109,7 +110,7 @@ fn shown(stored: &StoredKey) -> (String, String) {
 fn read(bytes: &[u8]) -> Result<(Contents, super::Read), Error> {
     let (mut contents, mut db) = (Contents::new(), 0);
     let limits = Limits::default();
-    let into = Into { limits: &limits, seed: 7 };
+    let into = Into { limits: &limits, seed: 7, read: &AtomicU64::new(0) };
     let mut add = |key: String, value| match contents.insert(key.clone(), value) {
         None => Ok(()),
         Some(_) => Err(format!("{key} is there twice")),
@@ -315,7 +316,7 @@ fn keys_stay_in_their_databases_and_in_order() {
 fn numbers(bytes: &[u8]) -> (Vec<usize>, Vec<usize>) {
     let (mut coming, mut together) = (Vec::new(), Vec::new());
     let limits = Limits::default();
-    let into = Into { limits: &limits, seed: 7 };
+    let into = Into { limits: &limits, seed: 7, read: &AtomicU64::new(0) };
     read_snapshot_from(bytes, bytes.len() as u64, &PathBuf::from("a.rdb"), into, &mut |item| {
         match item {
             Item::Coming(keys) => coming.push(keys),

@@ -1,6 +1,7 @@
 //! A window on a file that is read once from its beginning: as much of it in memory as is needed at a time.
 
 use std::io::{ErrorKind, Read};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use redpoll_keyspace::rdb::{Extent, checksum_after};
 
@@ -25,8 +26,10 @@ impl Fault {
 }
 
 /// The window.
-pub(super) struct Window<R> {
+pub(super) struct Window<'a, R> {
     source: R,
+    /// Counts what is read.
+    read: &'a AtomicU64,
     buf: Vec<u8>,
     /// How much of the buffer is used up.
     at: usize,
@@ -38,10 +41,10 @@ pub(super) struct Window<R> {
     pub(super) sum: u64,
 }
 
-impl<R: Read> Window<R> {
+impl<'a, R: Read> Window<'a, R> {
     /// Begins a file of a length.
-    pub(super) fn new(source: R, len: u64) -> Window<R> {
-        Window { source, buf: Vec::new(), at: 0, left: len, offset: 0, sum: 0 }
+    pub(super) fn new(source: R, len: u64, read: &'a AtomicU64) -> Window<'a, R> {
+        Window { source, read, buf: Vec::new(), at: 0, left: len, offset: 0, sum: 0 }
     }
 
     /// Returns what is in memory and not used up.
@@ -68,7 +71,10 @@ impl<R: Read> Window<R> {
         let before = self.buf.len();
         self.buf.resize(before + count, 0);
         match self.source.read_exact(&mut self.buf[before..]) {
-            Ok(()) => self.left -= count as u64,
+            Ok(()) => {
+                self.left -= count as u64;
+                self.read.fetch_add(count as u64, Ordering::Relaxed);
+            }
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Fault::wrong("the file became shorter"),
             Err(error) => return Err(Fault::Io(error)),
         }

@@ -3,6 +3,7 @@
 use redpoll_resp::{Limits, encode_command};
 
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 use super::*;
 use crate::disk::Disk;
@@ -88,8 +89,11 @@ fn stored(disk: &FaultyDisk) -> Vec<String> {
     let files = files(&left);
     let mut seen = Vec::new();
     let limits = redpoll_keyspace::Limits::default();
-    let reading =
-        Reading { limits: Limits::default(), into: Into { limits: &limits, seed: 1 }, torn: crate::Torn::CutOff };
+    let reading = Reading {
+        limits: Limits::default(),
+        into: Into { limits: &limits, seed: 1, read: &AtomicU64::new(0) },
+        torn: crate::Torn::CutOff,
+    };
     let replayed = replay(&files, &reading, &mut |record| {
         let Record::Command(args) = record else { panic!("there is no snapshot") };
         seen.push(args.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" "));

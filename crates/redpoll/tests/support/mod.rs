@@ -93,13 +93,14 @@ impl Served {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 
-    /// Waits for a line on standard error that contains a text.
-    pub(crate) fn wait_for_stderr(&mut self, wanted: &str) {
+    /// Waits for a line on standard error that contains a text, and returns it.
+    pub(crate) fn wait_for_stderr(&mut self, wanted: &str) -> String {
         let mut line = String::new();
         while !line.contains(wanted) {
             line.clear();
             assert_ne!(self.stderr.read_line(&mut line).unwrap(), 0, "it ended without saying {wanted:?}");
         }
+        line
     }
 
     /// Sends SIGTERM.

@@ -10,6 +10,7 @@ mod function_log;
 mod info_fields;
 mod lazy_free;
 mod linearizable;
+mod loading;
 mod log_damaged;
 mod log_files;
 mod log_of_long_strings;

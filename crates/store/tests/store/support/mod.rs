@@ -5,7 +5,7 @@
 
 pub(crate) mod workload;
 
-use redpoll_store::{Config, Connection, Store, Value};
+use redpoll_store::{Config, Connection, Load, Store, Value};
 use redpoll_testkit::{Protocol, Reply, Scratch, Target};
 
 /// Opens a store without a log, DEBUG allowed.
@@ -50,6 +50,15 @@ pub(crate) fn until_written(store: &Store) {
         assert!(began.elapsed().as_secs() < 60, "nothing comes to its end");
         std::thread::yield_now();
     }
+}
+
+/// Begins a store with its log in a directory, each of whose commands takes long to load; DEBUG allowed.
+pub(crate) fn begin_slowly(dir: &Scratch, settings: &[(&str, &str)]) -> (Store, Load) {
+    let config = Config::in_directory(dir.path().display().to_string());
+    let slow = [("key-load-delay", "50000"), ("enable-debug-command", "yes")];
+    let put = |config: Config, (name, value): &(&str, &str)| config.set(name, value).expect("the setting exists");
+    let config = slow.iter().chain(settings).fold(config, put);
+    Store::begin(config).unwrap_or_else(|error| panic!("the store opens: {error}"))
 }
 
 fn open(config: Config) -> Store {
