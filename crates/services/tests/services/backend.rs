@@ -19,7 +19,8 @@ pub(crate) async fn clock_is_the_stores(place: Place) {
     let ours = || std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
     let before = ours();
     let theirs = backend.now_ms().await.unwrap();
-    assert!((before..=ours()).contains(&theirs));
+    // One in this process follows the machine's clock a tenth of a second late.
+    assert!((before - 150..=ours() + 150).contains(&theirs), "{theirs}");
 }
 
 pub(crate) async fn errors_stay_in_their_places(place: Place) {

@@ -165,7 +165,8 @@ async fn the_circuit_opens_tries_and_closes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_that_are_answers_do_not_open_the_circuit() {
     let server = RedisServer::start().unwrap();
-    let backend = Backend::connect_with(&server.url(), impatient()).await.unwrap();
+    let config = BackendConfig { circuit: impatient().circuit, ..BackendConfig::default() };
+    let backend = Backend::connect_with(&server.url(), config).await.unwrap();
     server.client().unwrap().run("SET text abc");
     for _ in 0..10 {
         let error = backend.call(Command::new("INCR").key("text")).await.unwrap_err();

@@ -41,7 +41,8 @@ pub(crate) async fn waiters_are_served_in_the_order_they_came(place: Place) {
     const WAITERS: u64 = 12;
     let (tenant, mut processes) = (tenant(), Vec::new());
     for _ in 0..3 {
-        processes.push(place.services().await);
+        // Nobody loses its place on a busy machine.
+        processes.push(services_with(&place, Duration::from_secs(60)).await);
     }
     let locks: Vec<Lock> = processes.iter().map(|process| process.locks(&tenant).mutex("orders").unwrap()).collect();
     let holder = take(&locks[0], &once()).await;
@@ -58,8 +59,8 @@ pub(crate) async fn waiters_are_served_in_the_order_they_came(place: Place) {
     for number in 0..WAITERS {
         assert_eq!(heard.recv().await, Some(number));
     }
-    // Twelve hand-overs by signals take milliseconds; by intervals they would take many seconds.
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    // Twelve hand-overs by signals take milliseconds; by intervals they would take minutes.
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     for task in tasks {
         task.await.unwrap();
     }

@@ -189,10 +189,10 @@ pub(crate) async fn giving_up_a_second_request_keeps_the_lock(place: Place) {
 
 pub(crate) async fn a_renewed_lock_is_kept(place: Place) {
     let (services, lock) = mutex(&place).await;
-    let lease = Duration::from_millis(300);
+    let lease = Duration::from_millis(900);
     let guard = take(&lock, &LockOptions { lease: Some(lease), renewal: Renewal::Automatic, ..once() }).await;
     let started = Instant::now();
-    while started.elapsed() < lease * 4 {
+    while started.elapsed() < lease * 3 {
         assert!(lock.acquire(&once()).await.unwrap().is_none());
         assert!(guard.is_held());
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -442,8 +442,8 @@ async fn a_holder_is_told_when_the_store_is_gone() {
     let signal = guard.signal();
     let lost = tokio::time::timeout(LONG, signal.clone().lost()).await.unwrap();
     assert_eq!(lost, Lost::Ended);
-    // Not before its lease has ended, which began at most a renewal ago, and not after.
-    assert!(started.elapsed() > lease / 2 && started.elapsed() < lease * 2, "{:?}", started.elapsed());
+    // Not before its lease has ended, which began at most a renewal ago, and not much later on a busy machine.
+    assert!(started.elapsed() > lease / 2 && started.elapsed() < lease * 5, "{:?}", started.elapsed());
     assert!(!guard.is_held());
     eventually("the loss is counted", || async { services.metrics().value(Counter::LocksLost) == 1 }).await;
     assert!(guard.release().await.is_err());

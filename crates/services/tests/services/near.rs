@@ -172,11 +172,11 @@ pub(crate) async fn near_ends_with_the_lifetime(place: Place) {
     let (services, namespace) = open(&place, &tenant).await;
     namespace.set("warm", &1).await.unwrap();
     warm(&services, &namespace, "warm").await;
-    let brief = SetOptions { ttl: Some(Ttl::ms(400).unwrap()), ..SetOptions::default() };
+    let brief = SetOptions { ttl: Some(Ttl::ms(1_500).unwrap()), ..SetOptions::default() };
     namespace.store("k", &serde_json::json!(1).into(), &brief).await.unwrap();
     let stored = Instant::now();
     warm(&services, &namespace, "k").await;
-    tokio::time::sleep((stored + Duration::from_millis(410)).saturating_duration_since(Instant::now())).await;
+    tokio::time::sleep((stored + Duration::from_millis(1_510)).saturating_duration_since(Instant::now())).await;
     assert_eq!(namespace.lookup("k").await, Ok(Lookup::Miss));
 }
 
