@@ -330,8 +330,8 @@ fn serve_one(engine: &Engine, view: &mut View<'_>, waiter: Waiter, key: &[u8]) -
     session.db = wait.tickets.db;
     let dirty_before = std::mem::take(&mut view.effects.dirty);
     let (out, origin) = (&mut reply, Origin::Client);
-    let mut cx = Cx { db: view, out, session: &mut session, engine, journal: &mut journal, origin };
     let begun = engine.clock.ticks();
+    let mut cx = Cx { db: view, out, session: &mut session, engine, journal: &mut journal, origin, begun };
     let served = (wait.serve)(&mut cx, key);
     dispatch::settle(&mut cx, wait.tickets.db, &[]);
     view.effects.dirty += dirty_before;

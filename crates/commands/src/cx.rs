@@ -34,6 +34,8 @@ pub struct Cx<'a, 'g> {
     pub journal: &'a mut Journal,
     /// Who called.
     pub origin: Origin,
+    /// When what the client asked for began to run, in ticks of the clock.
+    pub begun: u64,
 }
 
 impl Cx<'_, '_> {
@@ -48,7 +50,7 @@ impl Cx<'_, '_> {
     /// millisecond.
     pub fn now_us(&self) -> u64 {
         let began = self.now() * 1000;
-        self.engine.clock.micros().clamp(began, began + 999)
+        self.engine.clock.micros_at(self.begun).clamp(began, began + 999)
     }
 
     /// Tells whether the log is being replayed, during which time stands still at zero.

@@ -305,7 +305,8 @@ fn execute(
         view.keep_expired();
     }
     let mut journal = Journal::new(engine.log().is_some());
-    let mut cx = Cx { db: &mut view, out, session, engine, journal: &mut journal, origin: call.origin };
+    let mut cx =
+        Cx { db: &mut view, out, session, engine, journal: &mut journal, origin: call.origin, begun: call.ticks };
     run(&mut cx, resolved, args);
     let ended = engine.clock.ticks();
     let nanos = ended.saturating_sub(call.ticks);
@@ -343,9 +344,11 @@ fn lock<'g>(
     args: Args<'_>,
     gate: &'g mut Gate<'_>,
 ) -> Held<'g> {
+    if let Some(keys) = resolved.keys_in_a_row(args) {
+        return gate.lock(keys.map(|at| args.at(at)));
+    }
     match resolved.keys {
         _ if resolved.has(TRANSACTION) => transaction::lock(engine, session, gate),
-        Keys::Range { first, last, .. } if last == first as isize => gate.lock(std::iter::once(args.at(first))),
         Keys::None => gate.lock(std::iter::empty()),
         _ => {
             let mut positions = Vec::new();

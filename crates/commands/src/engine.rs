@@ -51,6 +51,10 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Millis;
     /// Returns microseconds since the Unix epoch, for TIME.
     fn micros(&self) -> u64;
+    /// Returns the microseconds since the Unix epoch at a moment, given in ticks, that has just been.
+    fn micros_at(&self, _ticks: u64) -> u64 {
+        self.micros()
+    }
     /// Returns nanoseconds since some fixed moment, never going back.
     fn ticks(&self) -> u64;
     /// Takes over changes of the wall clock; called a few times a second.

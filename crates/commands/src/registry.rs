@@ -1,5 +1,7 @@
 //! The registry: the rows of all families, resolved once at start and found by name.
 
+use std::ops::Range;
+
 use crate::args::Args;
 use crate::command::{Command, FLAG_NAMES, Family, Flags, Handler, Keys, MOVABLE_KEYS, container};
 use crate::error::{Error, unknown_command, unknown_subcommand};
@@ -30,6 +32,19 @@ pub struct Resolved {
     by_subcommand: Names,
 }
 
+/// Returns the arguments from one to another, which counts from the end if it is below zero.
+fn between(first: usize, last: isize, args: Args<'_>) -> Range<usize> {
+    let last = if last < 0 { args.len() as isize + last } else { last };
+    let end = last.min(args.len() as isize - 1) + 1;
+    first..usize::try_from(end).unwrap_or(0)
+}
+
+/// Returns the keys that follow their number; none if there are fewer.
+fn counted(count: usize, args: Args<'_>) -> Option<Range<usize>> {
+    let keys = args.int(count).ok().and_then(|number| usize::try_from(number).ok()).unwrap_or(0);
+    (keys < args.len().saturating_sub(count)).then_some(count + 1..count + 1 + keys)
+}
+
 impl Resolved {
     /// Tells whether this number of arguments, the name included, is right.
     #[inline]
@@ -41,27 +56,31 @@ impl Resolved {
     pub fn key_positions(&self, args: Args<'_>, positions: &mut Vec<usize>) {
         match self.keys {
             Keys::None | Keys::FromSyntax => {}
-            Keys::Range { first, last, step } => {
-                let last = if last < 0 { args.len() as isize + last } else { last };
-                positions
-                    .extend((first as isize..=last.min(args.len() as isize - 1)).step_by(step).map(|at| at as usize));
-            }
+            Keys::Range { first, last, step } => positions.extend(between(first, last, args).step_by(step)),
             Keys::Counted { destination, count } => {
-                let numkeys = args.int(count).ok().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
-                if numkeys >= args.len().saturating_sub(count) {
-                    // More than what follows names no keys: such a call will be refused.
-                    return;
-                }
+                // More than what follows names no keys: such a call will be refused.
+                let Some(counted) = counted(count, args) else { return };
                 if destination > 0 {
                     positions.push(destination);
                 }
-                positions.extend(count + 1..=count + numkeys);
+                positions.extend(counted);
             }
             Keys::First { further, .. } => {
                 positions.push(1);
                 further(args, positions);
             }
             Keys::Custom(find) => find(args, positions),
+        }
+    }
+
+    /// Returns where all keys of a call stand one behind the other, if that is how calls of this command have them.
+    #[inline]
+    pub fn keys_in_a_row(&self, args: Args<'_>) -> Option<Range<usize>> {
+        match self.keys {
+            Keys::Range { first, last, .. } if last == first as isize => Some(first..first + 1),
+            Keys::Range { first, last, step: 1 } => Some(between(first, last, args)),
+            Keys::Counted { destination: 0, count } => Some(counted(count, args).unwrap_or_default()),
+            _ => None,
         }
     }
 

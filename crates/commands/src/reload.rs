@@ -150,7 +150,8 @@ impl<'g> Reloading<'_, '_, 'g> {
             Ok(resolved) if resolved.accepts(args.len()) => {
                 let mut journal = Journal::new(false);
                 let (db, out, session) = (&mut *self.cx.db, &mut self.out, &mut self.session);
-                let mut nested = Cx { db, out, session, engine, journal: &mut journal, origin: Origin::Replay };
+                let (origin, begun) = (Origin::Replay, self.cx.begun);
+                let mut nested = Cx { db, out, session, engine, journal: &mut journal, origin, begun };
                 run(&mut nested, resolved, args);
             }
             Ok(_) => self.out.error("ERR wrong number of arguments"),

@@ -135,8 +135,9 @@ fn exec(cx: &mut Cx<'_, '_>, _: Args<'_>) -> Result<(), Error> {
     cx.out.array(transaction.queued.len());
     for Queued { id, args } in &transaction.queued {
         let args: SmallVec<[&[u8]; 8]> = args.iter().map(AsRef::as_ref).collect();
-        let Cx { db, out, session, engine, journal, .. } = cx;
-        let mut nested = Cx { db, out, session, engine, journal, origin: Origin::Transaction };
+        let Cx { db, out, session, engine, journal, begun, .. } = cx;
+        let (origin, begun) = (Origin::Transaction, *begun);
+        let mut nested = Cx { db, out, session, engine, journal, origin, begun };
         run_queued(&mut nested, &engine.registry.all()[*id], Args(&args));
     }
     cx.journal.nothing();

@@ -11,7 +11,7 @@
 //! :2  ─► stack: [Array, 1 to come, items {1: 2}]
 //! ```
 //!
-//! [`decode`] is the same for a buffer that holds the whole reply. Not read: the streamed types of the RESP3 draft
+//! [`decode`] is the same for a buffer that holds the whole reply, and takes the short way through what most replies consist of. Not read: the streamed types of the RESP3 draft
 //! (`$?`, `*?`), which no server sends.
 
 use memchr::memchr;
@@ -65,6 +65,9 @@ impl Default for DecodeLimits {
 /// assert_eq!(decode(b"*1\r\n:4\r\n+OK\r\n", &limits), Ok(Some((Value::Array(vec![Value::Int(4)]), 8))));
 /// ```
 pub fn decode(buf: &[u8], limits: &DecodeLimits) -> Result<Option<(Value, usize)>, ProtocolError> {
+    if let Some(usual) = whole(buf, limits, 0) {
+        return Ok(Some(usual));
+    }
     let progress = Decoder::new().feed(buf, limits)?;
     Ok(progress.value.map(|value| (value, progress.consumed)))
 }
@@ -295,6 +298,33 @@ fn usual(buf: &[u8], limits: &DecodeLimits) -> Option<(Value, usize)> {
     let len = usize::try_from(number).ok().filter(|len| *len <= limits.max_bulk_len)?;
     let content = bulk_content(&buf[header_len..], len).ok()??;
     Some((Value::Bulk(content.to_vec()), header_len + len + TERMINATOR_LEN))
+}
+
+/// Reads the reply at the start of `buf`, with its length, if it is there whole and consists of what is [usual], of nothing, and of arrays and maps of such.
+fn whole(buf: &[u8], limits: &DecodeLimits, depth: usize) -> Option<(Value, usize)> {
+    let (tag, rest) = buf.split_first()?;
+    if limits.max_line_len < SHORT_DIGITS {
+        return None;
+    }
+    let width = match tag {
+        b'*' => 1,
+        b'%' => 2,
+        b'_' => return rest.starts_with(b"\r\n").then_some((Value::Nil, 1 + TERMINATOR_LEN)),
+        _ => return usual(buf, limits),
+    };
+    let (len, digits) = short_number(rest)?;
+    let count = usize::try_from(len).ok()?.checked_mul(width)?;
+    if count > limits.max_elements || depth == limits.max_depth.min(MAX_DEPTH) {
+        return None;
+    }
+    let mut items = Vec::with_capacity(count.min(PREALLOCATED_ITEMS));
+    let mut consumed = 1 + digits + TERMINATOR_LEN;
+    for _ in 0..count {
+        let (item, len) = whole(&buf[consumed..], limits, depth + 1)?;
+        items.push(item);
+        consumed += len;
+    }
+    Some((if width == 1 { Value::Array(items) } else { Value::Map(pair_up(items)) }, consumed))
 }
 
 /// Reads the line of digits at the start of `line`, with how many they are.

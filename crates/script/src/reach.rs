@@ -87,8 +87,8 @@ pub(crate) fn begin<'r, 'x, 'a, 'g>(
         Pace::Alone(kind) => run.kind.store(kind as u8, Ordering::Release),
         Pace::Beside => rights.reach = Some(call.keys),
     }
-    let started = cx.engine.clock.ticks();
-    Ok(Caller { run, call, pace, name, rights, started, spare: Vec::new(), cx })
+    let started = cx.begun;
+    Ok(Caller { run, call, pace, name, rights, started, cx })
 }
 
 /// Whether others wait for a run, which decides what may be done about a long one.
@@ -140,8 +140,6 @@ pub(crate) struct Caller<'r, 'x, 'a, 'g> {
     name: &'r [u8],
     rights: ScriptRights<'r>,
     started: u64,
-    /// Buffer of the replies, so that a call allocates none.
-    spare: Vec<u8>,
     cx: &'x mut Cx<'a, 'g>,
 }
 
@@ -176,19 +174,18 @@ impl Host for Caller<'_, '_, '_, '_> {
             Protocol::Resp2 => Wire::Resp2,
             Protocol::Resp3 => Wire::Resp3,
         };
-        let mut out = Writer::with_buffer(std::mem::take(&mut self.spare), wire);
-        out.clear();
+        let start = reply.len();
+        let mut out = Writer::with_buffer(std::mem::take(reply), wire);
         let dirty = self.cx.db.effects.dirty;
         call_from_script(self.cx, Args(args), self.rights, &mut out);
         if self.cx.db.effects.dirty != dirty {
             self.run.wrote.store(true, Ordering::Release);
             self.rights.has_written = true;
         }
-        if let Some(error) = out.as_slice().strip_prefix(b"-") {
+        *reply = out.take();
+        if let Some(error) = reply[start..].strip_prefix(b"-") {
             *self.run.last_error.lock() = error.strip_suffix(b"\r\n").unwrap_or(error).to_vec();
         }
-        reply.extend_from_slice(out.as_slice());
-        self.spare = out.take();
     }
 
     fn log(&mut self, level: LogLevel, message: &[u8]) {

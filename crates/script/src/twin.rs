@@ -38,6 +38,9 @@ const USUAL_ANSWER: usize = 128;
 /// Longest integer in a reply, in bytes: tag, sign, digits, CR LF.
 const INT_BYTES: usize = 24;
 
+/// Digits of a number that no sum of them overflows.
+const DIGITS_MAX: usize = 18;
+
 /// What does a script's work.
 pub type Twin = fn(&mut Step<'_>) -> Result<Ended, Failed>;
 
@@ -69,7 +72,7 @@ impl Twins {
 }
 
 impl Entry {
-    /// Runs the twin and appends its reply, unless it declines.
+    /// Runs the twin and puts its reply into an empty buffer, unless it declines.
     pub(crate) fn run(
         self,
         invocation: &Invocation<'_>,
@@ -83,10 +86,15 @@ impl Entry {
         };
         let (keys, args) = (invocation.keys, invocation.args);
         let now_us = now_us as i64;
-        let (answer, out) = (Vec::with_capacity(USUAL_ANSWER), Writer::new(wire));
+        let (answer, out) = (Vec::with_capacity(USUAL_ANSWER), Writer::with_buffer(std::mem::take(reply), wire));
         let mut step = Step { keys, args, now_us, host, answer, out };
         match (self.twin)(&mut step) {
-            Ok(Ended::Declined) => return Ended::Declined,
+            // What it has said by then is not its reply.
+            Ok(Ended::Declined) => {
+                *reply = step.out.take();
+                reply.clear();
+                return Ended::Declined;
+            }
             Ok(Ended::Replied) => *reply = step.out.take(),
             Err(Failed) => *reply = step.answer,
         }
@@ -169,8 +177,20 @@ fn nth<'a>(texts: &'a [&'a [u8]], number: usize) -> &'a [u8] {
 
 /// Reads a number as steps write them: decimal, up to 2^53.
 pub fn int_of(text: &[u8]) -> Option<i64> {
-    let number = std::str::from_utf8(text).ok()?.parse::<i64>().ok()?;
-    (number.unsigned_abs() <= 1 << 53).then_some(number)
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    if digits.is_empty() || digits.len() > DIGITS_MAX {
+        return None;
+    }
+    let mut number = 0;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + i64::from(digit);
+    }
+    let signed = if digits.len() < text.len() { -number } else { number };
+    (number <= 1 << 53).then_some(signed)
 }
 
 /// What a command answered, kept.
@@ -232,6 +252,16 @@ fn take_header(rest: &mut &[u8], tag: u8) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers() {
+        for (text, number) in [("0", 0), ("-7", -7), ("0042", 42), ("9007199254740992", 1 << 53)] {
+            assert_eq!(int_of(text.as_bytes()), Some(number));
+        }
+        for text in ["", "-", "+1", "1.0", "1 ", "x", "9007199254740993", "-9007199254740993", "0000000000000000001"] {
+            assert_eq!(int_of(text.as_bytes()), None, "{text}");
+        }
+    }
 
     #[test]
     fn answers() {

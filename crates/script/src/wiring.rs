@@ -6,7 +6,7 @@
 //! is run beside others, with its keys locked, in one of the `lanes`; it ends by itself and is neither listed nor killed.
 //! What a run reaches, and what becomes of one that takes long, is in `reach`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -26,6 +26,9 @@ use crate::reach::{Loader, Pace, Run, begin};
 use crate::shebang::declared_flags;
 use crate::twin::{Ended, Twins};
 use crate::{Engine, EngineConfig, Existing, Functions, Origin, Outcome, ScriptError, Sha, parse_sha, sha1_hex};
+
+/// Room that a thread keeps for the reply of the next script, in bytes.
+const KEPT_REPLY: usize = 4096;
 
 /// Makes the scripting half of a store; `twins` are those of its scripts that need not be interpreted.
 pub fn scripting(settings: &Settings, twins: Twins) -> Box<dyn Scripting> {
@@ -81,13 +84,6 @@ impl Scripts {
     /// Runs a script in a lane, beside others.
     fn run_beside(&self, cx: &mut Cx<'_, '_>, call: &ScriptCall<'_>, reply: &mut Vec<u8>) -> Result<Vec<u8>, Error> {
         let sha = sha_of(call.script).ok_or(NO_SCRIPT)?;
-        let known = self.proven.read().get(&sha).cloned();
-        let body = match (call.script, &known) {
-            (_, Some(body)) => body.as_ref(),
-            // Forgotten by a SCRIPT FLUSH since it was decided how this is to run.
-            (ScriptName::Body(body), None) => body,
-            _ => return Err(NO_SCRIPT),
-        };
         let run = Run::default();
         if let Some(twin) = self.twins.find(&sha) {
             let now_us = cx.now_us();
@@ -96,6 +92,13 @@ impl Scripts {
                 return Ok(run.last_error.into_inner());
             }
         }
+        let known = self.proven.read().get(&sha).cloned();
+        let body = match (call.script, &known) {
+            (_, Some(body)) => body.as_ref(),
+            // Forgotten by a SCRIPT FLUSH since it was decided how this is to run.
+            (ScriptName::Body(body), None) => body,
+            _ => return Err(NO_SCRIPT),
+        };
         self.lanes.with(|engine| {
             if !engine.exists(&sha) {
                 engine.load(body, Origin::Eval).map_err(refused)?;
@@ -207,8 +210,10 @@ fn refused(error: ScriptError) -> Error {
 
 impl Scripting for Scripts {
     fn run(&self, cx: &mut Cx<'_, '_>, call: &ScriptCall<'_>) -> Result<(), Error> {
+        thread_local!(static REPLY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
         let db = cx.db.db();
-        let mut reply = Vec::new();
+        let mut reply = REPLY.take();
+        reply.clear();
         let ran = if cx.db.holds_everything() {
             self.run_alone(cx, call, &mut reply)
         } else {
@@ -222,6 +227,9 @@ impl Scripting for Scripts {
             return Err(counted_once(error.strip_suffix(b"\r\n").unwrap_or(error), &last_error));
         }
         cx.out.raw(&reply);
+        if reply.capacity() <= KEPT_REPLY {
+            REPLY.set(reply);
+        }
         Ok(())
     }
 

@@ -254,25 +254,33 @@ pub fn unescape(escaped: &str) -> Option<Cow<'_, str>> {
 }
 
 fn is_escaped(char: char) -> bool {
-    matches!(char, ':' | '{' | '}' | '%' | '\0'..='\x1f' | '\x7f')
+    u8::try_from(char).is_ok_and(|byte| ESCAPED[usize::from(byte)])
 }
+
+/// Which bytes are escaped; all of them are whole characters.
+const ESCAPED: [bool; 256] = {
+    let mut escaped = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        escaped[byte] = matches!(byte as u8, b':' | b'{' | b'}' | b'%' | b'\0'..=b'\x1f' | b'\x7f');
+        byte += 1;
+    }
+    escaped
+};
 
 fn push_escaped(target: &mut String, text: &str) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    // All bytes are looked at, which is fewer instructions than stopping at the first.
-    if !text.bytes().fold(false, |found, byte| found | is_escaped(byte as char)) {
-        return target.push_str(text);
-    }
-    for char in text.chars() {
-        if is_escaped(char) {
-            let byte = char as usize;
+    let mut done = 0;
+    for (at, byte) in text.bytes().map(usize::from).enumerate() {
+        if ESCAPED[byte] {
+            target.push_str(&text[done..at]);
             target.push('%');
-            target.push(HEX[byte >> 4] as char);
-            target.push(HEX[byte & 15] as char);
-        } else {
-            target.push(char);
+            target.push(char::from(HEX[byte >> 4]));
+            target.push(char::from(HEX[byte & 15]));
+            done = at + 1;
         }
     }
+    target.push_str(&text[done..]);
 }
 
 #[cfg(test)]

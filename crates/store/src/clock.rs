@@ -52,7 +52,11 @@ impl Clock for SystemClock {
     }
 
     fn micros(&self) -> u64 {
-        (self.epoch_nanos.load(Ordering::Relaxed) + self.ticks()) / 1000
+        self.micros_at(self.ticks())
+    }
+
+    fn micros_at(&self, ticks: u64) -> u64 {
+        (self.epoch_nanos.load(Ordering::Relaxed) + ticks) / 1000
     }
 
     fn ticks(&self) -> u64 {

@@ -11,10 +11,14 @@ use redpoll_commands::client::Waker;
 use redpoll_commands::dispatch::{Outcome, dispatch};
 use redpoll_commands::session::{ReplyMode, Session};
 use redpoll_resp::{DecodeLimits, Protocol, Value, Writer, decode};
+use smallvec::SmallVec;
 
 use crate::Error;
 use crate::housekeeper::Housekeeper;
 use crate::store::Inner;
+
+/// Room for the arguments of most commands.
+const USUAL_ARGS: usize = 12;
 
 /// A session of its own: selected database, transaction, buffers. Not shared between threads; make one per thread.
 pub struct Connection {
@@ -71,7 +75,7 @@ impl Connection {
 
     /// Runs one command and returns its reply; an error reply is [`Value::Error`]. A command that waits for data (BLPOP) blocks the calling thread.
     pub fn call<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Value {
-        let args: Vec<&[u8]> = args.iter().map(AsRef::as_ref).collect();
+        let args: SmallVec<[&[u8]; USUAL_ARGS]> = args.iter().map(AsRef::as_ref).collect();
         let reply = self.call_raw(&args);
         read(reply)
     }

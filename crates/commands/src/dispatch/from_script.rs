@@ -46,6 +46,9 @@ impl ScriptRights<'_> {
         if resolved.has(EXCLUSIVE | WHOLE) || resolved.is_unbound(args) {
             return false;
         }
+        if let Some(mut keys) = resolved.keys_in_a_row(args) {
+            return keys.all(|at| reach.contains(&args.at(at)));
+        }
         let mut positions = Vec::new();
         resolved.key_positions(args, &mut positions);
         positions.into_iter().all(|at| reach.contains(&args.at(at)))
@@ -61,8 +64,8 @@ pub fn call_from_script(cx: &mut Cx<'_, '_>, args: Args<'_>, rights: ScriptRight
         cx.engine.stats.rejected(cx.session.slot, resolved.id);
         return reject(cx.engine, &error, out);
     }
-    let Cx { db, session, engine, journal, .. } = cx;
-    let mut nested = Cx { db, out, session, engine, journal, origin: Origin::Script };
+    let Cx { db, session, engine, journal, begun, .. } = cx;
+    let mut nested = Cx { db, out, session, engine, journal, origin: Origin::Script, begun: *begun };
     run_nested(&mut nested, resolved, args);
 }
 

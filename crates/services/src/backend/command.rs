@@ -1,5 +1,7 @@
 //! One command on its way to a store: arguments, where its first key is, and whether it may run twice.
 
+use smallvec::SmallVec;
+
 use crate::keys::Key;
 use crate::script::{Repeat, ScriptRef};
 
@@ -29,15 +31,14 @@ impl Command {
     /// Makes the call of a script by its hash.
     pub fn script<K: ToArg, A: ToArg>(script: impl Into<ScriptRef>, keys: &[K], args: &[A]) -> Self {
         let script = script.into();
-        let mut command = Self::new("EVALSHA").arg(script.sha()).arg(keys.len());
+        let mut command = Self::new("EVALSHA");
+        command.push(script.sha());
+        command.push(&keys.len());
+        command.key_index = (!keys.is_empty()).then_some(command.ends.len());
+        keys.iter().for_each(|key| command.push(key));
+        args.iter().for_each(|arg| command.push(arg));
         command.repeatable = script.repeat() == Repeat::Safe;
         command.script = Some(script);
-        for key in keys {
-            command = command.key(key);
-        }
-        for arg in args {
-            command = command.arg(arg);
-        }
         command
     }
 
@@ -51,15 +52,20 @@ impl Command {
     /// Appends an argument that is not a key.
     #[must_use]
     pub fn arg(mut self, arg: impl ToArg) -> Self {
+        self.push(&arg);
+        self
+    }
+
+    fn push(&mut self, arg: &(impl ToArg + ?Sized)) {
         arg.write_to(&mut self.bytes);
         self.ends.push(self.bytes.len());
-        self
     }
 
     /// Appends several arguments that are not keys.
     #[must_use]
-    pub fn args_of(self, args: &[impl ToArg]) -> Self {
-        args.iter().fold(self, Self::arg)
+    pub fn args_of(mut self, args: &[impl ToArg]) -> Self {
+        args.iter().for_each(|arg| self.push(arg));
+        self
     }
 
     /// Says that running the command twice leaves the same state and gives the same answer.
@@ -83,7 +89,7 @@ impl Command {
     }
 
     /// Returns name and arguments.
-    pub fn args(&self) -> Vec<&[u8]> {
+    pub fn args(&self) -> SmallVec<[&[u8]; USUAL_ARGS]> {
         (0..self.ends.len()).map(|index| self.nth(index)).collect()
     }
 

@@ -56,11 +56,17 @@ enum State<const COUNT: usize> {
 fn state<const COUNT: usize>(step: &mut Step<'_>) -> Result<State<COUNT>, Failed> {
     let key = step.key(1);
     let Some(text) = step.call(&[b"GET", key])?.bulk() else { return Ok(State::None) };
-    if text.len() != COUNT * DIGITS || !text.iter().all(u8::is_ascii_digit) {
+    if text.len() != COUNT * DIGITS {
         return Ok(State::Strange);
     }
-    let digit = |number: i64, byte: &u8| number * 10 + i64::from(byte - b'0');
-    Ok(State::Some(std::array::from_fn(|index| text[index * DIGITS..][..DIGITS].iter().fold(0, digit))))
+    let mut is_strange = false;
+    let mut add = |number: i64, byte: &u8| {
+        let digit = byte.wrapping_sub(b'0');
+        is_strange |= digit > 9;
+        number * 10 + i64::from(digit)
+    };
+    let numbers = std::array::from_fn(|index| text[index * DIGITS..][..DIGITS].iter().fold(0, &mut add));
+    Ok(if is_strange { State::Strange } else { State::Some(numbers) })
 }
 
 /// Writes the state and its lifetime.
