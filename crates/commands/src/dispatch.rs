@@ -304,12 +304,11 @@ fn execute(
     if engine.pause.is_on(call.now) && call.origin != Origin::Replay {
         view.keep_expired();
     }
-    let mut journal = Journal::new(engine.log().is_some());
-    let mut cx =
-        Cx { db: &mut view, out, session, engine, journal: &mut journal, origin: call.origin, begun: call.ticks };
+    let (mut journal, origin, begun) = (Journal::new(engine.log().is_some()), call.origin, call.ticks);
+    let mut cx = Cx { db: &mut view, out, session, engine, journal: &mut journal, origin, begun };
     run(&mut cx, resolved, args);
     let ended = engine.clock.ticks();
-    let nanos = ended.saturating_sub(call.ticks);
+    let nanos = ended.saturating_sub(begun);
     timing::ran(&cx, resolved, args, nanos);
     if cx.session.blocked {
         blocking::note_unfinished(cx.session, Unfinished::note(resolved, args, nanos));
