@@ -146,7 +146,7 @@ impl Started {
     }
 }
 
-/// What makes our own server like the redis-server it is compared with: DEBUG is allowed, nothing is logged.
+/// What makes our own server like the redis-server it is compared with: DEBUG is allowed, nothing is logged, and no command is run but the client's.
 fn like_redis() -> Vec<String> {
-    ["--enable-debug-command", "yes", "--appendonly", "no"].map(str::to_owned).to_vec()
+    ["--enable-debug-command", "yes", "--appendonly", "no", "--no-http", "--no-background"].map(str::to_owned).to_vec()
 }

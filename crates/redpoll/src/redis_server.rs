@@ -165,8 +165,8 @@ fn serve(lines: &Lines) -> anyhow::Result<()> {
         path if path.is_empty() && is_background => DEFAULT_PIDFILE.to_owned(),
         path => path,
     };
-    let plan =
-        Plan { takes_free_port: false, threads: 0, backend: BackendChoice::Embedded, http: None, voice: Voice::Redis };
+    let (backend, voice) = (BackendChoice::Embedded, Voice::Redis);
+    let plan = Plan { takes_free_port: false, threads: 0, backend, http: None, works: false, voice };
     let noted = note_process(&pidfile);
     let done = plan.run(config);
     if noted {

@@ -56,6 +56,8 @@ pub(crate) struct Plan {
     pub(crate) threads: usize,
     pub(crate) backend: BackendChoice,
     pub(crate) http: Option<HttpConfig>,
+    /// Delivers triggers and fires schedules.
+    pub(crate) works: bool,
     pub(crate) voice: Voice,
 }
 
@@ -92,7 +94,7 @@ impl Plan {
         let ended = match running.load(&mut signals).await? {
             Loaded::GivenUp => running.finish(&mut signals).await,
             Loaded::Everything(word) => {
-                running.begin_work();
+                running.begin_work(self.works);
                 running.announce(self.voice, &self.backend)?;
                 running.run_to_the_end(word, &mut signals).await
             }
@@ -217,7 +219,7 @@ impl Running {
     }
 
     /// Does what has to wait for the data.
-    fn begin_work(&mut self) {
+    fn begin_work(&mut self, works: bool) {
         if let Some(store) = &self.store
             && let Ok(absolute) = PathBuf::from(store.engine().settings.text(Setting::Dir)).canonicalize()
         {
@@ -225,7 +227,9 @@ impl Running {
         }
         if let Some(services) = &self.services {
             tokio::spawn(backend::warn_of_eviction(services.clone()));
-            self.tasks = vec![Background::deliver(services.clone()), Background::tick(services.clone())];
+            if works {
+                self.tasks = vec![Background::deliver(services.clone()), Background::tick(services.clone())];
+            }
         }
     }
 

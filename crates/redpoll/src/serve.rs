@@ -62,6 +62,9 @@ pub(crate) struct Serve {
     /// Does not serve HTTP.
     #[arg(long)]
     no_http: bool,
+    /// Leaves it to other processes to deliver triggers and to fire schedules.
+    #[arg(long)]
+    no_background: bool,
     /// Prints the ready line as JSON.
     #[arg(long)]
     json: bool,
@@ -120,6 +123,7 @@ impl Serve {
             threads: self.threads,
             backend: self.backend,
             http: (!self.no_http).then_some(HttpConfig { bind: self.http_bind, port: self.http_port, options }),
+            works: !self.no_background,
             voice: if self.json { Voice::Json } else { Voice::Line },
         };
         Ok((plan, config))

@@ -11,6 +11,7 @@ mod worker;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
 
 use redpoll_testkit::{Client, Launch, Program, RedisServer, Reply, Scratch};
 use serde_json::json;
@@ -210,6 +211,26 @@ fn with_a_backend_elsewhere_only_http_is_served() {
     let refused = run(&["serve", "--http-port", "0", "--backend", &redis.url(), "--maxmemory", "1gb"]);
     assert_eq!(refused.code, 1);
     assert!(refused.stderr.contains("--maxmemory"), "{}", refused.stderr);
+}
+
+#[test]
+fn background_work_is_left_to_others_if_that_is_wanted() {
+    // Looking for what is due runs a script.
+    let looks = |client: &mut Client| client.run("INFO commandstats").print().contains("cmdstat_eval");
+    let program = Program::start(&[]).unwrap();
+    let mut client = program.client().unwrap();
+    let began = Instant::now();
+    while !looks(&mut client) {
+        assert!(began.elapsed() < Duration::from_secs(30), "nobody looks for what is due");
+    }
+    let took = began.elapsed();
+    let program = Program::start(&["--no-background"]).unwrap();
+    let mut client = program.client().unwrap();
+    let began = Instant::now();
+    while began.elapsed() < (took * 3).max(Duration::from_millis(200)) {
+        assert!(!looks(&mut client));
+    }
+    assert_eq!(Http::new(program.http().unwrap()).get("/readyz").status, 200);
 }
 
 #[test]
